@@ -1,0 +1,48 @@
+"""Hooks that put something of their own into an object's transaction.
+
+An allocator must never hand out one address twice, over restarts and between servers running side by side. So its
+record is written in the same store transaction as the object that holds the address: the hook looks, chooses, and
+returns the guards under which its choice stands together with its writes. When a guard has been overtaken nothing
+was written, and the registry calls the hook again, a bounded number of times.
+
+Worked example, creating a Service without a cluster IP::
+
+    on_create(service):  reads /allocations/clusterips at mod_revision 812, picks 10.96.0.7, sets spec.clusterIP,
+                         returns Extra(guards=[Compare(key, 812)], writes=[Put(key, bitmap with .7 taken)])
+    registry:            txn(guards=[object absent, Compare(key, 812)], writes=[Put(object), Put(key)])
+                         another server took .7 meanwhile: a guard of the Extra failed -> on_create again
+
+The hook may change ``obj`` in place. It is called after defaulting and admission and before validation of the
+final object, always with a fresh copy when it is called again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bamikube.api.resources import Resource
+from bamikube.store.port import Compare, Delete, Put
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Guards and writes that join the object's own transaction."""
+
+    guards: list[Compare] = field(default_factory=list)
+    writes: list[Put | Delete] = field(default_factory=list)
+
+
+NOTHING = Extra()
+
+
+class WriteHook(Protocol):
+    """A partner in the transactions of some resources. May raise ApiError to refuse the write."""
+
+    def applies(self, resource: Resource) -> bool: ...
+
+    async def on_create(self, obj: dict[str, Any]) -> Extra: ...
+
+    async def on_update(self, old: dict[str, Any], obj: dict[str, Any]) -> Extra: ...
+
+    async def on_delete(self, obj: dict[str, Any]) -> Extra: ...

@@ -1,0 +1,31 @@
+"""What the rest of the API server may read: decoded objects out of the cache.
+
+Authorizers, admission and the special endpoints look things up thousands of times a second; they read what the
+cache has seen and never ask the store. The dictionaries handed out are shared: whoever wants to change one copies
+it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+ResourceKey = tuple[str, str]
+
+# callback(type, old, new): type is ADDED, MODIFIED or DELETED; old is None for ADDED, new is None for DELETED.
+ChangeCallback = Callable[[str, dict[str, Any] | None, dict[str, Any] | None], None]
+
+
+class Reader(Protocol):
+    """Objects by ``(group, plural)``, namespace ("" for cluster-scoped) and name."""
+
+    synced: asyncio.Event
+
+    def get(self, resource_key: ResourceKey, namespace: str, name: str) -> dict[str, Any] | None: ...
+
+    def list(self, resource_key: ResourceKey, namespace: str = "") -> list[dict[str, Any]]:
+        """All objects, or those of one namespace, in key order."""
+
+    def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback) -> None:
+        """Call back on every change from now on; objects already there come first, as ADDED, once synced."""
