@@ -1,0 +1,1 @@
+"""The API server: one generic handler over a table of resources."""

@@ -1,0 +1,1 @@
+"""bamictl: the kubectl-compatible client."""

@@ -1,0 +1,1 @@
+"""Everybody else's only way to state: API client, informers, leader election, events."""

@@ -1,0 +1,1 @@
+"""What every service is built on: clock, chance, tasks, queues, options, logs, metrics, health, HTTP."""

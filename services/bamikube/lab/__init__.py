@@ -1,0 +1,1 @@
+"""bamikube: clusters on one machine."""

@@ -1,0 +1,1 @@
+"""The only room that knows pyroute2: nftables, links, routes, conntrack."""

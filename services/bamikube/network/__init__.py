@@ -1,0 +1,1 @@
+"""Pod networking: the CNI plugin and the routes between nodes."""

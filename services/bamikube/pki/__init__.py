@@ -1,0 +1,1 @@
+"""Keys, certificates, kubeconfig files and token signing."""
