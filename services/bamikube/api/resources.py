@@ -35,6 +35,14 @@ class Resource:
     storage_version: str = ""
     selectable_fields: tuple[str, ...] = ("metadata.name", "metadata.namespace")
     virtual: bool = False
+    storage_group: str | None = (
+        None  # when objects are shared with another group (events); None: the group itself
+    )
+
+    @property
+    def storage_key(self) -> tuple[str, str]:
+        """Group and plural under which objects are kept (both kinds of events share ``("", "events")``)."""
+        return (self.group if self.storage_group is None else self.storage_group, self.plural)
 
     @property
     def api_version(self) -> str:
