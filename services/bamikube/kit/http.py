@@ -43,7 +43,13 @@ class Request:
 
     @classmethod
     def make(
-        cls, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", peer: Peer | None = None
+        cls,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        peer: Peer | None = None,
     ) -> Request:
         """A request for ``target`` (path and optional query, percent-encoded)."""
         raw_path, _, raw_query = target.partition("?")
@@ -67,7 +73,7 @@ class Request:
     def flag(self, name: str) -> bool:
         """A boolean query parameter as Go's ``strconv.ParseBool`` reads it; present without a value means true."""
         values = self.query.get(name)
-        return bool(values) and values[0] not in ("0", "f", "F", "false", "FALSE", "False")
+        return values is not None and values[0] not in ("0", "f", "F", "false", "FALSE", "False")
 
 
 @dataclass(slots=True)
@@ -96,13 +102,17 @@ class Stream:
 class RawConnection(Protocol):
     """A connection whose bytes are nobody's business any more."""
 
+    @property
+    def half_closable(self) -> bool:
+        """Whether one direction can be ended alone (TLS cannot)."""
+
     async def read(self) -> bytes:
         """The next bytes, ``b""`` at the end."""
 
     async def write(self, data: bytes) -> None: ...
 
     async def write_eof(self) -> None:
-        """Half-close, where the transport can (TLS cannot)."""
+        """End our direction; only where the connection is half-closable."""
 
     def close(self) -> None: ...
 

@@ -1,0 +1,21 @@
+"""The process's metrics, in the format Prometheus scrapes.
+
+A room creates its metrics at import with ``registry=REGISTRY`` and Kubernetes' names; every service serves them
+under ``/metrics``. Process metrics (CPU seconds, resident memory, open files) come for free.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+
+def render() -> bytes:
+    """All metrics of this process in text format 0.0.4."""
+    return generate_latest(REGISTRY)
+
+
+__all__ = ["CONTENT_TYPE", "REGISTRY", "render"]

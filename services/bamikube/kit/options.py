@@ -1,0 +1,106 @@
+"""A service's options: a pydantic model whose fields are its flags.
+
+``etcd_servers: list[str]`` becomes ``--etcd-servers=a,b``; the field's description is the help. The same fields may
+stand in a YAML file given by ``--config``; a flag wins over the file. Whatever is wrong is said in one line that
+names the flag, and the process ends with status 2, as users of Kubernetes' binaries expect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Options(BaseModel):
+    """What every service understands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    healthz_bind_address: str = Field(
+        "127.0.0.1", description="address the health and metrics server listens on"
+    )
+    healthz_port: int = Field(
+        0, ge=0, le=65535, description="port of /healthz /livez /readyz /metrics; 0 turns it off"
+    )
+    v: int = Field(0, ge=0, le=10, description="log verbosity; from 4 on, debug lines are shown")
+    log_format: Literal["text", "json"] = Field("text", description="text or json, one event a line")
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def flag(field: str) -> str:
+    """The flag of a field: ``etcd_servers`` -> ``--etcd-servers``."""
+    return "--" + field.replace("_", "-")
+
+
+def _bare(annotation: Any) -> Any:
+    """The type without ``| None``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else annotation
+    return annotation
+
+
+def _value(annotation: Any, text: str) -> Any:
+    """A flag's text as the value pydantic should look at: lists are comma-separated, maps are ``a=b,c=d``."""
+    bare = _bare(annotation)
+    origin = typing.get_origin(bare) or bare
+    if origin in (list, tuple, set, frozenset):
+        return [part for part in text.split(",") if part]
+    if origin is dict:
+        pairs = [part.partition("=") for part in text.split(",") if part]
+        return {key: value for key, _, value in pairs}
+    return text
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}\nSee '{self.prog} --help'.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse_options(kind: type[OptionsT], argv: Sequence[str] | None, prog: str) -> OptionsT:
+    """The options from flags and ``--config``. Prints what is wrong and raises ``SystemExit(2)`` on bad input."""
+    parser = _Parser(prog=prog, description=(kind.__doc__ or "").strip().split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the same options, named as the flags")
+    for name, info in kind.model_fields.items():
+        shown = "" if info.is_required() else f" (default {info.get_default(call_default_factory=True)!r})"
+        help_text = ((info.description or "") + shown).replace("%", "%%")
+        if _bare(info.annotation) is bool:
+            parser.add_argument(
+                flag(name), dest=name, nargs="?", const="true", default=None, metavar="BOOL", help=help_text
+            )
+        else:
+            parser.add_argument(flag(name), dest=name, default=None, metavar="VALUE", help=help_text)
+    given = vars(parser.parse_args(argv))
+    values: dict[str, Any] = {}
+    if path := given.pop("config"):
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            parser.error(f"--config {path}: {error}")
+        if not isinstance(loaded, dict):
+            parser.error(f"--config {path}: expected a mapping of option names to values")
+        values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    for name, text in given.items():
+        if text is not None:
+            values[name] = _value(kind.model_fields[name].annotation, text)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = flag(str(problem["loc"][0])) if problem["loc"] else "options"
+            said = "not an option of this service" if problem["type"] == "extra_forbidden" else problem["msg"]
+            said = "this flag is required" if problem["type"] == "missing" else said
+            lines.append(f"{where}: {said}")
+        parser.error("; ".join(lines))
