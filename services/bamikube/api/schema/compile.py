@@ -1,0 +1,341 @@
+"""Definitions compiled into closures: does this JSON have the right shape?
+
+A compiled visitor is called with a value and the place that holds it, and returns ``None`` when all is well (the only
+case that has to be fast: no path is built, nothing is allocated) or a list of :class:`Issue`. Paths are put together
+on the way up, so that only faults pay for them.
+
+Visitors also put right, in place, what Go's decoder puts right:
+
+- a property that is ``null`` is dropped (it means "not given");
+- a quantity given as a number becomes a string, times are written in UTC with the precision of their type;
+- an unknown property is dropped and reported.
+
+Worked example: ``{"spec": {"replicas": "3", "foo": 1}}`` for a Deployment yields a type issue at ``spec.replicas``
+(found string, wanted int32, in the Go struct DeploymentSpec) and an unknown issue at ``spec.foo``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
+
+
+@dataclass(slots=True)
+class Issue:
+    """What is wrong at ``path`` (``containers[0].name``, seen from the value that was visited)."""
+
+    path: str
+    unknown: bool = False
+    message: str = ""  # of a decode error that is not about the JSON type
+    found: str = ""  # JSON type found, in Go's words
+    wanted: str = ""  # Go type wanted
+    struct: str = ""  # Go struct that holds the field
+
+
+Visitor = Callable[[Any, Any, Any], "list[Issue] | None"]
+
+_INT32 = range(-(2**31), 2**31)
+_INT64 = range(-(2**63), 2**63)
+_UTC_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+_UTC_MICROS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z")
+_QUANTITY = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?\Z")
+_QUANTITY_HINT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+def go_word(value: Any) -> str:
+    """What Go's decoder calls this JSON value."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float)):
+        return "number" if isinstance(value, int) else f"number {value}"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def short_name(name: str) -> str:
+    """``v1.PodSpec`` of ``io.k8s.api.core.v1.PodSpec``."""
+    parts = name.split(".")
+    return ".".join(parts[-2:])
+
+
+def go_type(schema: dict[str, Any]) -> str:
+    """The Go type behind a schema, as its error messages name it."""
+    ref = schema.get("$ref")
+    if ref:
+        return short_name(str(ref).removeprefix(REF))
+    kind = schema.get("type")
+    if kind == "array":
+        return "[]" + go_type(schema.get("items", {}))
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return "map[string]" + go_type(inner) if isinstance(inner, dict) else "map[string]interface {}"
+    if kind == "string":
+        return "[]uint8" if schema.get("format") == "byte" else "string"
+    if kind == "integer":
+        return str(schema.get("format") or "int32")
+    return {"boolean": "bool", "number": "float64"}.get(str(kind), "interface {}")
+
+
+def _wrong(value: Any, wanted: str) -> list[Issue]:
+    return [Issue("", found=go_word(value), wanted=wanted)]
+
+
+def _anything(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    return None
+
+
+def _string(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    return None if type(value) is str else _wrong(value, "string")
+
+
+def _boolean(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    return None if type(value) is bool else _wrong(value, "bool")
+
+
+def _integer(limits: range, word: str) -> Visitor:
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is int:
+            return None if value in limits else [Issue("", found=f"number {value}", wanted=word)]
+        return _wrong(value, word)
+
+    return visit
+
+
+_int32 = _integer(_INT32, "int32")
+_int64 = _integer(_INT64, "int64")
+
+
+def _number(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    return None if type(value) in (int, float) else _wrong(value, "float64")
+
+
+def _bytes(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    if type(value) is not str:
+        return _wrong(value, "[]uint8")
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        good = re.match(r"[A-Za-z0-9+/]*={0,2}", value)
+        return [Issue("", message=f"illegal base64 data at input byte {good.end() if good else 0}")]
+    return None
+
+
+def _int_or_string(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    kind = type(value)
+    if kind is str:
+        return None
+    if kind is int:
+        return None if value in _INT32 else [Issue("", found=f"number {value}", wanted="int32")]
+    return _wrong(value, "intstr.IntOrString" if kind in (list, dict) else "int32")
+
+
+def _quantity(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    if type(value) is str:
+        if value.isdigit() or _QUANTITY.match(value):
+            return None
+        return [Issue("", message=_QUANTITY_HINT)]
+    if type(value) in (int, float):
+        holder[key] = format(value, "f").rstrip("0").rstrip(".") if type(value) is float else str(value)
+        return None
+    return [Issue("", message=_QUANTITY_HINT)]
+
+
+def _canonical_time(value: str, micro: bool) -> str | None:
+    """The time in UTC with the precision of its type; None when it is not RFC 3339."""
+    match = _RFC3339.match(value)
+    if match is None:
+        return None
+    base, fraction, zone = match.groups()
+    micros = ((fraction or "") + "000000")[:6]
+    try:
+        moment = datetime.fromisoformat(base.upper() + "." + micros + ("+00:00" if zone in "Zz" else zone))
+    except ValueError:
+        return None
+    moment = moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(micro: bool) -> Visitor:
+    exact = _UTC_MICROS if micro else _UTC_SECONDS
+    layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is not str:
+            return _wrong(value, "string")
+        if exact.match(value):
+            return None
+        canonical = _canonical_time(value, micro)
+        if canonical is None:
+            return [
+                Issue("", message=f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"')
+            ]
+        holder[key] = canonical
+        return None
+
+    return visit
+
+
+_SPECIAL: dict[str, Visitor] = {
+    INT_OR_STRING: _int_or_string,
+    QUANTITY: _quantity,
+    TIME: _time(False),
+    MICRO_TIME: _time(True),
+}
+
+
+def _list(schema: dict[str, Any]) -> Visitor:
+    item = visitor_of(schema.get("items", {}))
+    leaf = _leaf_type(item)
+    wanted = go_type(schema)
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is not list:
+            return _wrong(value, wanted)
+        issues: list[Issue] | None = None
+        for index, each in enumerate(value):
+            if type(each) is leaf or each is None:
+                continue
+            found = item(each, value, index)
+            if found is not None:
+                for issue in found:
+                    issue.path = f"[{index}]{_joint(issue.path)}"
+                issues = found if issues is None else issues + found
+        return issues
+
+    return visit
+
+
+def _map(schema: dict[str, Any]) -> Visitor:
+    inner = schema.get("additionalProperties")
+    item = visitor_of(inner) if isinstance(inner, dict) else _anything
+    leaf = _leaf_type(item)
+    wanted = go_type(schema)
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is not dict:
+            return _wrong(value, wanted)
+        issues: list[Issue] | None = None
+        for name, each in value.items():
+            if type(each) is leaf:
+                continue
+            if each is None:
+                if leaf is str:
+                    value[name] = ""  # Go's zero value: a null label is an empty label
+                continue
+            found = item(each, value, name)
+            if found is not None:
+                for issue in found:
+                    issue.path = f"{name}{_joint(issue.path)}"
+                issues = found if issues is None else issues + found
+        return issues
+
+    return visit
+
+
+def _joint(path: str) -> str:
+    return path if not path or path[0] == "[" else "." + path
+
+
+def _leaf_type(visitor: Visitor) -> type | None:
+    """The Python type that alone satisfies the visitor, so that the call can be saved."""
+    leaves: dict[Visitor, type] = {_string: str, _boolean: bool}
+    return leaves.get(visitor)
+
+
+def _struct(name: str) -> Visitor:
+    schema = definition(name)
+    properties = {
+        key: (visitor, _leaf_type(visitor))
+        for key, visitor in ((key, visitor_of(each)) for key, each in schema["properties"].items())
+    }
+    wanted = short_name(name)
+    struct = name.rpartition(".")[2]
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is not dict:
+            return _wrong(value, wanted)
+        issues: list[Issue] | None = None
+        dropped: list[str] | None = None
+        for field, each in value.items():
+            known = properties.get(field)
+            if known is None:
+                issues = [*(issues or ()), Issue(field, unknown=True)]
+                dropped = [*(dropped or ()), field]
+            elif each is None:
+                dropped = [*(dropped or ()), field]
+            elif type(each) is not known[1]:
+                found = known[0](each, value, field)
+                if found is not None:
+                    for issue in found:
+                        issue.path = f"{field}{_joint(issue.path)}"
+                        if issue.found and not issue.struct:
+                            issue.struct = struct
+                    issues = found if issues is None else issues + found
+        if dropped is not None:
+            for field in dropped:
+                del value[field]
+        return issues
+
+    return visit
+
+
+@functools.cache
+def visitor(name: str) -> Visitor:
+    """The compiled visitor of a definition. Raises ``KeyError`` for a name that does not exist."""
+    special = _SPECIAL.get(name)
+    if special is not None:
+        return special
+    schema = definition(name)
+    if "properties" in schema:
+        return _struct(name)
+    return _visitor_of_type(schema)
+
+
+def _deferred(name: str) -> Visitor:
+    """A visitor compiled when it is first used: definitions refer to themselves, and most are never needed."""
+    compiled: Visitor | None = None
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        nonlocal compiled
+        if compiled is None:
+            compiled = visitor(name)
+        return compiled(value, holder, key)
+
+    return visit
+
+
+def visitor_of(schema: dict[str, Any]) -> Visitor:
+    """The visitor of an inline schema."""
+    ref = schema.get("$ref")
+    if ref:
+        name = str(ref).removeprefix(REF)
+        return _SPECIAL.get(name) or _deferred(name)
+    return _visitor_of_type(schema)
+
+
+def _visitor_of_type(schema: dict[str, Any]) -> Visitor:
+    kind, form = schema.get("type"), schema.get("format")
+    if kind == "string":
+        return {"byte": _bytes, "date-time": _time(False)}.get(str(form), _string)
+    if kind == "integer":
+        return _int64 if form == "int64" else _int32
+    if kind == "array":
+        return _list(schema)
+    if kind == "object":
+        return _map(schema) if "additionalProperties" in schema else _object
+    return {"boolean": _boolean, "number": _number}.get(str(kind), _anything)
+
+
+def _object(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+    """An object whose fields are nobody's business (RawExtension, FieldsV1)."""
+    return None if type(value) is dict else _wrong(value, "map[string]interface {}")
