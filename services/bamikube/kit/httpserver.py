@@ -1,0 +1,429 @@
+"""The HTTP edge: sockets, TLS and HTTP/1.1 on one side, :class:`~bamikube.kit.http.Handler` on the other.
+
+aiohttp's low-level server parses; what is written is written here, because that is where the time goes: an answer
+is one head and one body in a single ``transport.write``. Per request::
+
+    bytes -> aiohttp parser -> Request -> handle(Request) -> Response | Stream | Tunnel -> bytes
+
+* a body over ``max_body`` bytes is answered 413 with a ``Status`` object, what cannot be parsed 400;
+* a complete answer above 128 KiB is gzipped for clients that ask for it (the threshold of the Kubernetes API);
+* a :class:`Stream` is written chunk by chunk; when the client goes away its task is cancelled and the iterator closed;
+* a :class:`Tunnel` gets the connection itself: the transport changes its protocol, and what the parser had already
+  read beyond the request head is handed over first.
+
+Only HTTP/1.1 is offered: measured from Python, HTTP/2 costs more than it gives, and every client falls back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as tls
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, cast
+
+import orjson
+from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+from isal import igzip
+
+from bamikube.api import errors
+from bamikube.kit.http import Handler, Peer, Request, Response, Stream, Tunnel
+from bamikube.kit.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+GZIP_THRESHOLD = 128 * 1024  # bytes; Kubernetes' defaultGzipThresholdBytes
+MAX_HEAD_LINE = 64 * 1024  # bytes; tokens and selectors may be long
+KEEP_ALIVE = 180.0  # seconds an idle connection is kept
+
+_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class _Date:
+    """The Date header, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._line
+
+
+_date = _Date()
+
+
+class _Answered:
+    """Tells aiohttp that the answer is already on its way, and whether the connection lives on."""
+
+    __http_exception__ = False
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: Any) -> None:
+        return None
+
+    async def write_eof(self) -> None:
+        return None
+
+
+_KEEP = _Answered(True)
+_CLOSE = _Answered(False)
+
+
+class Raw(asyncio.Protocol):
+    """A connection after the hand-over: a :class:`~bamikube.kit.http.RawConnection` over its transport."""
+
+    LIMIT = 1 << 20  # bytes read ahead before the sender is asked to wait
+
+    def __init__(
+        self, transport: asyncio.Transport, first: bytes, lost: Callable[[BaseException | None], None]
+    ) -> None:
+        self._transport = transport
+        self._buffer = bytearray(first)
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._ended = False
+        self._paused = False
+        self._lost = lost
+        if first:
+            self._readable.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._readable.set()
+        if len(self._buffer) > self.LIMIT and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self._readable.set()
+        return self._transport.get_extra_info("ssl_object") is None  # plain TCP stays open for writing
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._ended = True
+        self._readable.set()
+        self._writable.set()
+        self._lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def read(self) -> bytes:
+        while not self._buffer:
+            if self._ended:
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if self._paused:
+            self._paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the other end has closed the connection")
+        self._transport.write(data)
+        await self._writable.wait()
+
+    async def write_eof(self) -> None:
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Connection(RequestHandler):
+    """One connection of a client. ``stream`` is the task of a running stream or tunnel, to be ended with it."""
+
+    def __init__(
+        self, manager: web.Server, peer_of: Callable[[asyncio.BaseTransport], Peer], **options: Any
+    ) -> None:
+        super().__init__(manager, **options)
+        self.stream: asyncio.Task[Any] | None = None
+        self.peer = Peer()
+        self._peer_of = peer_of
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.peer = self._peer_of(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.stream is not None:
+            self.stream.cancel()
+
+    def tail(self) -> bytes:
+        """What arrived behind an upgrade request and was not parsed."""
+        tail, self._message_tail = self._message_tail, b""
+        return tail
+
+    def handle_error(
+        self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> Any:
+        if status == 500:
+            log.error("the connection of %s failed: %r", self.peer.address, exc)
+        error = errors.bad_request(f"the request could not be read: {message or exc}")
+        if self.transport is not None and not self.transport.is_closing():
+            answer = status_response(error if status < 500 else errors.internal("the request failed"))
+            self.transport.write(_head(answer, len(answer.joined()), keep_alive=False) + answer.joined())
+        return _CLOSE
+
+
+def _peer(transport: asyncio.BaseTransport) -> Peer:
+    name = transport.get_extra_info("peername")
+    address = str(name[0]) if isinstance(name, tuple) else ""
+    session = transport.get_extra_info("ssl_object")
+    certificate = session.getpeercert(binary_form=True) if session is not None else None
+    return Peer(address, certificate)
+
+
+def status_response(error: errors.ApiError) -> Response:
+    """The ``Status`` answer of an error."""
+    return Response(error.code, orjson.dumps(error.status()), dict(error.headers))
+
+
+def _head(answer: Response | Stream, length: int | None, *, keep_alive: bool) -> bytes:
+    """The head of an answer; ``length`` None means chunked."""
+    parts = [_REASONS.get(answer.status) or f"HTTP/1.1 {answer.status} Status\r\n".encode()]
+    if answer.content_type:
+        parts.append(b"Content-Type: %b\r\n" % answer.content_type.encode())
+    for name, value in answer.headers.items():
+        # One logical line per header: what a client made us repeat cannot start another.
+        for line in value.split("\n") if name.lower() == "warning" else [value]:
+            clean = line.replace("\r", " ").replace("\n", " ")
+            parts.append(
+                b"%b: %b\r\n" % (name.encode("latin-1", "replace"), clean.encode("utf-8", "replace"))
+            )
+    parts.append(_date.line())
+    if not keep_alive:
+        parts.append(b"Connection: close\r\n")
+    if length is None:
+        parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
+    else:
+        parts.append(b"Content-Length: %d\r\n\r\n" % length)
+    return b"".join(parts)
+
+
+class Server:
+    """A listening edge. ``port`` is the port that was bound (asked for as 0: any free one)."""
+
+    def __init__(self, handle: Handler, max_body: int, tasks: Tasks) -> None:
+        self._handle = handle
+        self._max_body = max_body
+        self._tasks = tasks
+        self._listener: asyncio.Server | None = None
+        self._web = web.Server(cast(Any, self._serve), request_factory=self._request)
+        self.port = 0
+        self.closing = False
+
+    async def listen(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
+        """Bind and listen. Raises OSError naming the address when it is taken."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            self._connection, host, port, ssl=ssl, reuse_address=True, backlog=1024
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def _connection(self) -> _Connection:
+        return _Connection(
+            self._web,
+            _peer,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            max_line_size=MAX_HEAD_LINE,
+            max_field_size=MAX_HEAD_LINE,
+            lingering_time=2.0,
+        )
+
+    def _request(
+        self, message: RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self._max_body,
+        )
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Stop listening, let running requests end for ``grace`` seconds, then close every connection."""
+        self.closing = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in self._web.connections:
+            if isinstance(connection, _Connection) and connection.stream is not None:
+                connection.stream.cancel()
+        await self._web.shutdown(grace)
+
+    async def _serve(self, incoming: web.BaseRequest) -> _Answered:
+        connection = cast(_Connection, incoming.protocol)
+        transport = connection.transport
+        if transport is None:
+            return _CLOSE
+        message = incoming._message
+        keep_alive = not message.should_close
+        body = b""
+        if not message.path.startswith("/") and message.method != "CONNECT":
+            # Absolute form (RFC 9112 3.2.2): only its path is ours.
+            target = "/" + message.path.split("://", 1)[-1].partition("/")[2]
+        else:
+            target = message.path
+        if incoming.content_length or message.chunked:
+            try:
+                body = await self._body(incoming, transport)
+            except web.HTTPRequestEntityTooLarge:
+                limit = errors.too_large(f"Request entity too large: limit is {self._max_body}")
+                self._write(transport, incoming.method, status_response(limit), keep_alive=False)
+                return _CLOSE
+            except web.HTTPException as error:
+                self._write(
+                    transport,
+                    incoming.method,
+                    status_response(errors.bad_request(str(error))),
+                    keep_alive=False,
+                )
+                return _CLOSE
+        headers = {name.lower(): value for name, value in message.headers.items()}
+        if not target.isascii():
+            target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        request = Request.make(message.method, target, headers=headers, body=body, peer=connection.peer)
+        try:
+            answer = await self._handle(request)
+        except errors.ApiError as error:
+            answer = status_response(error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.raw_path)
+            answer = status_response(errors.internal("the request failed; the server's log has the details"))
+        if isinstance(answer, Response):
+            if transport.is_closing():
+                return _CLOSE
+            keep_alive = keep_alive and not self.closing
+            self._write(
+                transport,
+                request.method,
+                answer,
+                keep_alive=keep_alive,
+                accepts=headers.get("accept-encoding", ""),
+            )
+            if connection.writing_paused:
+                await connection._drain_helper()
+            return _KEEP if keep_alive else _CLOSE
+        connection.stream = asyncio.current_task()
+        try:
+            if isinstance(answer, Stream):
+                await self._stream(connection, answer, request.method, keep_alive)
+                return _KEEP if keep_alive and not transport.is_closing() else _CLOSE
+            await self._tunnel(connection, transport, answer)
+            return _CLOSE
+        finally:
+            connection.stream = None
+
+    async def _body(self, incoming: web.BaseRequest, transport: asyncio.Transport) -> bytes:
+        length = incoming.content_length
+        if length is not None and length > self._max_body:
+            raise web.HTTPRequestEntityTooLarge(self._max_body, length)
+        if incoming._message.headers.get("Expect", "").lower() == "100-continue":
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await incoming.read()
+
+    def _write(
+        self,
+        transport: asyncio.Transport,
+        method: str,
+        answer: Response,
+        *,
+        keep_alive: bool,
+        accepts: str = "",
+    ) -> None:
+        body = answer.joined()
+        if len(body) > GZIP_THRESHOLD and "gzip" in accepts and "Content-Encoding" not in answer.headers:
+            body = igzip.compress(body, compresslevel=1)
+            answer.headers["Content-Encoding"] = "gzip"
+            answer.headers["Vary"] = "Accept-Encoding"
+        head = _head(answer, len(body), keep_alive=keep_alive)
+        if method == "HEAD" or answer.status in (204, 304):
+            transport.write(head)
+        else:
+            transport.write(head + body)
+
+    async def _stream(self, connection: _Connection, answer: Stream, method: str, keep_alive: bool) -> None:
+        transport = connection.transport
+        if transport is None:
+            return
+        pending = _head(answer, None, keep_alive=keep_alive)
+        chunks = answer.chunks
+        try:
+            transport.write(pending)
+            if method != "HEAD":
+                async for chunk in chunks:
+                    if transport.is_closing():
+                        return
+                    if chunk:
+                        transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                        if connection.writing_paused:
+                            await connection._drain_helper()
+                transport.write(b"0\r\n\r\n")
+        except ConnectionError:
+            transport.close()
+        except errors.ApiError as error:
+            log.warning("a stream ended early: %s", error.message)
+            transport.close()  # without the last chunk the client knows that it was cut
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _tunnel(self, connection: _Connection, transport: asyncio.Transport, answer: Tunnel) -> None:
+        raw = Raw(transport, connection.tail(), connection.connection_lost)
+        transport.set_protocol(raw)
+        if connection._buffer_paused or connection._reading_paused:
+            transport.resume_reading()
+        try:
+            await answer.serve(raw)
+        except ConnectionError as error:
+            log.debug("the tunnel of %s broke: %r", connection.peer.address, error)
+        finally:
+            transport.close()
+
+
+async def serve(
+    handle: Handler,
+    *,
+    host: str,
+    port: int,
+    ssl: tls.SSLContext | None = None,
+    max_body: int = 3 * 1024 * 1024,
+    tasks: Tasks,
+) -> Server:
+    """Listen on ``host``:``port`` and answer with ``handle``.
+
+    ``ssl`` is a server context; with ``verify_mode=CERT_OPTIONAL`` the certificate a client shows is handed on in
+    ``Request.peer``. ``max_body`` is in bytes. Raises OSError when the address cannot be bound.
+    """
+    server = Server(handle, max_body, tasks)
+    await server.listen(host, port, ssl)
+    return server

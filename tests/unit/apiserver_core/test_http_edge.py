@@ -1,0 +1,138 @@
+"""The HTTP edge, over real sockets on loopback: bodies, limits, streams that end, tunnels with early bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import aiohttp
+import orjson
+import pytest
+from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
+from bamikube.kit.httpserver import Server, serve
+from bamikube.kit.tasks import Tasks
+
+closed = asyncio.Event()
+
+
+async def handle(request: Request) -> Answer:
+    if request.path == "/echo":
+        return Response(200, request.body, {"Warning": '299 - "a"\n299 - "b"'}, "text/plain")
+    if request.path == "/big":
+        return Response(200, b"x" * 300_000, content_type="text/plain")
+    if request.path == "/boom":
+        raise RuntimeError("a secret")
+    if request.path == "/stream":
+        return Stream(200, ticks())
+    if request.path == "/tunnel":
+        return Tunnel(echo)
+    return Response(404, b"{}")
+
+
+async def ticks() -> AsyncIterator[bytes]:
+    try:
+        yield b"one\n"
+        yield b"two\n"
+        await asyncio.sleep(3600)
+    finally:
+        closed.set()
+
+
+async def echo(connection: RawConnection) -> None:
+    await connection.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\n\r\n"
+    )
+    while data := await connection.read():
+        await connection.write(data.upper())
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[Server]:
+    tasks = Tasks("edge")
+    server = await serve(handle, host="127.0.0.1", port=0, max_body=10_000, tasks=tasks)
+    yield server
+    await server.close(0.2)
+    await tasks.close()
+
+
+async def test_body_goes_in_and_comes_out_on_one_connection(edge: Server) -> None:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session:
+        for size in (0, 1, 9000):
+            async with session.post("/echo", data=b"a" * size) as answer:
+                assert answer.status == 200
+                assert await answer.read() == b"a" * size
+                assert answer.headers.getall("Warning") == ['299 - "a"', '299 - "b"']
+
+
+async def test_body_over_the_limit_is_a_status_413(edge: Server) -> None:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session:
+        async with session.post("/echo", data=b"a" * 10_001) as answer:
+            assert answer.status == 413
+            assert (await answer.json())["reason"] == "RequestEntityTooLarge"
+
+        async def chunked() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"b" * 1000
+
+        async with session.post("/echo", data=chunked()) as answer:
+            assert answer.status == 413
+
+
+async def test_large_answers_are_gzipped_for_those_who_ask(edge: Server) -> None:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}", auto_decompress=False) as session:
+        async with session.get("/big", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert gzip.decompress(await answer.read()) == b"x" * 300_000
+        async with session.get("/big", headers={"Accept-Encoding": "identity"}) as answer:
+            assert "Content-Encoding" not in answer.headers
+            assert len(await answer.read()) == 300_000
+
+
+async def test_an_exception_is_a_500_that_tells_nothing(edge: Server) -> None:
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session,
+        session.get("/boom") as answer,
+    ):
+        assert answer.status == 500
+        body = await answer.read()
+        assert orjson.loads(body)["kind"] == "Status"
+        assert b"secret" not in body
+
+
+async def test_garbage_is_a_400(edge: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+
+
+async def test_a_stream_is_closed_when_the_client_leaves(edge: Server) -> None:
+    closed.clear()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session:
+        answer = await session.get("/stream")
+        assert await answer.content.readline() == b"one\n"
+        assert await answer.content.readline() == b"two\n"
+        answer.close()
+        await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_a_tunnel_gets_bytes_sent_before_the_answer(edge: Server) -> None:
+    for upgrade in ("SPDY/3.1", "websocket"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        method = "GET" if upgrade == "websocket" else "POST"
+        early = b"early" if upgrade == "websocket" else b""
+        writer.write(
+            f"{method} /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+            f"Content-Length: 0\r\n\r\n".encode()
+            + early
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101")
+        if early:
+            assert await reader.readexactly(5) == b"EARLY"
+        writer.write(b"late")
+        assert await reader.readexactly(4) == b"LATE"
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
