@@ -1,0 +1,168 @@
+"""Events: what happened to an object, for the person who asks ``kubectl describe``.
+
+Recording never blocks and never fails the work it reports on: events go into a bounded queue and are written by a
+task. The same event about the same object within ten minutes raises the count of one Event object instead of making
+a new one (client-go's EventCorrelator); a source that repeats itself about one object is cut to a burst of 25 with one
+more every five minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from bamikube.api.errors import ApiError
+from bamikube.client.client import Client
+from bamikube.kit.clock import rfc3339
+from bamikube.kit.world import World
+
+log = logging.getLogger(__name__)
+
+BURST = 25
+REFILL_SECONDS = 300.0
+SAME_SECONDS = 600.0
+REMEMBERED = 4096
+QUEUED = 1000
+
+
+@dataclass(slots=True)
+class _Known:
+    """An event that was written: where it is, how often it happened, when last."""
+
+    name: str
+    namespace: str
+    count: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    involved: tuple[tuple[str, str], ...]
+    type: str
+    reason: str
+    message: str
+    when: float
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
+    """An ObjectReference to an object that carries apiVersion and kind."""
+    meta = obj.get("metadata", {})
+    found = {
+        "kind": obj.get("kind", ""),
+        "namespace": meta.get("namespace", ""),
+        "name": meta.get("name", ""),
+        "uid": meta.get("uid", ""),
+        "apiVersion": obj.get("apiVersion", ""),
+        "resourceVersion": meta.get("resourceVersion", ""),
+        "fieldPath": field_path,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+class EventRecorder:
+    """Records core/v1 Events as ``component`` on ``host``."""
+
+    def __init__(self, client: Client, world: World, component: str, host: str = "") -> None:
+        self._client = client
+        self._world = world
+        self._component = component
+        self._host = host
+        self._queue: asyncio.Queue[_Occurrence] = asyncio.Queue(QUEUED)
+        self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._spam: OrderedDict[tuple[Any, ...], tuple[float, float]] = OrderedDict()
+
+    def event(
+        self, obj: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = ""
+    ) -> None:
+        """Record that something happened to ``obj`` (which must carry apiVersion, kind and metadata)."""
+        self.event_on(reference(obj, field_path), type, reason, message)
+
+    def event_on(self, involved: dict[str, str], type: str, reason: str, message: str) -> None:
+        """Record for an ObjectReference."""
+        source = tuple(involved.get(key, "") for key in ("kind", "namespace", "name", "uid"))
+        now = self._world.clock.now()
+        tokens, since = self._spam.get(source, (float(BURST), now))
+        tokens = min(float(BURST), tokens + (now - since) / REFILL_SECONDS)
+        self._remember(self._spam, source, (max(0.0, tokens - 1), now))
+        if tokens < 1:
+            return
+        try:
+            self._queue.put_nowait(_Occurrence(tuple(involved.items()), type, reason, message[:1024], now))
+        except asyncio.QueueFull:
+            log.warning("event dropped (queue full): %s %s %s", reason, source, message)
+
+    @staticmethod
+    def _remember(book: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+        book[key] = value
+        book.move_to_end(key)
+        if len(book) > REMEMBERED:
+            book.popitem(last=False)
+
+    async def run(self) -> None:
+        """Write what is recorded, until cancelled."""
+        while True:
+            occurrence = await self._queue.get()
+            for attempt in range(5):
+                try:
+                    await self._write(occurrence)
+                    break
+                except ApiError as error:
+                    # A namespace that is going away takes no new events; nothing is lost that anyone could read.
+                    log.debug("event %s not written: %s", occurrence.reason, error.message)
+                    if error.code < 500 and error.code != 429:
+                        break
+                except (OSError, TimeoutError) as error:
+                    log.debug("event %s not written yet: %s", occurrence.reason, error)
+                await self._world.clock.sleep(0.5 * 2**attempt)
+
+    async def _write(self, occurrence: _Occurrence) -> None:
+        involved = dict(occurrence.involved)
+        # Kept under the series' own identity: the revision of the object differs from one occurrence to the next.
+        identity = (
+            *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid", "fieldPath")),
+            occurrence.type,
+            occurrence.reason,
+            occurrence.message,
+        )
+        stamp = rfc3339(occurrence.when)
+        known = self._known.get(identity)
+        if known is not None and occurrence.when - known.last < SAME_SECONDS:
+            try:
+                patch = {"count": known.count + 1, "lastTimestamp": stamp, "message": occurrence.message}
+                await self._client.patch("events", known.name, patch, known.namespace)
+                known.count += 1
+                known.last = occurrence.when
+                return
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+        namespace = involved.get("namespace") or "default"
+        name = (
+            f"{involved.get('name', 'unknown')}.{int(occurrence.when * 1e9):x}{self._world.chance.suffix(3)}"
+        )
+        source = {"component": self._component}
+        if self._host:
+            source["host"] = self._host
+        await self._client.create(
+            "events",
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": involved,
+                "reason": occurrence.reason,
+                "message": occurrence.message,
+                "type": occurrence.type,
+                "source": source,
+                "firstTimestamp": stamp,
+                "lastTimestamp": stamp,
+                "count": 1,
+                "reportingComponent": self._component,
+                "reportingInstance": self._host,
+            },
+        )
+        self._remember(self._known, identity, _Known(name, namespace, 1, occurrence.when))

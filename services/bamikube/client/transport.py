@@ -1,0 +1,139 @@
+"""How a request reaches the API server: over HTTPS, or by a call in the same process.
+
+Both transports speak :mod:`bamikube.kit.http`, so everything above them (client, informers, leader election) is the
+same in a cluster and in the simulation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from bamikube.kit.http import Answer, Handler, Request, Response, Stream
+from bamikube.pki.kubeconfig import Access
+
+
+class Transport(Protocol):
+    """Carries one request. Raises OSError when the server cannot be reached."""
+
+    async def send(
+        self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", stream: bool = False
+    ) -> Answer: ...
+
+    async def close(self) -> None: ...
+
+
+class InProcessTransport:
+    """Calls ``handle`` directly. ``headers`` (credentials) are added to every request."""
+
+    def __init__(self, handle: Handler, headers: Mapping[str, str] | None = None) -> None:
+        self._handle = handle
+        self._headers = {name.lower(): value for name, value in (headers or {}).items()}
+
+    async def send(
+        self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", stream: bool = False
+    ) -> Answer:
+        merged = {name.lower(): value for name, value in headers.items()} | self._headers
+        return await self._handle(Request.make(method, target, headers=merged, body=body))
+
+    async def close(self) -> None:
+        return None
+
+
+def ssl_context(access: Access) -> tls.SSLContext | None:
+    """The TLS side of an :class:`Access`, None for plain HTTP. Raises ValueError on unusable material."""
+    if not access.server.startswith("https://"):
+        return None
+    try:
+        context = tls.create_default_context(cadata=access.ca_pem.decode() if access.ca_pem else None)
+        if access.insecure:
+            context.check_hostname = False
+            context.verify_mode = tls.CERT_NONE
+        if access.cert_pem and access.key_pem:
+            # OpenSSL reads chains from files only; the file lives no longer than this call.
+            with tempfile.TemporaryDirectory() as folder:
+                pair = Path(folder) / "client.pem"
+                pair.touch(mode=0o600)
+                pair.write_bytes(access.cert_pem.rstrip() + b"\n" + access.key_pem)
+                context.load_cert_chain(pair)
+    except (tls.SSLError, ValueError) as error:
+        raise ValueError(f"the credentials for {access.server} cannot be used: {error}") from error
+    return context
+
+
+class HttpTransport:
+    """HTTP/1.1 over a pool of connections. No client-side rate limit."""
+
+    def __init__(self, access: Access, *, user_agent: str = "bamikube", timeout: float = 60.0) -> None:
+        self._access = access
+        self._base = access.server.rstrip("/")
+        self._timeout = timeout
+        self._headers = {"User-Agent": user_agent}
+        if access.token:
+            self._headers["Authorization"] = f"Bearer {access.token}"
+        self._ssl = ssl_context(access)
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._ssl or False, limit=0, keepalive_timeout=60)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers=self._headers,
+                auto_decompress=True,
+                read_bufsize=2**20,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def send(
+        self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", stream: bool = False
+    ) -> Answer:
+        session = self._open()
+        timeout = aiohttp.ClientTimeout(
+            total=None if stream else self._timeout,
+            sock_connect=10,
+            sock_read=None if stream else self._timeout,
+        )
+        try:
+            answer = await session.request(
+                method,
+                URL(self._base + target, encoded=True),
+                headers=dict(headers),
+                data=body or None,
+                timeout=timeout,
+            )
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{self._base}: {error}") from error
+        kind = answer.content_type or "application/json"
+        kept = {name.lower(): value for name, value in answer.headers.items()}
+        if stream and answer.status < 300:
+            return Stream(answer.status, _chunks(answer), kept, kind)
+        try:
+            return Response(answer.status, await answer.read(), kept, kind)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{self._base}: {error}") from error
+        finally:
+            answer.release()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
+        raise ConnectionError(f"the stream from {answer.url.host} broke: {error}") from error
+    finally:
+        answer.close()
