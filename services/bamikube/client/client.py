@@ -48,11 +48,9 @@ def path_of(resource: Resource, namespace: str = "", name: str = "", subresource
     parts.append(resource.plural)
     if name:
         parts.append(name)
-    if subresource:
-        parts.append(subresource)
-    return "/" + "/".join(
-        quote(part, safe="/:") if part is subresource else quote(part, safe=":") for part in parts
-    )
+    # A subresource may go on with a path of its own (``proxy/metrics``).
+    tail = f"/{quote(subresource, safe='/:')}" if subresource else ""
+    return "/" + "/".join(quote(part, safe=":") for part in parts) + tail
 
 
 class Client:

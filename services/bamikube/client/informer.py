@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.kit.backoff import Backoff
@@ -63,6 +64,7 @@ class Informer:
         self.resource = resource
         self.synced = asyncio.Event()
         self.revision = ""
+        self._row = table.by_name(resource)
         self._client = client
         self._world = world
         self._select = {"namespace": namespace, "labels": labels, "fields": fields}
@@ -135,6 +137,9 @@ class Informer:
                 continue_=token,
             )
             for obj in page.get("items") or []:
+                # Items of a typed list may come without their kind; whoever keeps one wants to know what it is.
+                obj.setdefault("apiVersion", self._row.api_version)
+                obj.setdefault("kind", self._row.kind)
                 seen[key_of(obj)] = obj
             token = page["metadata"].get("continue", "")
             if not token:
