@@ -65,8 +65,9 @@ EMPTY = "must be non-empty"
 
 
 def _pattern(message: str, regex: str, *examples: str) -> str:
-    shown = " or ".join(f"'{example}'," for example in examples)
-    return f"{message} (e.g. {shown} regex used for validation is '{regex}')"
+    # The two blanks before "or" are Kubernetes' own; clients compare whole messages.
+    shown = " or ".join(f"'{example}', " for example in examples)
+    return f"{message} (e.g. {shown}regex used for validation is '{regex}')"
 
 
 def _longer(value: str, limit: int) -> bool:

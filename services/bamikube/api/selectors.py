@@ -258,7 +258,10 @@ class _Reader:
                 return found
             if token != "!" and not _is_word(token):
                 raise SelectorError(f"found '{token}', expected: !, identifier, or 'end of string'")
-            found.append(self.requirement())
+            try:
+                found.append(self.requirement())
+            except SelectorError as error:
+                raise SelectorError(f"unable to parse requirement: {error}") from None
             separator = self.take()
             if not separator:
                 return found
@@ -275,6 +278,9 @@ class _Reader:
         key = self.take()
         if not _is_word(key):
             raise SelectorError(f"found '{key}', expected: identifier")
+        messages = names.is_qualified_name(key)
+        if messages:
+            raise SelectorError(f'<nil>: Invalid value: "{key}": {"; ".join(messages)}')
         if absent:
             return requirement(key, DOES_NOT_EXIST)
         if self.peek() in ("", ","):
@@ -331,12 +337,9 @@ class _Reader:
 def parse_labels(text: str) -> LabelSelector:
     """The selector a string stands for; the empty string chooses everything.
 
-    Raises :class:`SelectorError`: ``unable to parse requirement: ...``.
+    Raises :class:`SelectorError`, as in ``found '=', expected: ',' or 'end of string'``.
     """
-    try:
-        found = _Reader(_tokens(text)).selector()
-    except SelectorError as error:
-        raise SelectorError(f"unable to parse requirement: {error}") from None
+    found = _Reader(_tokens(text)).selector()
     return LabelSelector.of(found) if found else EVERYTHING
 
 
@@ -466,7 +469,9 @@ def _unescaped(text: str) -> str:
 
 def _terms(text: str) -> list[str]:
     """The parts between unescaped commas."""
-    parts, current, escaped = [], [], False
+    parts: list[str] = []
+    current: list[str] = []
+    escaped = False
     for character in text:
         if character == "," and not escaped:
             parts.append("".join(current))
