@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 
 
@@ -47,7 +48,6 @@ _INT64 = range(-(2**63), 2**63)
 _UTC_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
 _UTC_MICROS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z")
-_QUANTITY = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?\Z")
 _QUANTITY_HINT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -139,15 +139,18 @@ def _int_or_string(value: Any, holder: Any, key: Any) -> list[Issue] | None:
     return _wrong(value, "intstr.IntOrString" if kind in (list, dict) else "int32")
 
 
+_canonical_quantity = functools.lru_cache(maxsize=4096)(canonical)
+
+
 def _quantity(value: Any, holder: Any, key: Any) -> list[Issue] | None:
-    if type(value) is str:
-        if value.isdigit() or _QUANTITY.match(value):
-            return None
+    """Quantities are kept in their shortest form: ``1000m`` becomes ``1``, ``1024Mi`` becomes ``1Gi``."""
+    if type(value) not in (str, int, float):
         return [Issue("", message=_QUANTITY_HINT)]
-    if type(value) in (int, float):
-        holder[key] = format(value, "f").rstrip("0").rstrip(".") if type(value) is float else str(value)
-        return None
-    return [Issue("", message=_QUANTITY_HINT)]
+    try:
+        holder[key] = _canonical_quantity(value)
+    except ValueError:
+        return [Issue("", message=_QUANTITY_HINT)]
+    return None
 
 
 def _canonical_time(value: str, micro: bool) -> str | None:

@@ -1,0 +1,356 @@
+"""What happens to an object between "accepted" and "validated": the parts that belong to the server, per kind.
+
+Three rules cover most kinds, and rows of small tables say which kinds they hold for:
+
+- **status** is not the author's: it is reset on create and kept from the stored object on update; an update of the
+  ``status`` subresource keeps everything else;
+- **generation** counts changes of what was asked for (``spec``), never of what was observed;
+- **allocated values** (cluster IPs, node ports) that an update leaves out are taken over from the stored object.
+
+A Node may bring its status along, because its node agent is the one that creates it.
+
+Worked example: a Deployment with generation 4 is updated, with a new image and ``status.replicas: 99``. It is stored
+with generation 5 and the old status.
+
+Source: the API conventions ("Spec and Status", "Metadata") and the API reference of v1.34.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from bamikube.api.defaults.cluster import NAME_LABEL
+from bamikube.api.qos import qos_class
+from bamikube.api.resources import Resource
+
+DEFAULT_GRACE = 30  # seconds a pod gets when nobody said otherwise
+
+# Kinds whose status is reset on create, and what an empty status looks like on the wire.
+_EMPTY_STATUS: dict[tuple[str, str], dict[str, Any]] = {
+    ("", "services"): {"loadBalancer": {}},
+    ("", "persistentvolumes"): {"phase": "Pending"},
+    ("", "persistentvolumeclaims"): {"phase": "Pending"},
+    ("", "replicationcontrollers"): {"replicas": 0},
+    ("", "resourcequotas"): {},
+    ("", "namespaces"): {"phase": "Active"},
+    ("", "pods"): {"phase": "Pending"},
+    ("apps", "deployments"): {},
+    ("apps", "replicasets"): {"replicas": 0},
+    ("apps", "statefulsets"): {"replicas": 0, "availableReplicas": 0},
+    ("apps", "daemonsets"): {
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
+    ("batch", "jobs"): {},
+    ("batch", "cronjobs"): {},
+    ("autoscaling", "horizontalpodautoscalers"): {"desiredReplicas": 0},
+    ("policy", "poddisruptionbudgets"): {
+        "disruptionsAllowed": 0,
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "expectedPods": 0,
+    },
+    ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
+    ("networking.k8s.io", "servicecidrs"): {},
+    ("certificates.k8s.io", "certificatesigningrequests"): {},
+    ("storage.k8s.io", "volumeattachments"): {"attached": False},
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): {},
+    ("apiextensions.k8s.io", "customresourcedefinitions"): {"storedVersions": []},
+    ("apiregistration.k8s.io", "apiservices"): {},
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): {},
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): {},
+    ("resource.k8s.io", "resourceclaims"): {},
+}
+
+# Kinds that count generations, and the fields whose change counts.
+_SPEC = ("spec",)
+_GENERATION: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "pods"): _SPEC,
+    ("", "podtemplates"): ("template",),
+    ("", "replicationcontrollers"): _SPEC,
+    ("apps", "deployments"): _SPEC,
+    ("apps", "replicasets"): _SPEC,
+    ("apps", "statefulsets"): _SPEC,
+    ("apps", "daemonsets"): _SPEC,
+    ("batch", "jobs"): _SPEC,
+    ("batch", "cronjobs"): _SPEC,
+    ("policy", "poddisruptionbudgets"): _SPEC,
+    ("networking.k8s.io", "ingresses"): _SPEC,
+    ("networking.k8s.io", "ingressclasses"): _SPEC,
+    ("networking.k8s.io", "networkpolicies"): _SPEC,
+    ("scheduling.k8s.io", "priorityclasses"): (),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): ("webhooks",),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): ("webhooks",),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _SPEC,
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): _SPEC,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _SPEC,
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): _SPEC,
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): _SPEC,
+}
+
+
+def has_own_status(resource: Resource) -> bool:
+    """Whether the main endpoint leaves ``status`` alone on updates."""
+    return "status" in resource.subresources
+
+
+def counts_generation(resource: Resource) -> bool:
+    """Whether objects carry ``metadata.generation``. Custom resources always do."""
+    return resource.key in _GENERATION or not resource.definition
+
+
+# --- create ---------------------------------------------------------------------------------------------------------
+
+
+def _create_pod(obj: dict[str, Any]) -> None:
+    status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
+    if (obj.get("spec") or {}).get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
+        ]
+    obj["status"] = status
+
+
+def _create_namespace(obj: dict[str, Any]) -> None:
+    finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
+    if "kubernetes" not in finalizers:
+        finalizers.append("kubernetes")
+    _canonical_namespace(obj)
+
+
+def _canonical_namespace(obj: dict[str, Any]) -> None:
+    metadata = obj.setdefault("metadata", {})
+    if metadata.get("name"):
+        metadata.setdefault("labels", {})[NAME_LABEL] = metadata["name"]
+
+
+def _create_job(obj: dict[str, Any]) -> None:
+    """A job's selector is made from its uid, unless its author takes that upon himself."""
+    spec, metadata = obj.setdefault("spec", {}), obj.setdefault("metadata", {})
+    uid = metadata.get("uid")
+    if spec.get("manualSelector") or not uid:
+        return
+    template = spec.setdefault("template", {})
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    for key in ("batch.kubernetes.io/controller-uid", "controller-uid"):
+        labels.setdefault(key, uid)
+    for key in ("batch.kubernetes.io/job-name", "job-name"):
+        labels.setdefault(key, metadata.get("name", ""))
+    selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    if "controller-uid" not in selector:
+        selector.setdefault("batch.kubernetes.io/controller-uid", uid)
+
+
+def _create_definition(obj: dict[str, Any]) -> None:
+    versions = (obj.get("spec") or {}).get("versions") or ()
+    obj["status"]["storedVersions"] = [
+        each["name"] for each in versions if each.get("storage") and each.get("name")
+    ]
+
+
+_ON_CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
+    ("", "pods"): _create_pod,
+    ("", "namespaces"): _create_namespace,
+    ("batch", "jobs"): _create_job,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
+}
+
+
+def prepare_create(resource: Resource, obj: dict[str, Any]) -> None:
+    """Make ``obj`` what a new object may be, in place. Name and uid should be set already (a job's selector uses them)."""
+    metadata = obj.setdefault("metadata", {})
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
+        metadata.pop(field, None)
+    if counts_generation(resource):
+        metadata["generation"] = 1
+    empty = _EMPTY_STATUS.get(resource.key)
+    if empty is not None:
+        obj["status"] = copy.deepcopy(empty)
+    elif not resource.definition and has_own_status(resource):
+        obj.pop("status", None)
+    special = _ON_CREATE.get(resource.key)
+    if special is not None:
+        special(obj)
+
+
+# --- update ---------------------------------------------------------------------------------------------------------
+
+
+def _take_over_metadata(new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Server-owned metadata an update may leave out: it is taken from the stored object."""
+    after, before = new.setdefault("metadata", {}), old.get("metadata") or {}
+    for field in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        if field in before and after.get(field) is None:
+            after[field] = before[field]
+    after.pop("selfLink", None)
+    if "generation" in before:
+        after["generation"] = before["generation"]
+    else:
+        after.pop("generation", None)
+
+
+def _keep(new: dict[str, Any], old: dict[str, Any], field: str) -> None:
+    if field in old:
+        new[field] = old[field]
+    else:
+        new.pop(field, None)
+
+
+def _changed(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> bool:
+    if not resource.definition:  # custom resources: everything but metadata and a status of its own
+        ignored = {"metadata", "status"} if has_own_status(resource) else {"metadata"}
+        fields: set[str] = {*new, *old} - ignored
+        return any(new.get(field) != old.get(field) for field in fields)
+    if any(new.get(field) != old.get(field) for field in _GENERATION[resource.key]):
+        return True
+    if resource.key == ("apps", "deployments"):
+        # A deployment's annotations travel to its replica sets, so they count.
+        return (new["metadata"].get("annotations") or {}) != (
+            (old.get("metadata") or {}).get("annotations") or {}
+        )
+    return False
+
+
+def _needs_cluster_ip(spec: dict[str, Any]) -> bool:
+    return spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer")
+
+
+def _needs_node_port(spec: dict[str, Any]) -> bool:
+    return spec.get("type") == "NodePort" or (
+        spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    )
+
+
+def _update_service(new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Allocated values stay when they are left out, and go when the service's type has no use for them."""
+    after, before = new.setdefault("spec", {}), old.get("spec") or {}
+    if _needs_cluster_ip(after) and _needs_cluster_ip(before):
+        if not after.get("clusterIP"):
+            after["clusterIP"] = before.get("clusterIP", "")
+            after.pop("clusterIPs", None)
+        if not after.get("clusterIPs") or (after["clusterIPs"][0] != after["clusterIP"]):
+            same = after["clusterIP"] == before.get("clusterIP")
+            after["clusterIPs"] = list(before.get("clusterIPs") or ()) if same else [after["clusterIP"]]
+    if after.get("type") == "ExternalName" and _needs_cluster_ip(before):
+        for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+            if after.get(field) == before.get(field):
+                after.pop(field, None)
+    allocated = {
+        (port.get("protocol"), port.get("port")): port["nodePort"]
+        for port in before.get("ports") or ()
+        if port.get("nodePort")
+    }
+    if _needs_node_port(after) and _needs_node_port(before):
+        used = {port.get("nodePort") for port in after.get("ports") or ()}
+        for port in after.get("ports") or ():
+            known = allocated.get((port.get("protocol"), port.get("port")))
+            if not port.get("nodePort") and known and known not in used:
+                port["nodePort"] = known
+    elif _needs_node_port(before) and not _needs_node_port(after) and after.get("type") != "LoadBalancer":
+        for port in after.get("ports") or ():
+            if port.get("nodePort") == allocated.get((port.get("protocol"), port.get("port"))):
+                port.pop("nodePort", None)
+    if after.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
+        for field in ("allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"):
+            if after.get(field) == before.get(field):
+                after.pop(field, None)
+    if after.get("type") == "LoadBalancer" and before.get("healthCheckNodePort"):
+        after["healthCheckNodePort"] = after.get("healthCheckNodePort") or before["healthCheckNodePort"]
+    if after.get("type") in ("ClusterIP", "ExternalName") and not after.get("externalIPs"):
+        after.pop("externalTrafficPolicy", None)
+
+
+def _update_namespace(new: dict[str, Any], old: dict[str, Any]) -> None:
+    _keep(new, old, "spec")  # its finalizers are changed through the finalize subresource only
+    _canonical_namespace(new)
+
+
+def _update_pod(new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Scheduling gates can be lifted by an update; the last one takes the condition along."""
+    gated = (old.get("spec") or {}).get("schedulingGates")
+    if gated and not (new.get("spec") or {}).get("schedulingGates"):
+        status = dict(new.get("status") or {})
+        kept = [each for each in status.get("conditions") or () if each.get("reason") != "SchedulingGated"]
+        status["conditions"] = kept
+        if not kept:
+            del status["conditions"]
+        new["status"] = status
+
+
+_ON_UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], None]] = {
+    ("", "services"): _update_service,
+    ("", "namespaces"): _update_namespace,
+    ("", "pods"): _update_pod,
+}
+
+
+def prepare_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Make ``new`` what may follow ``old``, in place: status kept, generation counted, allocated values taken over.
+
+    ``old`` is read only; parts of it may become parts of ``new``.
+    """
+    _take_over_metadata(new, old)
+    if has_own_status(resource):
+        _keep(new, old, "status")
+    special = _ON_UPDATE.get(resource.key)
+    if special is not None:
+        special(new, old)
+    if counts_generation(resource) and _changed(resource, new, old):
+        new["metadata"]["generation"] = (old.get("metadata") or {}).get("generation", 0) + 1
+
+
+def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
+    """An update of the status subresource: all but ``status`` (and unprotected metadata) is kept from ``old``."""
+    status = new.get("status")
+    metadata = new.setdefault("metadata", {})
+    for field in [field for field in new if field not in ("apiVersion", "kind", "metadata", "status")]:
+        del new[field]
+    for field, value in old.items():
+        if field not in ("apiVersion", "kind", "metadata", "status"):
+            new[field] = value
+    if status is None:
+        new.pop("status", None)
+    before = old.get("metadata") or {}
+    _take_over_metadata(new, old)
+    protected: tuple[str, ...] = ()
+    if resource.key == ("", "pods"):
+        protected = ("ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds")
+        qos = (old.get("status") or {}).get("qosClass")
+        if qos and isinstance(new.get("status"), dict):
+            new["status"].setdefault("qosClass", qos)
+    elif resource.key == ("apps", "deployments"):
+        protected = ("labels",)
+    elif not resource.definition:
+        protected = ("labels", "annotations", "finalizers", "ownerReferences")
+    for field in protected:
+        if field in before:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
+
+
+# --- delete ---------------------------------------------------------------------------------------------------------
+
+
+def deletion_grace(resource: Resource, obj: dict[str, Any], requested: int | None) -> int:
+    """Seconds between the request and the removal; 0 means at once.
+
+    Only pods end gracefully: their node agent finishes the deletion. A pod that never reached a node, or has already
+    ended, has nobody to wait for.
+    """
+    if resource.key != ("", "pods"):
+        return 0
+    spec, phase = obj.get("spec") or {}, (obj.get("status") or {}).get("phase")
+    if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
+        return 0
+    period = spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE) if requested is None else requested
+    return 1 if period < 0 else int(period)
