@@ -58,6 +58,11 @@ class Profiles(_Strict):
     certificates: tuple[CertificateProfile, ...]
     kubeconfigs: tuple[KubeconfigProfile, ...]
 
+    @property
+    def leaves(self) -> tuple[CertificateProfile | KubeconfigProfile, ...]:
+        """Everything an authority signs."""
+        return (*self.certificates, *self.kubeconfigs)
+
 
 class ClusterNames(_Strict):
     """How a cluster is called and reached. The defaults are those of the lab."""

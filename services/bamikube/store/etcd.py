@@ -21,6 +21,7 @@ compacts only at revisions that are a write of its own, which is never a deletio
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +48,8 @@ from bamikube.store.port import (
     Txn,
     Unavailable,
 )
+
+log = logging.getLogger(__name__)
 
 # A member without a leader answers "unavailable" at once, and ends streams, instead of waiting.
 _METADATA = (("hasleader", "true"),)
@@ -295,17 +298,20 @@ class EtcdStore:
 
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``. Compacting what is compacted already is no error."""
+        request = rpc_pb2.CompactionRequest(revision=revision)
         try:
-            await self._call(self._compact, rpc_pb2.CompactionRequest(revision=revision), revision)
-        except Compacted:
-            return
+            await self._compact(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.OUT_OF_RANGE and "compacted" in (error.details() or ""):
+                return
+            await self._fail(error, revision)
 
-    async def _call(self, method: Callable[..., Any], request: Any, revision: int = 0) -> Any:
+    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
         """One unary call, exactly once."""
         try:
             return await method(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
         except grpc.aio.AioRpcError as error:
-            await self._fail(error, revision)
+            await self._fail(error)
 
     # ---- watch
 
@@ -342,8 +348,14 @@ class EtcdStore:
             except grpc.aio.AioRpcError as error:
                 if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                     raise StoreError(f"etcd refuses the watch: {error.details()}") from error
+                log.info("etcd's watch stream ended (%s); reopening", error.details() or error.code().name)
             except asyncio.InvalidStateError:
                 pass  # the stream ended between two of our operations: open the next one
+            except asyncio.CancelledError:
+                # Closing the channel cancels its calls, which looks like a cancelled task but is none.
+                task = asyncio.current_task()
+                if not self._closed or (task is not None and task.cancelling()):
+                    raise
             finally:
                 call.cancel()
             await self._world.clock.sleep(pause)
@@ -385,15 +397,13 @@ class EtcdStore:
 
     async def _oldest(self, revision: int) -> int:
         """The compacted revision: etcd tells it only to a watch that asks for something older."""
-        call = self._watch(timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
+        call = self._watch(timeout=min(self._timeout, 2.0), wait_for_ready=True, metadata=_METADATA)
         try:
             create = rpc_pb2.WatchCreateRequest(key=ZERO, start_revision=max(revision, 1))
             await call.write(rpc_pb2.WatchRequest(create_request=create))
             while (answer := await call.read()) is not grpc.aio.EOF:
                 if answer.canceled:
                     return int(answer.compact_revision)
-                if answer.created and answer.header.revision and answer.events:
-                    break
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the error being reported matters more than this number
         finally:
