@@ -1,0 +1,58 @@
+"""CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
+
+Whoever may create signing requests must not become an administrator by asking for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from bamikube.api import errors
+from bamikube.apiserver.admission.chain import Plugin
+from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.identity import MASTERS
+
+GROUP, PLURAL = "certificates.k8s.io", "certificatesigningrequests"
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
+
+
+class CertificateSubjectRestriction(Plugin):
+    name = "CertificateSubjectRestriction"
+
+    async def mutate(self, ctx: AdmissionContext) -> None:
+        """Who asks is written down by the server, whatever the client says."""
+        if ctx.operation == "CREATE" and ctx.concerns(GROUP, PLURAL) and ctx.object is not None:
+            spec = ctx.object.setdefault("spec", {})
+            spec["username"] = ctx.user.name
+            spec["groups"] = list(ctx.user.groups)
+            for field in ("uid", "extra"):
+                spec.pop(field, None)
+            if ctx.user.uid:
+                spec["uid"] = ctx.user.uid
+            if ctx.user.extra:
+                spec["extra"] = {key: list(values) for key, values in ctx.user.extra.items()}
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.operation != "CREATE" or not ctx.concerns(GROUP, PLURAL) or ctx.object is None:
+            return
+        spec = ctx.object.get("spec") or {}
+        if spec.get("signerName") != CLIENT_SIGNER:
+            return
+        try:
+            request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+        except (ValueError, binascii.Error):
+            return  # validation says what is wrong with it
+        groups = [
+            attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        ]
+        if MASTERS in groups:
+            raise errors.forbidden(
+                PLURAL,
+                ctx.name,
+                f'use of {CLIENT_SIGNER} signer with group "{MASTERS}" is not allowed',
+                GROUP,
+            )

@@ -1,0 +1,61 @@
+"""NamespaceLifecycle: nothing is created in a namespace that does not exist or is on its way out.
+
+Also, the namespaces a cluster cannot live without cannot be deleted.
+
+Source: Kubernetes' admission controller reference, NamespaceLifecycle.
+"""
+
+from __future__ import annotations
+
+from bamikube.api import errors
+from bamikube.api.errors import ApiError
+from bamikube.apiserver.admission.chain import Plugin
+from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.registry.reader import Reader
+
+NAMESPACES = ("", "namespaces")
+IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
+
+# Access reviews ask about a namespace; they put nothing into it.
+_HARMLESS = frozenset({("authorization.k8s.io", "localsubjectaccessreviews")})
+
+
+class NamespaceLifecycle(Plugin):
+    name = "NamespaceLifecycle"
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.resource.key == NAMESPACES:
+            if ctx.operation == "DELETE" and ctx.name in IMMORTAL:
+                raise errors.forbidden("namespaces", ctx.name, "this namespace may not be deleted")
+            return
+        if not ctx.namespace or ctx.operation != "CREATE" or ctx.resource.key in _HARMLESS:
+            return
+        if ctx.subresource:
+            return  # the parent is there already; binding, eviction and tokens add no content of their own
+        namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
+        if namespace is None:
+            raise errors.not_found("namespaces", ctx.namespace)
+        phase = (namespace.get("status") or {}).get("phase")
+        if phase == "Terminating" or namespace["metadata"].get("deletionTimestamp"):
+            raise _terminating(ctx, namespace["metadata"].get("deletionTimestamp", ""))
+
+
+def _terminating(ctx: AdmissionContext, since: str) -> ApiError:
+    error = errors.forbidden(
+        ctx.resource.plural,
+        ctx.name,
+        f"unable to create new content in namespace {ctx.namespace} because it is being terminated",
+        ctx.resource.group,
+    )
+    causes = [
+        {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {ctx.namespace} is being terminated",
+            "field": "metadata.namespace",
+        }
+    ]
+    error.details = (error.details or {}) | {"causes": causes}
+    return error

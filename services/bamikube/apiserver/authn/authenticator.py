@@ -1,0 +1,107 @@
+"""The chain of authentication methods.
+
+Each method looks at the request and says one of three things: *this is the user*, *no credentials of my kind here*
+(None), or *credentials of my kind, and they are bad* (:class:`BadCredentials`). The first user wins. Bad credentials
+do not end the search - a bearer token may be a service account's or one from the token file - but when nobody
+knows the user, they make the answer 401, while a request without any credentials is anonymous.
+
+Source: Kubernetes' "Authenticating".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from bamikube.api import errors
+from bamikube.apiserver.identity import ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, User
+from bamikube.kit.http import Request
+
+log = logging.getLogger(__name__)
+
+
+class BadCredentials(Exception):
+    """Credentials were shown and are not good. The text goes to the log, never to the client."""
+
+
+class Method(Protocol):
+    """One way of authentication."""
+
+    async def authenticate(self, request: Request) -> User | None: ...
+
+
+class TokenMethod(Protocol):
+    """A way of authentication by bearer token, for TokenReview."""
+
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> User | None: ...
+
+
+class Authenticator:
+    """All methods in order. ``anonymous``: whether requests without credentials are let in as system:anonymous."""
+
+    def __init__(
+        self, methods: Sequence[Method], *, tokens: Sequence[TokenMethod] = (), anonymous: bool = True
+    ) -> None:
+        self._methods = tuple(methods)
+        self._tokens = tuple(tokens)
+        self._anonymous = anonymous
+
+    async def authenticate(self, request: Request) -> User | None:
+        """The user, the anonymous one if there are no credentials, None if those are not let in.
+
+        Raises ApiError 401 for credentials that nobody accepts.
+        """
+        problems: list[str] = []
+        for method in self._methods:
+            try:
+                user = await method.authenticate(request)
+            except BadCredentials as problem:
+                problems.append(str(problem))
+                continue
+            if user is not None:
+                return authenticated(user)
+        try:
+            user = await self._by_token(bearer_token(request), ())
+        except BadCredentials as problem:
+            problems.append(str(problem))
+            user = None
+        if user is not None:
+            return authenticated(user)
+        if problems:
+            log.info("refused %s from %s: %s", request.path, request.peer.address, "; ".join(problems))
+            raise errors.unauthorized()
+        return ANONYMOUS if self._anonymous else None
+
+    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
+        """Who ``token`` stands for (TokenReview). Raises BadCredentials when it is no good."""
+        user = await self._by_token(token, audiences)
+        return authenticated(user) if user is not None else None
+
+    async def _by_token(self, token: str, audiences: Sequence[str]) -> User | None:
+        if not token:
+            return None
+        problems: list[str] = []
+        for method in self._tokens:
+            try:
+                user = await method.authenticate_token(token, audiences)
+            except BadCredentials as problem:
+                problems.append(str(problem))
+                continue
+            if user is not None:
+                return user
+        raise BadCredentials("; ".join(problems) or "no token authenticator knows the bearer token")
+
+
+def bearer_token(request: Request) -> str:
+    """The token of ``Authorization: Bearer``, or "" when there is none."""
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def authenticated(user: User) -> User:
+    """``user`` as a member of system:authenticated, unless it is the anonymous one."""
+    if ALL_AUTHENTICATED in user.groups or ALL_UNAUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
+        return user
+    return replace(user, groups=(*user.groups, ALL_AUTHENTICATED))

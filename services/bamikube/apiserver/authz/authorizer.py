@@ -1,0 +1,66 @@
+"""The authorizers in order, and what is asked of them."""
+
+from __future__ import annotations
+
+from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.authz.node import NodeAuthorizer
+from bamikube.apiserver.authz.rbac import Rbac
+from bamikube.apiserver.authz.rules import Rule, uncovered
+from bamikube.apiserver.authz.verdict import Verdict
+from bamikube.apiserver.identity import MASTERS, User
+from bamikube.apiserver.registry.reader import Reader
+
+EVERYTHING: list[Rule] = [
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
+]
+
+
+class Authorizer:
+    """Members of ``system:masters`` may do everything, whatever the roles say; then the node rules; then RBAC.
+
+    ``modes`` is ``--authorization-mode``: ``Node``, ``RBAC``, ``AlwaysAllow``, ``AlwaysDeny``.
+    """
+
+    def __init__(self, reader: Reader, modes: tuple[str, ...] = ("Node", "RBAC")) -> None:
+        for mode in modes:
+            if mode not in ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny"):
+                raise ValueError(
+                    f"authorization mode {mode!r} is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny"
+                )
+        self._always_allow = "AlwaysAllow" in modes
+        self.rbac = Rbac(reader)
+        self.node = NodeAuthorizer(reader) if "Node" in modes else None
+        self._rbac_enabled = "RBAC" in modes
+
+    def authorize(self, attributes: Attributes) -> Verdict:
+        """Allowed with the rule that allowed it, or refused with whatever reasons there are."""
+        if MASTERS in attributes.user.groups:
+            return Verdict(True, f'member of the group "{MASTERS}"')
+        if self._always_allow:
+            return Verdict(True, "every request is allowed (AlwaysAllow)")
+        reasons: list[str] = []
+        if self.node is not None:
+            verdict = self.node.authorize(attributes)
+            if verdict.allowed:
+                return verdict
+            if verdict.reason:
+                reasons.append(verdict.reason)
+        if self._rbac_enabled:
+            verdict = self.rbac.authorize(attributes)
+            if verdict.allowed:
+                return verdict
+            if verdict.reason:
+                reasons.append(verdict.reason)
+        return Verdict(False, ", ".join(reasons))
+
+    def rules_for(self, user: User, namespace: str) -> list[Rule]:
+        """The rules ``user`` holds in ``namespace`` (for SelfSubjectRulesReview)."""
+        if MASTERS in user.groups or self._always_allow:
+            return list(EVERYTHING)
+        rules = self.node.rules_for(user) if self.node is not None else []
+        return [*rules, *self.rbac.rules_for(user, namespace)] if self._rbac_enabled else rules
+
+    def escalated(self, user: User, namespace: str, wanted: list[Rule]) -> list[dict[str, list[str]]]:
+        """What ``wanted`` would grant beyond what ``user`` holds in ``namespace``; empty when nothing."""
+        return uncovered(self.rules_for(user, namespace), wanted)

@@ -1,0 +1,16 @@
+"""The outcome of an authorization question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``reason`` names the rule that allowed it, or what stood in the way; it may be empty when nothing matched."""
+
+    allowed: bool
+    reason: str = ""
+
+
+NO_OPINION = Verdict(False, "")
