@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,7 @@ def _client(args: argparse.Namespace, endpoint: str, patience: float = 0.0) -> I
 def _connect(options: dict[str, Any], endpoint: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for attempt in range(_VERSION_ATTEMPTS):
+        for _ in range(_VERSION_ATTEMPTS):
             try:
                 return etcd3.Client(**options)
             except AttributeError:
@@ -311,7 +311,7 @@ def _size(count: int) -> str:
     return f"{count / _MIB:.1f} MiB" if count >= _MIB else f"{count / 1024:.0f} KiB"
 
 
-def _print(rows: list[tuple[str, ...]]) -> None:
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
