@@ -1,0 +1,320 @@
+"""Discovery: which groups, versions and resources there are.
+
+Clients ask in three ways: group by group (``/api``, ``/apis``, ``/apis/apps``, ``/apis/apps/v1``), or for everything
+at once with an Accept header that names ``apidiscovery.k8s.io`` in version v2 or, older, v2beta1. All are functions of
+the rows of the resource table; they are made when first asked for and kept until the rows change.
+
+Source: the API concepts page ("API discovery"), KEP-3352 (aggregated discovery).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from bamikube.api.resources import Resource
+from bamikube.kit.http import Request, Response
+
+Rows = Callable[[], Sequence[Resource]]
+
+# Groups in the order in which clients look for a kind; groups not named here follow, by name.
+_GROUP_ORDER = (
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
+)
+
+_GET_PATCH_UPDATE = ("get", "patch", "update")
+_PROXY = ("create", "delete", "get", "patch", "update")
+
+# subresource -> (group, version, kind, verbs); kind "" means the parent's own.
+_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "status": ("", "", "", _GET_PATCH_UPDATE),
+    "scale": ("autoscaling", "v1", "Scale", _GET_PATCH_UPDATE),
+    "attach": ("", "v1", "PodAttachOptions", ("create", "get")),
+    "binding": ("", "v1", "Binding", ("create",)),
+    "ephemeralcontainers": ("", "v1", "Pod", _GET_PATCH_UPDATE),
+    "eviction": ("policy", "v1", "Eviction", ("create",)),
+    "exec": ("", "v1", "PodExecOptions", ("create", "get")),
+    "log": ("", "v1", "Pod", ("get",)),
+    "portforward": ("", "v1", "PodPortForwardOptions", ("create", "get")),
+    "resize": ("", "v1", "Pod", _GET_PATCH_UPDATE),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest", ("create",)),
+    "finalize": ("", "", "", ("update",)),
+    "approval": ("", "", "", _GET_PATCH_UPDATE),
+}
+
+_AGGREGATED = {"v2": "apidiscovery.k8s.io/v2", "v2beta1": "apidiscovery.k8s.io/v2beta1"}
+
+
+class Discovery:
+    """Answers discovery requests. ``rows`` is called each time, so that rows may come and go (CRDs).
+
+    ``server_address`` is the ``host:port`` shown in ``/api``.
+    """
+
+    def __init__(self, rows: Rows, server_address: str = "") -> None:
+        self._rows = rows
+        self._server_address = server_address
+        self._seen: tuple[Resource, ...] = ()
+        self._documents: dict[str, tuple[bytes, str]] = {}
+
+    async def handle(self, request: Request) -> Response | None:
+        """None when the path is no discovery path. Serves GET and HEAD."""
+        path = request.path.rstrip("/")
+        if not (path in ("/api", "/apis") or path.startswith(("/api/", "/apis/"))):
+            return None
+        parts = path.split("/")[1:]
+        if (parts[0] == "api" and len(parts) > 2) or len(parts) > 3:
+            return None
+        if len(parts) == 1 and (version := _aggregated_version(request.headers.get("accept", ""))):
+            return self._aggregated(parts[0], version, request)
+        body = self._plain(path, parts)
+        if body is None:
+            return None
+        return Response(200, body)
+
+    def _refresh(self) -> tuple[Resource, ...]:
+        rows = tuple(self._rows())
+        if rows != self._seen:
+            self._seen = rows
+            self._documents.clear()
+        return rows
+
+    def _plain(self, path: str, parts: Sequence[str]) -> bytes | None:
+        rows = self._refresh()
+        known = self._documents.get(path)
+        if known is None:
+            document = self._document(rows, parts)
+            if document is None:
+                return None
+            known = self._documents[path] = (orjson.dumps(document), "")
+        return known[0]
+
+    def _document(self, rows: Sequence[Resource], parts: Sequence[str]) -> dict[str, Any] | None:
+        match list(parts):
+            case ["api"]:
+                return {
+                    "kind": "APIVersions",
+                    "versions": ["v1"],
+                    "serverAddressByClientCIDRs": [
+                        {"clientCIDR": "0.0.0.0/0", "serverAddress": self._server_address}
+                    ],
+                }
+            case ["apis"]:
+                found = [_api_group(group, versions) for group, versions in groups(rows) if group]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+            case ["api", version]:
+                return resource_list(rows, "", version)
+            case ["apis", group]:
+                for name, versions in groups(rows):
+                    if name == group and group:
+                        return {"kind": "APIGroup", "apiVersion": "v1", **_api_group(group, versions)}
+                return None
+            case ["apis", group, version]:
+                return resource_list(rows, group, version) if group else None
+        return None
+
+    def _aggregated(self, root: str, version: str, request: Request) -> Response:
+        rows = self._refresh()
+        key = f"{root}#{version}"
+        known = self._documents.get(key)
+        if known is None:
+            body = orjson.dumps(aggregated(rows, core=root == "api", version=version))
+            known = self._documents[key] = (body, '"' + hashlib.sha512(body).hexdigest().upper() + '"')
+        body, etag = known
+        headers = {"ETag": etag, "Vary": "Accept", "Cache-Control": "public"}
+        content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+        if request.headers.get("if-none-match", "").strip() == etag:
+            return Response(304, b"", headers, content_type)
+        return Response(200, body, headers, content_type)
+
+
+def _aggregated_version(accept: str) -> str:
+    """The first version of aggregated discovery that the client takes and we have, "" for plain discovery."""
+    for option in accept.split(","):
+        media, *parameters = (part.strip() for part in option.split(";"))
+        said = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media not in ("application/json", "application/*", "*/*", "application/vnd.kubernetes.protobuf"):
+            continue
+        if said.get("g") == "apidiscovery.k8s.io" and said.get("as") == "APIGroupDiscoveryList":
+            if media == "application/json" and said.get("v", "") in _AGGREGATED:
+                return said["v"]
+        elif media == "application/json" and "as" not in said:
+            return ""
+    return ""
+
+
+def groups(rows: Iterable[Resource]) -> list[tuple[str, list[str]]]:
+    """Groups in order of preference, each with its versions, best first."""
+    versions: dict[str, list[str]] = {}
+    for row in rows:
+        known = versions.setdefault(row.group, [])
+        if row.version not in known:
+            known.append(row.version)
+    for known in versions.values():
+        known.sort(key=version_rank)
+
+    def rank(group: str) -> tuple[int, str]:
+        if not group:
+            return (-1, "")
+        return (_GROUP_ORDER.index(group) if group in _GROUP_ORDER else len(_GROUP_ORDER), group)
+
+    return [(group, versions[group]) for group in sorted(versions, key=rank)]
+
+
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """Kubernetes' order of versions: v2, v1, v2beta1, v1beta2, v1alpha1, then anything else by name."""
+    text = version.removeprefix("v")
+    for stage, word in ((1, "beta"), (2, "alpha")):
+        major, found, minor = text.partition(word)
+        if found and major.isdigit() and minor.isdigit():
+            return (stage, -int(major), -int(minor), "")
+    if version.startswith("v") and text.isdigit():
+        return (0, -int(text), 0, "")
+    return (3, 0, 0, version)
+
+
+def _api_group(group: str, versions: Sequence[str]) -> dict[str, Any]:
+    listed = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": listed, "preferredVersion": listed[0]}
+
+
+def storage_version_hash(row: Resource) -> str:
+    """What tells storage migrators that objects of two versions are kept alike."""
+    group = getattr(row, "storage_group", None)
+    text = f"{row.group if group is None else group}/{row.storage_version or row.version}/{row.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
+
+
+def subresource(row: Resource, name: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """Group, version and kind of a subresource's body, and its verbs."""
+    if name == "proxy":
+        return ("", "v1", f"{row.kind}ProxyOptions", _PROXY)
+    group, version, kind, verbs = _SUBRESOURCES.get(name, ("", "", "", _GET_PATCH_UPDATE))
+    if not kind:
+        return (row.group, row.version, row.kind, verbs)
+    return (group, version, kind, verbs)
+
+
+def resource_list(rows: Iterable[Resource], group: str, version: str) -> dict[str, Any] | None:
+    """``APIResourceList`` of one group version, None when there is no such."""
+    found: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda one: one.plural):
+        if (row.group, row.version) != (group, version):
+            continue
+        entry: dict[str, Any] = {
+            "name": row.plural,
+            "singularName": row.singular,
+            "namespaced": row.namespaced,
+            "kind": row.kind,
+            "verbs": list(row.verbs),
+        }
+        if row.short_names:
+            entry["shortNames"] = list(row.short_names)
+        if row.categories:
+            entry["categories"] = list(row.categories)
+        if not row.virtual:
+            entry["storageVersionHash"] = storage_version_hash(row)
+        found.append(entry)
+        for name in sorted(row.subresources):
+            sub_group, sub_version, kind, verbs = subresource(row, name)
+            part: dict[str, Any] = {
+                "name": f"{row.plural}/{name}",
+                "singularName": "",
+                "namespaced": row.namespaced,
+                "kind": kind,
+                "verbs": list(verbs),
+            }
+            if (sub_group, sub_version) != (group, version):
+                part["group"], part["version"] = sub_group, sub_version
+            found.append(part)
+    if not found:
+        return None
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": f"{group}/{version}" if group else version,
+        "resources": found,
+    }
+
+
+def aggregated(rows: Sequence[Resource], *, core: bool, version: str) -> dict[str, Any]:
+    """``APIGroupDiscoveryList``: everything under ``/api`` (``core``) or ``/apis`` at once."""
+    items: list[dict[str, Any]] = []
+    for group, versions in groups(rows):
+        if bool(group) == core:
+            continue
+        items.append(
+            {
+                "metadata": {"name": group, "creationTimestamp": None}
+                if group
+                else {"creationTimestamp": None},
+                "versions": [
+                    {
+                        "version": one,
+                        "resources": [
+                            _resource_discovery(row)
+                            for row in sorted(rows, key=lambda row: row.plural)
+                            if (row.group, row.version) == (group, one)
+                        ],
+                        "freshness": "Current",
+                    }
+                    for one in versions
+                ],
+            }
+        )
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": _AGGREGATED[version],
+        "metadata": {},
+        "items": items,
+    }
+
+
+def _resource_discovery(row: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "resource": row.plural,
+        "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
+        "scope": "Namespaced" if row.namespaced else "Cluster",
+        "singularResource": row.singular,
+        "verbs": list(row.verbs),
+    }
+    if row.short_names:
+        entry["shortNames"] = list(row.short_names)
+    if row.categories:
+        entry["categories"] = list(row.categories)
+    subresources = []
+    for name in sorted(row.subresources):
+        group, version, kind, verbs = subresource(row, name)
+        subresources.append(
+            {
+                "subresource": name,
+                "responseKind": {"group": group, "version": version, "kind": kind},
+                "verbs": list(verbs),
+            }
+        )
+    if subresources:
+        entry["subresources"] = subresources
+    return entry
