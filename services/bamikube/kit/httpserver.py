@@ -307,7 +307,14 @@ class Server:
                     keep_alive=False,
                 )
                 return _CLOSE
-        headers = {name.lower(): value for name, value in message.headers.items()}
+        headers: dict[str, str] = {}
+        for name, value in message.headers.items():
+            name = name.lower()
+            if name in headers:
+                # Sent several times: identities keep their commas, everything else is a list (RFC 9110 5.3).
+                joint = "\n" if name.startswith(("x-remote-", "impersonate-")) else ", "
+                value = f"{headers[name]}{joint}{value}"
+            headers[name] = value
         if not target.isascii():
             target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         request = Request.make(message.method, target, headers=headers, body=body, peer=connection.peer)

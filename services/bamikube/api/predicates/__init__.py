@@ -1,0 +1,1 @@
+"""Pure questions about objects that several services ask alike."""

@@ -1,0 +1,201 @@
+"""The executor of :mod:`bamikube.controllers.deployment`: reads the copies, asks for a plan, writes what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from bamikube.api import owners, selectors
+from bamikube.api.errors import ApiError
+from bamikube.client.informer import split_key
+from bamikube.controllers.adoption import adoption_patch, claim, release_patch
+from bamikube.controllers.deployment import REVISION, Plan, Scale, any_pods, find_new, plan
+from bamikube.controllers.expectations import Expectations
+from bamikube.controllers.shared import Controller, Shared, enqueue
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+class DeploymentController(Controller):
+    name = "deployment-controller"
+    workers = 5
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.deployments = shared.informers.of("deployments.apps")
+        self.sets = shared.informers.of("replicasets.apps")
+        self.pods = shared.informers.of("pods")
+        self.expectations = Expectations(self.sets, shared.world.clock)
+        self.deployments.on_change(enqueue(self))
+        self.sets.on_change(self._set_changed)
+        self.sets.add_index("namespace", lambda rs: [rs["metadata"]["namespace"]])
+        self.pods.on_change(self._pod_changed)
+        self.pods.add_index(
+            "controller", lambda pod: [owner["uid"]] if (owner := owners.controller_of(pod)) else []
+        )
+
+    def _set_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        namespace = split_key(key)[0]
+        for rs in (old, new):
+            controller = owners.controller_of(rs) if rs is not None else None
+            if controller is not None and controller.get("kind") == "Deployment":
+                owner = f"{namespace}/{controller['name']}"
+                if new is not None:
+                    self.expectations.seen(owner, key)
+                self.queue.add(owner)
+            elif rs is not None and rs is new and controller is None:
+                for deployment in self.deployments.items():
+                    if deployment["metadata"]["namespace"] == namespace and _matches(deployment, rs):
+                        self.queue.add(f"{namespace}/{deployment['metadata']['name']}")
+
+    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        # Only the Recreate strategy waits for pods: it goes on when the last old one is gone.
+        if new is not None or old is None:
+            return
+        controller = owners.controller_of(old)
+        if controller is None or controller.get("kind") != "ReplicaSet":
+            return
+        namespace = split_key(key)[0]
+        rs = self.sets.get(f"{namespace}/{controller['name']}")
+        owner = owners.controller_of(rs) if rs is not None else None
+        if owner is not None and owner.get("kind") == "Deployment":
+            self.queue.add(f"{namespace}/{owner['name']}")
+
+    async def sync(self, key: str) -> float | None:
+        await asyncio.gather(self.sets.synced.wait(), self.pods.synced.wait())
+        deployment = self.deployments.get(key)
+        if deployment is None:
+            self.expectations.forget(key)
+            return None
+        if not self.expectations.met(key):
+            return 1.0
+        namespace = deployment["metadata"]["namespace"]
+        claimed = claim(
+            deployment, self.sets.by_index("namespace", namespace), lambda rs: _matches(deployment, rs)
+        )
+        for rs in claimed.adopt:
+            patch = adoption_patch(deployment, rs)
+            await self.client.patch(
+                "replicasets.apps", rs["metadata"]["name"], patch, namespace, kind="strategic"
+            )
+        for rs in claimed.release:
+            patch = release_patch(deployment, rs)
+            await self.client.patch(
+                "replicasets.apps", rs["metadata"]["name"], patch, namespace, kind="strategic"
+            )
+        new = find_new(deployment, claimed.mine)
+        old_pods = [
+            pod
+            for rs in claimed.mine
+            if rs is not new
+            for pod in self.pods.by_index("controller", rs["metadata"]["uid"])
+        ]
+        decision = plan(deployment, claimed.mine, any_pods(old_pods), self.world.clock.now())
+        await self._apply(key, deployment, decision)
+        return decision.again
+
+    async def _apply(self, key: str, deployment: Object, decision: Plan) -> None:
+        name, namespace = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
+        if decision.collision:
+            await self._collided(deployment)
+            return
+        if decision.create is not None:
+            await self._create(key, deployment, decision.create)
+        touched = set()
+        for scale in decision.scale:
+            touched.add(scale.rs["metadata"]["name"])
+            await self._scale(deployment, scale, decision.annotate.get(scale.rs["metadata"]["name"]))
+        for rs_name, wanted in decision.annotate.items():
+            if rs_name not in touched:
+                await self.client.patch(
+                    "replicasets.apps", rs_name, {"metadata": {"annotations": wanted}}, namespace
+                )
+        for rs in decision.delete:
+            try:
+                await self.client.delete(
+                    "replicasets.apps",
+                    rs["metadata"]["name"],
+                    namespace,
+                    uid=rs["metadata"]["uid"],
+                    propagation="Background",
+                )
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+        annotations = deployment["metadata"].get("annotations") or {}
+        if decision.revision and annotations.get(REVISION) != decision.revision:
+            patch = {"metadata": {"annotations": {REVISION: decision.revision}}}
+            await self.client.patch("deployments.apps", name, patch, namespace)
+        if decision.status != (deployment.get("status") or {}):
+            await self._write_status(deployment, decision.status)
+
+    async def _create(self, key: str, deployment: Object, body: Object) -> None:
+        namespace = body["metadata"]["namespace"]
+        try:
+            made = await self.client.create("replicasets.apps", body)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                text = f"Failed to create new replica set {body['metadata']['name']!r}: {error.message}"
+                self.shared.recorder.event(deployment, "Warning", "ReplicaSetCreateError", text)
+                raise
+            held = await self.client.get("replicasets.apps", body["metadata"]["name"], namespace)
+            if not owners.controlled_by(held, deployment["metadata"]["uid"]):
+                await self._collided(deployment)
+            # Ours already: the copy is behind and will show it.
+            return
+        self.expectations.created(key, f"{namespace}/{made['metadata']['name']}")
+        if body["spec"]["replicas"]:
+            self.shared.recorder.event(
+                deployment,
+                "Normal",
+                "ScalingReplicaSet",
+                f"Scaled up replica set {body['metadata']['name']} from 0 to {body['spec']['replicas']}",
+            )
+
+    async def _scale(self, deployment: Object, scale: Scale, annotations: dict[str, str] | None) -> None:
+        rs = scale.rs
+        meta = {**rs["metadata"]}
+        if annotations is not None:
+            meta["annotations"] = annotations
+        # A PUT with the revision the plan was made on: a stale plan is refused, not carried out.
+        await self.client.update(
+            "replicasets.apps", {**rs, "metadata": meta, "spec": {**rs["spec"], "replicas": scale.replicas}}
+        )
+        way = "up" if scale.replicas > scale.before else "down"
+        self.shared.recorder.event(
+            deployment,
+            "Normal",
+            "ScalingReplicaSet",
+            f"Scaled {way} replica set {rs['metadata']['name']} from {scale.before} to {scale.replicas}",
+        )
+
+    async def _collided(self, deployment: Object) -> None:
+        """Another object has the name our template's hash gives: count the collision, which makes another hash."""
+        status = dict(deployment.get("status") or {})
+        status["collisionCount"] = int(status.get("collisionCount") or 0) + 1
+        await self._write_status(deployment, status)
+
+    async def _write_status(self, deployment: Object, status: Object) -> None:
+        live = deployment
+        try:
+            await self.client.update("deployments.apps", {**live, "status": status}, "status")
+        except ApiError as error:
+            if error.code == 404:
+                return
+            if error.code != 409:
+                raise
+            # The revision annotation has just moved the object: the status is still the right one for it.
+            live = await self.client.get(
+                "deployments.apps", live["metadata"]["name"], live["metadata"]["namespace"]
+            )
+            if live["metadata"].get("generation") != deployment["metadata"].get("generation"):
+                raise
+            await self.client.update("deployments.apps", {**live, "status": status}, "status")
+
+
+def _matches(deployment: Object, rs: Object) -> bool:
+    selector = selectors.from_object(deployment["spec"].get("selector"))
+    return selector.matches(rs["metadata"].get("labels") or {})

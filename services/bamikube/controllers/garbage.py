@@ -1,0 +1,351 @@
+"""The garbage collector: what is owned goes when its owners have gone.
+
+It keeps a graph of every deletable object, of which it stores only identity, owner references, finalizers and whether
+it is being deleted. Edges go from a dependent to its owners by uid. Three things can happen to an object:
+
+* **background** (the default): its owners are gone, so it is deleted;
+* **foreground**: it carries the ``foregroundDeletion`` finalizer, so its dependents go first; those with
+  ``blockOwnerDeletion`` hold it, and the finalizer is removed when none is left;
+* **orphan**: it carries the ``orphan`` finalizer, so its dependents lose their reference to it and stay.
+
+``classify`` and ``plan`` are pure. An owner that the graph does not know is asked for at the server before anything is
+deleted: a copy that lags behind must never be the reason. Worked example: ReplicaSet ``r`` (uid 1) owns pods ``a`` and
+``b``. ``r`` is deleted: the watch takes uid 1 out of the graph, ``a`` and ``b`` are queued, their owner is looked up,
+is not there, and both are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from bamikube.api import table
+from bamikube.api.errors import ApiError
+from bamikube.api.resources import Resource
+from bamikube.client.client import path_of
+from bamikube.client.informer import Informer, split_key
+from bamikube.controllers.shared import Controller, Shared
+from bamikube.kit.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+ORPHAN = "orphan"
+FOREGROUND = "foregroundDeletion"
+
+# Kinds whose objects own nothing and are owned by nothing that matters, and change too often to be followed.
+_SKIPPED = {("", "events"), ("events.k8s.io", "events")}
+
+
+@dataclass(slots=True)
+class Node:
+    """One object in the graph."""
+
+    uid: str
+    resource: Resource
+    key: str
+    owners: tuple[Object, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    deleting: bool = False
+
+    @property
+    def orphaning(self) -> bool:
+        return self.deleting and ORPHAN in self.finalizers
+
+    @property
+    def foreground(self) -> bool:
+        return self.deleting and FOREGROUND in self.finalizers
+
+
+@dataclass(slots=True)
+class Graph:
+    """Objects by uid, and dependents by their owners' uid (also of owners that are gone or not seen yet)."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    dependents: dict[str, set[str]] = field(default_factory=dict)
+
+    def put(self, node: Node) -> None:
+        self.remove_edges(node.uid)
+        self.nodes[node.uid] = node
+        for owner in node.owners:
+            self.dependents.setdefault(owner["uid"], set()).add(node.uid)
+
+    def remove(self, uid: str) -> None:
+        self.remove_edges(uid)
+        self.nodes.pop(uid, None)
+
+    def remove_edges(self, uid: str) -> None:
+        old = self.nodes.get(uid)
+        if old is None:
+            return
+        for owner in old.owners:
+            held = self.dependents.get(owner["uid"])
+            if held is not None:
+                held.discard(uid)
+                if not held:
+                    del self.dependents[owner["uid"]]
+
+    def dependents_of(self, uid: str) -> list[Node]:
+        return [self.nodes[child] for child in self.dependents.get(uid, ()) if child in self.nodes]
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """An object's owner references by what became of the owners."""
+
+    solid: tuple[Object, ...]
+    dangling: tuple[Object, ...]
+    waiting: tuple[Object, ...]  # being deleted in the foreground: they wait for this object
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """``kind`` is nothing, unlink, delete, orphan-dependents, drop-finalizer or wait."""
+
+    kind: str
+    reason: str = ""
+    propagation: str = ""
+    remove: tuple[str, ...] = ()
+
+
+def plan(node: Node, owners: Owners, dependents: list[Node]) -> Action:
+    """What to do with one object."""
+    if node.orphaning:
+        return Action("orphan-dependents", "deleted with its dependents to be kept")
+    if node.foreground:
+        blocking = [
+            child
+            for child in dependents
+            if any(owner["uid"] == node.uid and owner.get("blockOwnerDeletion") for owner in child.owners)
+        ]
+        if not blocking:
+            return Action("drop-finalizer", "no dependent is left that blocks the deletion")
+        return Action("wait", f"{len(blocking)} dependents have to go first")
+    if node.deleting or not (owners.solid or owners.dangling or owners.waiting):
+        return Action("nothing")
+    if owners.solid:
+        gone = tuple(owner["uid"] for owner in (*owners.dangling, *owners.waiting))
+        return (
+            Action("unlink", "an owner is gone, another remains", remove=gone) if gone else Action("nothing")
+        )
+    if owners.waiting and dependents:
+        return Action("delete", "its owner is deleted in the foreground", "Foreground")
+    if ORPHAN in node.finalizers:
+        return Action("delete", "its owners are gone", "Orphan")
+    if FOREGROUND in node.finalizers:
+        return Action("delete", "its owners are gone", "Foreground")
+    return Action("delete", "its owners are gone", "Background")
+
+
+class GarbageCollector(Controller):
+    name = "garbage-collector-controller"
+    workers = 20
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.graph = Graph()
+        self.absent: dict[str, None] = {}  # uids known to be gone for ever: uids are never used twice
+        self.informers: list[Informer] = []
+        for resource in table.TABLE:
+            name = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+            if (
+                "delete" in resource.verbs
+                and "watch" in resource.verbs
+                and resource.key not in _SKIPPED
+                and table.by_name(name) is resource
+            ):
+                informer = Informer(shared.client, name, shared.world, project=_slim)
+                informer.on_change(self._changed(resource))
+                self.informers.append(informer)
+
+    async def run(self, tasks: Tasks) -> None:
+        for informer in self.informers:
+            tasks.spawn(informer.run(), f"gc {informer.resource}")
+        for informer in self.informers:
+            await informer.synced.wait()
+        await super().run(tasks)
+
+    def _changed(self, resource: Resource) -> Any:
+        def changed(key: str, old: Object | None, new: Object | None) -> None:
+            if old is not None and (new is None or new["uid"] != old["uid"]):
+                uid = old["uid"]
+                self.graph.remove(uid)
+                self._note_absent(uid)
+                for child in self.graph.dependents_of(uid):
+                    self.queue.add(child.uid)
+                for owner in old["owners"]:
+                    self.queue.add(owner["uid"])
+            if new is None:
+                return
+            before = self.graph.nodes.get(new["uid"])
+            node = Node(new["uid"], resource, key, new["owners"], new["finalizers"], new["deleting"])
+            self.graph.put(node)
+            if node.deleting and node.foreground:
+                for child in self.graph.dependents_of(node.uid):
+                    self.queue.add(child.uid)
+            if before is not None and before.owners != node.owners:
+                for owner in before.owners:
+                    self.queue.add(owner["uid"])
+            if node.owners or node.deleting:
+                self.queue.add(node.uid)
+
+        return changed
+
+    def _note_absent(self, uid: str) -> None:
+        self.absent[uid] = None
+        if len(self.absent) > 10_000:
+            self.absent.pop(next(iter(self.absent)))
+
+    async def sync(self, key: str) -> float | None:
+        node = self.graph.nodes.get(key)
+        if node is None:
+            return None
+        dependents = self.graph.dependents_of(node.uid)
+        owners = Owners((), (), ())
+        if not node.deleting and node.owners:
+            owners = await self._classify(node)
+        action = plan(node, owners, dependents)
+        if action.kind == "delete":
+            await self._delete(node, owners, action)
+        elif action.kind == "unlink":
+            await self._unlink(node, action.remove)
+        elif action.kind == "orphan-dependents":
+            await asyncio.gather(*(self._unlink(child, (node.uid,)) for child in dependents))
+            await self._drop_finalizer(node, ORPHAN)
+        elif action.kind == "drop-finalizer":
+            await self._drop_finalizer(node, FOREGROUND)
+        elif action.kind == "wait":
+            for child in dependents:
+                if not child.deleting:
+                    self.queue.add(child.uid)
+        return None
+
+    async def _classify(self, node: Node) -> Owners:
+        solid, dangling, waiting = [], [], []
+        namespace = split_key(node.key)[0]
+        for owner in node.owners:
+            known = self.graph.nodes.get(owner["uid"])
+            if known is None and not await self._exists(owner, namespace):
+                dangling.append(owner)
+            elif known is not None and known.foreground and owner.get("blockOwnerDeletion"):
+                waiting.append(owner)
+            else:
+                solid.append(owner)
+        return Owners(tuple(solid), tuple(dangling), tuple(waiting))
+
+    async def _exists(self, owner: Object, namespace: str) -> bool:
+        """Ask the server whether an owner the graph does not know exists (with that very uid)."""
+        uid = owner["uid"]
+        if uid in self.absent:
+            return False
+        resource = table.by_kind(owner["apiVersion"], owner["kind"])
+        if resource is None:
+            # A kind that is not served here: it may come (a CRD), so its dependents are kept.
+            return True
+        try:
+            found = await self.client.call(
+                "GET", path_of(resource, namespace if resource.namespaced else "", owner["name"])
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            self._note_absent(uid)
+            return False
+        if found["metadata"]["uid"] == uid:
+            return True
+        self._note_absent(uid)
+        return False
+
+    async def _delete(self, node: Node, owners: Owners, action: Action) -> None:
+        namespace, name = split_key(node.key)
+        path = path_of(node.resource, namespace, name)
+        # The copy may be behind: what is deleted must still be what was looked at, with the same owners.
+        try:
+            live = await self.client.call("GET", path)
+        except ApiError as error:
+            if error.code == 404:
+                return
+            raise
+        if live["metadata"]["uid"] != node.uid or "deletionTimestamp" in live["metadata"]:
+            return
+        held = {owner["uid"] for owner in live["metadata"].get("ownerReferences") or []}
+        if held != {owner["uid"] for owner in node.owners}:
+            self.queue.add_after(node.uid, 0.5)
+            return
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": node.uid, "resourceVersion": live["metadata"]["resourceVersion"]},
+            "propagationPolicy": action.propagation,
+        }
+        log.info("deleting %s %s: %s", node.resource.plural, node.key, action.reason)
+        try:
+            await self.client.call("DELETE", path, body=options)
+        except ApiError as error:
+            if error.code == 409:
+                self.queue.add_after(node.uid, 0.1)
+            elif error.code != 404:
+                raise
+
+    async def _unlink(self, node: Node, uids: tuple[str, ...]) -> None:
+        """Take references to ``uids`` off an object."""
+        namespace, name = split_key(node.key)
+        path = path_of(node.resource, namespace, name)
+        try:
+            live = await self.client.call("GET", path)
+            if live["metadata"]["uid"] != node.uid:
+                return
+            rest = [
+                owner for owner in live["metadata"].get("ownerReferences") or [] if owner["uid"] not in uids
+            ]
+            meta = {
+                "uid": node.uid,
+                "resourceVersion": live["metadata"]["resourceVersion"],
+                "ownerReferences": rest,
+            }
+            await self.client.call(
+                "PATCH", path, None, {"metadata": meta}, {"Content-Type": "application/merge-patch+json"}
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    async def _drop_finalizer(self, node: Node, finalizer: str) -> None:
+        namespace, name = split_key(node.key)
+        path = path_of(node.resource, namespace, name)
+        try:
+            live = await self.client.call("GET", path)
+            meta = live["metadata"]
+            if meta["uid"] != node.uid or finalizer not in (meta.get("finalizers") or []):
+                return
+            rest = [name for name in meta["finalizers"] if name != finalizer]
+            patch = {
+                "metadata": {"uid": node.uid, "resourceVersion": meta["resourceVersion"], "finalizers": rest}
+            }
+            await self.client.call(
+                "PATCH", path, None, patch, {"Content-Type": "application/merge-patch+json"}
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+
+def _slim(obj: Object) -> Object:
+    """The few facts of an object the graph needs."""
+    meta = obj["metadata"]
+    return {
+        "uid": meta["uid"],
+        "owners": tuple(
+            {
+                key: owner[key]
+                for key in ("apiVersion", "kind", "name", "uid", "blockOwnerDeletion")
+                if key in owner
+            }
+            for owner in meta.get("ownerReferences") or []
+        ),
+        "finalizers": tuple(meta.get("finalizers") or ()),
+        "deleting": "deletionTimestamp" in meta,
+    }

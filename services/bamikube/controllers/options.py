@@ -1,0 +1,43 @@
+"""Flags of ``bamikube-controllers``, named as kube-controller-manager's."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field, field_validator
+
+from bamikube.kit.options import Options
+
+
+class ControllersOptions(Options):
+    """The controllers: they bring the cluster from what it is to what its objects say."""
+
+    kubeconfig: str = Field(description="kubeconfig file with the API server's address and our credentials")
+    healthz_port: int = Field(
+        10257, ge=0, le=65535, description="port of /healthz /livez /readyz /metrics; 0 turns it off"
+    )
+    leader_elect: bool = Field(
+        True, description="lead only while holding the Lease kube-system/kube-controller-manager"
+    )
+    cluster_cidr: str = Field("10.244.0.0/16", description="addresses of all pods")
+    node_cidr_mask_size: int = Field(
+        24, ge=8, le=30, description="size of one node's piece of --cluster-cidr, in bits"
+    )
+    allocate_node_cidrs: bool = Field(True, description="give every node a pod CIDR")
+    root_ca_file: str = Field("", description="CA certificate that is published to every namespace")
+    node_monitor_grace_period: float = Field(
+        40.0, gt=0, description="seconds of silence after which a node is not ready"
+    )
+    node_startup_grace_period: float = Field(
+        60.0, gt=0, description="the same for a node that has never been ready"
+    )
+    terminated_pod_gc_threshold: int = Field(12500, description="finished pods to keep; 0 or less keeps all")
+
+    @field_validator("cluster_cidr")
+    @classmethod
+    def _is_cidr(cls, value: str) -> str:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not a network such as 10.244.0.0/16 ({error})") from error
+        return value

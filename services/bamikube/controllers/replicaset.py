@@ -1,0 +1,281 @@
+"""ReplicaSets: as many pods as asked for, no more.
+
+``plan`` compares the pods that are there with the number that is wanted; ``apply`` creates and deletes side by side
+and then waits, through :class:`Expectations`, until its own informer has seen it. Pods are created in growing batches
+(1, 2, 4 ...), so that a template the server refuses costs one refused request and not a thousand.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from bamikube.api import owners, selectors
+from bamikube.api.errors import ApiError
+from bamikube.api.predicates import pods as pod_state
+from bamikube.api.predicates.conditions import find, put
+from bamikube.api.times import seconds, stamp
+from bamikube.client.informer import split_key
+from bamikube.controllers.adoption import adoption_patch, claim, release_patch
+from bamikube.controllers.expectations import Expectations
+from bamikube.controllers.shared import Controller, Shared, enqueue, together
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+# No more than this many pods are created or deleted in one go (Kubernetes' BurstReplicas).
+BURST = 500
+
+
+@dataclass(slots=True)
+class Plan:
+    """``create`` pods are missing, ``delete`` are too many; ``status`` is what the counts should say."""
+
+    create: int = 0
+    delete: list[Object] = field(default_factory=list)
+    status: Object = field(default_factory=dict)
+    again: float | None = None
+    reason: str = ""
+
+
+def deletion_rank(pod: Object, crowd: dict[str, int], now: float) -> tuple[Any, ...]:
+    """Sort key: the pod that is missed least comes first.
+
+    Unassigned before assigned, pending before running, not ready before ready, cheaper by
+    ``controller.kubernetes.io/pod-deletion-cost``, on the more crowded node, ready for less time (by powers of two),
+    restarted more often, younger.
+    """
+    status = pod.get("status") or {}
+    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+    ready_since = (
+        seconds((find(pod, "Ready") or {}).get("lastTransitionTime")) if pod_state.is_ready(pod) else now
+    )
+    created = seconds(pod["metadata"].get("creationTimestamp"))
+    return (
+        bool(pod_state.node_name(pod)),
+        {"Pending": 0, "Unknown": 1}.get(status.get("phase", "Pending"), 2),
+        pod_state.is_ready(pod),
+        int(cost) if cost.lstrip("+-").isdigit() else 0,
+        -crowd.get(pod_state.node_name(pod), 0),
+        int(max(0.0, now - ready_since)).bit_length(),
+        -pod_state.restarts(pod),
+        int(max(0.0, now - created)).bit_length(),
+        pod["metadata"]["uid"],
+    )
+
+
+def plan(
+    rs: Object, mine: list[Object], now: float, *, crowd: dict[str, int] | None = None, failure: str = ""
+) -> Plan:
+    """What to do for ``rs`` whose pods are ``mine``. ``failure`` is why the last creation or deletion went wrong."""
+    spec = rs["spec"]
+    wanted = int(spec.get("replicas", 1))
+    active = [pod for pod in mine if pod_state.is_active(pod)]
+    result = Plan()
+    if "deletionTimestamp" not in rs["metadata"]:
+        if len(active) < wanted:
+            result.create = min(BURST, wanted - len(active))
+            result.reason = f"{wanted - len(active)} pods are missing"
+        elif len(active) > wanted:
+            ranked = sorted(active, key=lambda pod: deletion_rank(pod, crowd or {}, now))
+            result.delete = ranked[: min(BURST, len(active) - wanted)]
+            result.reason = f"{len(active) - wanted} pods are too many"
+    min_ready = int(spec.get("minReadySeconds", 0))
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    ready = [pod for pod in active if pod_state.is_ready(pod)]
+    waits = [wait for pod in ready if (wait := pod_state.available_in(pod, min_ready, now)) > 0]
+    old = rs.get("status") or {}
+    conditions = [
+        condition for condition in old.get("conditions") or [] if condition["type"] != "ReplicaFailure"
+    ]
+    if failure:
+        reason = "FailedCreate" if len(active) < wanted else "FailedDelete"
+        new = {"type": "ReplicaFailure", "status": "True", "reason": reason, "message": failure}
+        conditions = put(list(old.get("conditions") or []), new, stamp(now))
+    result.status = {
+        "replicas": len(active),
+        "fullyLabeledReplicas": sum(
+            all((pod["metadata"].get("labels") or {}).get(key) == value for key, value in labels.items())
+            for pod in active
+        ),
+        "readyReplicas": len(ready),
+        "availableReplicas": len(ready) - len(waits),
+        "observedGeneration": rs["metadata"].get("generation", 0),
+    }
+    # Kubernetes leaves zero counts out, but for ``replicas``.
+    for name in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
+        if not result.status[name]:
+            del result.status[name]
+    if conditions:
+        result.status["conditions"] = conditions
+    result.again = min(waits) if waits else None
+    return result
+
+
+def pod_from_template(template: Object, owner: Object, prefix: str, namespace: str) -> Object:
+    """A pod of ``owner`` made from its template."""
+    meta = template.get("metadata") or {}
+    metadata: Object = {
+        "generateName": prefix,
+        "namespace": namespace,
+        "ownerReferences": [owners.controller_reference(owner)],
+    }
+    for name in ("labels", "annotations", "finalizers"):
+        if meta.get(name):
+            metadata[name] = meta[name]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.get("spec") or {}}
+
+
+class ReplicaSetController(Controller):
+    name = "replicaset-controller"
+    workers = 5
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.sets = shared.informers.of("replicasets.apps")
+        self.pods = shared.informers.of("pods")
+        self.expectations = Expectations(self.pods, shared.world.clock)
+        self.sets.on_change(enqueue(self))
+        self.pods.on_change(self._pod_changed)
+        self.pods.add_index("rs-namespace", lambda pod: [pod["metadata"]["namespace"]])
+
+    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        namespace = split_key(key)[0]
+        for pod in (old, new):
+            if pod is None:
+                continue
+            controller = owners.controller_of(pod)
+            if controller is not None:
+                if controller.get("kind") == "ReplicaSet":
+                    owner = f"{namespace}/{controller['name']}"
+                    if new is not None:
+                        self.expectations.seen(owner, key)
+                    self.queue.add(owner)
+            elif pod is new:
+                # An orphan: whoever selects it should look.
+                for rs in self.sets.items():
+                    if rs["metadata"]["namespace"] == namespace and _selector(rs).matches(
+                        pod["metadata"].get("labels") or {}
+                    ):
+                        self.queue.add(f"{namespace}/{rs['metadata']['name']}")
+
+    async def sync(self, key: str) -> float | None:
+        await self.pods.synced.wait()
+        rs = self.sets.get(key)
+        if rs is None:
+            self.expectations.forget(key)
+            return None
+        if not self.expectations.met(key):
+            return 1.0
+        selector = _selector(rs)
+        namespace = rs["metadata"]["namespace"]
+        here = self.pods.by_index("rs-namespace", namespace)
+        claimed = claim(
+            rs,
+            [
+                pod
+                for pod in here
+                if not pod_state.is_terminal(pod) or owners.controlled_by(pod, rs["metadata"]["uid"])
+            ],
+            lambda pod: selector.matches(pod["metadata"].get("labels") or {}),
+        )
+        if claimed.adopt:
+            # The copy may be stale: an owner that is already gone must not adopt.
+            live = await self.client.get("replicasets.apps", rs["metadata"]["name"], namespace)
+            if live["metadata"]["uid"] != rs["metadata"]["uid"] or "deletionTimestamp" in live["metadata"]:
+                return None
+        for pod in claimed.adopt:
+            await self.client.patch(
+                "pods", pod["metadata"]["name"], adoption_patch(rs, pod), namespace, kind="strategic"
+            )
+        for pod in claimed.release:
+            await self.client.patch(
+                "pods", pod["metadata"]["name"], release_patch(rs, pod), namespace, kind="strategic"
+            )
+        now = self.world.clock.now()
+        decision = plan(rs, claimed.mine, now, crowd=self._crowd(rs, here))
+        failures = await self._apply(key, rs, decision)
+        if failures:
+            decision = plan(rs, claimed.mine, now, failure=str(failures[0]))
+        await self._write_status(rs, decision.status)
+        if failures:
+            raise failures[0]
+        return decision.again
+
+    def _crowd(self, rs: Object, here: list[Object]) -> dict[str, int]:
+        """How many pods of the sets with the same owner run on each node: the fuller node gives one up first."""
+        controller = owners.controller_of(rs)
+        if controller is None:
+            family = {rs["metadata"]["uid"]}
+        else:
+            family = {
+                other["metadata"]["uid"]
+                for other in self.sets.items()
+                if owners.controlled_by(other, controller["uid"])
+            }
+        crowd: dict[str, int] = {}
+        for pod in here:
+            mine = owners.controller_of(pod)
+            if (
+                mine is not None
+                and mine["uid"] in family
+                and pod_state.is_active(pod)
+                and pod_state.node_name(pod)
+            ):
+                crowd[pod_state.node_name(pod)] = crowd.get(pod_state.node_name(pod), 0) + 1
+        return crowd
+
+    async def _apply(self, key: str, rs: Object, decision: Plan) -> list[Exception]:
+        namespace = rs["metadata"]["namespace"]
+
+        async def create() -> None:
+            body = pod_from_template(rs["spec"]["template"], rs, f"{rs['metadata']['name']}-", namespace)
+            try:
+                pod = await self.client.create("pods", body)
+            except ApiError as error:
+                if "namespace" in error.message and "terminated" in error.message:
+                    return
+                self.shared.recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                raise
+            self.expectations.created(key, f"{namespace}/{pod['metadata']['name']}")
+            self.shared.recorder.event(
+                rs, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}"
+            )
+
+        async def delete(pod: Object) -> None:
+            name = pod["metadata"]["name"]
+            try:
+                await self.client.delete("pods", name, namespace, uid=pod["metadata"]["uid"])
+            except ApiError as error:
+                if error.code in (404, 409):
+                    return
+                self.shared.recorder.event(rs, "Warning", "FailedDelete", f"Error deleting: {error.message}")
+                raise
+            self.expectations.deleted(key, f"{namespace}/{name}", pod["metadata"]["uid"])
+            self.shared.recorder.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
+
+        batch, left = 1, decision.create
+        while left > 0:
+            size = min(batch, left)
+            failures = await together([create] * size)
+            if failures:
+                return failures
+            left -= size
+            batch *= 2
+        return await together([lambda pod=pod: delete(pod) for pod in decision.delete])  # type: ignore[misc]
+
+    async def _write_status(self, rs: Object, status: Object) -> None:
+        if (rs.get("status") or {}) == status:
+            return
+        try:
+            await self.client.update("replicasets.apps", {**rs, "status": status}, "status")
+        except ApiError as error:
+            if error.code == 404:
+                return
+            raise
+
+
+def _selector(rs: Object) -> selectors.LabelSelector:
+    return selectors.from_object(rs["spec"].get("selector"))

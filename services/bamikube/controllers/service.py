@@ -1,0 +1,102 @@
+"""The controllers as one service: leader election around shared informers and all controllers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+from bamikube.client.client import Client
+from bamikube.client.events import EventRecorder
+from bamikube.client.leader import LeaderElection
+from bamikube.controllers.deployment_controller import DeploymentController
+from bamikube.controllers.endpoints import EndpointsController
+from bamikube.controllers.endpointslice import EndpointSliceController
+from bamikube.controllers.garbage import GarbageCollector
+from bamikube.controllers.namespace import NamespaceController
+from bamikube.controllers.nodeipam import NodeIpamController
+from bamikube.controllers.nodelifecycle import NodeLifecycleController
+from bamikube.controllers.options import ControllersOptions
+from bamikube.controllers.podgc import PodGcController
+from bamikube.controllers.replicaset import ReplicaSetController
+from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
+from bamikube.controllers.shared import Controller, Shared, SharedInformers
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.world import World
+
+log = logging.getLogger(__name__)
+
+
+class Controllers:
+    """Runs every controller while it leads. ``ready`` is set as soon as it takes part in the election."""
+
+    name = "controllers"
+
+    def __init__(self, client: Client, options: ControllersOptions, world: World, ca_pem: str = "") -> None:
+        self.ready = asyncio.Event()
+        self._client = client
+        self._options = options
+        self._world = world
+        self._ca_pem = ca_pem
+
+    @classmethod
+    def build(cls, options: ControllersOptions, world: World) -> Controllers:
+        """From flags. Raises OSError or ValueError when a named file cannot be used."""
+        ca_pem = Path(options.root_ca_file).read_text(encoding="utf-8") if options.root_ca_file else ""
+        client = Client.from_kubeconfig(options.kubeconfig, world, "bamikube-controllers")
+        return cls(client, options, world, ca_pem)
+
+    def controllers(self, shared: Shared) -> list[Controller]:
+        """All controllers, each made for ``shared``."""
+        options = self._options
+        lifecycle = NodeLifecycleController(
+            shared, options.node_monitor_grace_period, options.node_startup_grace_period
+        )
+        made: list[Controller] = [
+            NamespaceController(shared),
+            ServiceAccountController(shared),
+            RootCaController(shared, self._ca_pem),
+            DeploymentController(shared),
+            ReplicaSetController(shared),
+            EndpointsController(shared),
+            EndpointSliceController(shared),
+            GarbageCollector(shared),
+            PodGcController(shared, options.terminated_pod_gc_threshold),
+            lifecycle,
+            lifecycle.evictions,
+        ]
+        if options.allocate_node_cidrs:
+            made.append(NodeIpamController(shared, options.cluster_cidr, options.node_cidr_mask_size))
+        return made
+
+    async def lead(self) -> None:
+        """Run everything until cancelled (the lease is lost, or the process stops)."""
+        recorder = EventRecorder(self._client, self._world, "controllermanager")
+        shared = Shared(self._client, self._world, SharedInformers(self._client, self._world), recorder)
+        controllers = self.controllers(shared)
+        tasks = Tasks(self.name)
+        try:
+            running = [tasks.spawn(recorder.run(), "events")]
+            running += [tasks.spawn(informer.run(), informer.resource) for informer in shared.informers.all()]
+            running += [tasks.spawn(controller.run(tasks), controller.name) for controller in controllers]
+            # None of these ends by itself: the first that does is a fault, and the process starts again.
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            raise RuntimeError(f"{next(iter(done)).get_name()} ended by itself")
+        finally:
+            await tasks.close()
+
+    async def run(self) -> None:
+        self.ready.set()
+        try:
+            if not self._options.leader_elect:
+                await self.lead()
+                return
+            identity = f"{socket.gethostname()}_{self._world.chance.uuid()}"
+            await LeaderElection(self._client, self._world, "kube-controller-manager", identity).run(
+                self.lead
+            )
+        finally:
+            await self._client.close()

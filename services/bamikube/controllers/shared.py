@@ -1,0 +1,92 @@
+"""What all controllers of a process have in common: a client, one informer per resource, a recorder, the world."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bamikube.client.client import Client
+from bamikube.client.events import EventRecorder
+from bamikube.client.informer import Informer
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.workqueue import WorkQueue, work
+from bamikube.kit.world import World
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class SharedInformers:
+    """One informer per resource, however many controllers read it."""
+
+    def __init__(self, client: Client, world: World) -> None:
+        self._client = client
+        self._world = world
+        self._held: dict[str, Informer] = {}
+
+    def of(self, resource: str) -> Informer:
+        if resource not in self._held:
+            self._held[resource] = Informer(self._client, resource, self._world)
+        return self._held[resource]
+
+    def all(self) -> list[Informer]:
+        return list(self._held.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    client: Client
+    world: World
+    informers: SharedInformers
+    recorder: EventRecorder
+
+
+class Controller:
+    """A controller: a queue of keys and a ``sync`` that brings one key's world in line.
+
+    A subclass sets ``name``, subscribes to informers in ``__init__`` and implements ``sync``, which returns None, or
+    the seconds after which it wants to see the key again.
+    """
+
+    name = ""
+    workers = 4
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.client = shared.client
+        self.world = shared.world
+        self.queue = WorkQueue(shared.world, name=self.name)
+
+    async def sync(self, key: str) -> float | None:
+        raise AssertionError(
+            f"{type(self).__name__} lacks sync"
+        )  # a mistake of the programmer, not of the input
+
+    async def run(self, tasks: Tasks) -> None:
+        """Work until cancelled."""
+        try:
+            await work(self.queue, self.sync, workers=self.workers, tasks=tasks)
+        finally:
+            self.queue.close()
+
+
+async def together(calls: Sequence[Callable[[], Any]]) -> list[Exception]:
+    """Run independent API calls side by side; returns what failed."""
+    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+    return [result for result in results if isinstance(result, Exception)]
+
+
+def enqueue(controller: Controller) -> Callable[[str, Any, Any], None]:
+    """An informer callback that queues the object's own key."""
+
+    def changed(key: str, old: Any, new: Any) -> None:
+        controller.queue.add(key)
+
+    return changed
