@@ -1,0 +1,127 @@
+"""An object as the cache keeps it: its JSON bytes and the few facts that filters look at.
+
+What is stored is the object without ``metadata.resourceVersion``: the revision is the store's, and becomes known
+only when the write is done. It is spliced in once, here, when the bytes enter the cache::
+
+    stored  {"kind":"Pod","apiVersion":"v1","metadata":{"name":"a",...
+    raw     {"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"812","name":"a",...
+                                                        ^ splice
+so that every GET, LIST and WATCH afterwards copies bytes and encodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from bamikube.api.resources import Resource
+
+_METADATA = b'"metadata":{'
+_EMPTY: Mapping[str, str] = {}
+
+# Fields that are absent in JSON when they are false or zero, and what a selector compares them with then.
+_ZERO = {
+    "spec.unschedulable": "false",
+    "spec.hostNetwork": "false",
+    "status.replicas": "0",
+    "status.successful": "0",
+}
+
+
+class Item:
+    """One object. ``raw`` carries its ``revision``; ``key`` is ``namespace/name`` or ``name``."""
+
+    __slots__ = ("_obj", "_splice", "fields", "key", "labels", "name", "namespace", "raw", "revision")
+
+    def __init__(
+        self,
+        raw: bytes,
+        splice: int,
+        revision: int,
+        namespace: str,
+        name: str,
+        labels: Mapping[str, str],
+        fields: Mapping[str, str],
+    ) -> None:
+        self.raw = raw
+        self._splice = splice
+        self.revision = revision
+        self.namespace = namespace
+        self.name = name
+        self.key = f"{namespace}/{name}" if namespace else name
+        self.labels = labels
+        self.fields = fields
+        self._obj: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, resource: Resource, stored: bytes, revision: int, obj: dict[str, Any] | None = None) -> Item:
+        """The item of stored bytes. ``obj``, the decoded object, saves decoding when the caller has it."""
+        if obj is None:
+            obj = orjson.loads(stored)
+        metadata = obj.get("metadata") or {}
+        splice = stored.index(_METADATA) + len(_METADATA)
+        comma = b"" if stored[splice : splice + 1] == b"}" else b","
+        # A concatenation has exactly its size; what orjson returns may hold several kilobytes of slack.
+        raw = b'%b"resourceVersion":"%d"%b%b' % (stored[:splice], revision, comma, stored[splice:])
+        return cls(
+            raw,
+            splice,
+            revision,
+            metadata.get("namespace") or "",
+            metadata.get("name") or "",
+            metadata.get("labels") or _EMPTY,
+            selectable(resource, obj),
+        )
+
+    @property
+    def stored(self) -> bytes:
+        """The bytes as they stand in the store."""
+        end = self._splice + len(b'"resourceVersion":""') + len(str(self.revision))
+        return self.raw[: self._splice] + self.raw[end + (self.raw[end : end + 1] == b",") :]
+
+    def at(self, revision: int) -> bytes:
+        """The bytes with another revision: how a deletion shows the last state with the deletion's revision."""
+        end = self._splice + len(b'"resourceVersion":""') + len(str(self.revision))
+        return b'%b"resourceVersion":"%d"%b' % (self.raw[: self._splice], revision, self.raw[end:])
+
+    @property
+    def obj(self) -> dict[str, Any]:
+        """The decoded object, kept. It is shared: copy before changing it."""
+        if self._obj is None:
+            self._obj = orjson.loads(self.raw)
+        return self._obj
+
+    def decode(self) -> dict[str, Any]:
+        """A decoded copy of one's own."""
+        decoded: dict[str, Any] = orjson.loads(self.raw)
+        return decoded
+
+
+def selectable(resource: Resource, obj: dict[str, Any]) -> dict[str, str]:
+    """What field selectors of this resource may ask, as text."""
+    return {field: field_text(obj, field) for field in resource.selectable_fields if field[:9] != "metadata."}
+
+
+def field_text(obj: dict[str, Any], field: str) -> str:
+    """A field's value as selectors see it: absent is empty (or the field's zero), booleans are true and false."""
+    value: Any = obj
+    for step in field.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    if value is None:
+        return _ZERO.get(field, "")
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, dict):  # an event's source is selected by its component
+        return str(value.get("component") or "")
+    return str(value)
+
+
+def encode(obj: dict[str, Any]) -> bytes:
+    """The stored form: kind, apiVersion and metadata first, no resourceVersion. ``obj`` is left as it is."""
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "resourceVersion"}
+    head: dict[str, Any] = {"kind": obj.get("kind"), "apiVersion": obj.get("apiVersion"), "metadata": metadata}
+    return orjson.dumps(head | {key: value for key, value in obj.items() if key not in head})

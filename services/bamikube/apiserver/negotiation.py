@@ -1,0 +1,317 @@
+"""In which form a client sends and wants things.
+
+Bodies come as JSON, YAML or protobuf. Answers go out as JSON, YAML or protobuf, and may be transformed: a ``Table``
+for kubectl, ``PartialObjectMetadata`` for those who only want metadata. The hot path is plain JSON of the stored
+version: there a :class:`Shape` passes the cache's bytes through untouched.
+
+Source: Kubernetes' "API concepts", sections on alternate representations and on receiving resources as tables.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import yaml
+
+from bamikube.api import columns, conversion, errors, protobuf
+from bamikube.api.resources import Resource
+from bamikube.kit.http import Request, Response
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_MEDIA = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf", "*/*": "json", "application/*": "json"}
+_TYPES = {"json": JSON, "yaml": YAML, "protobuf": PROTOBUF}
+_SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Strings(_Loader):  # type: ignore[misc,valid-type]
+    """YAML as JSON would say it: no dates, no sexagesimal numbers."""
+
+
+_Strings.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the client will take: ``media`` json, yaml or protobuf, and ``transform`` "", Table or Partial."""
+
+    media: str = "json"
+    transform: str = ""
+    version: str = "v1"
+
+
+@lru_cache(maxsize=1024)
+def _options(accept: str) -> tuple[Accepted, ...]:
+    """What an Accept header allows, best first."""
+    ranked: list[tuple[float, int, Accepted]] = []
+    for position, part in enumerate(accept.split(",")):
+        media, *pairs = (piece.strip() for piece in part.split(";"))
+        known = _MEDIA.get(media.lower())
+        if known is None:
+            continue
+        parameters = dict(pair.partition("=")[::2] for pair in pairs)
+        transform, version = "", "v1"
+        if wanted := parameters.get("as", ""):
+            version = parameters.get("v", "v1")
+            if parameters.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
+                continue
+            if wanted not in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+                continue
+            transform = "Table" if wanted == "Table" else "Partial"
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        if quality > 0:
+            ranked.append((-quality, position, Accepted(known, transform, version)))
+    return tuple(accepted for _, _, accepted in sorted(ranked, key=lambda entry: entry[:2]))
+
+
+_PLAIN = Accepted()
+
+
+def accepted(request: Request, resource: Resource | None = None, *, transforms: bool = True) -> Accepted:
+    """The form of the answer. Raises 406 when the client takes none that there is."""
+    header = request.headers.get("accept", "")
+    if not header or header == JSON or header == "*/*":
+        return _PLAIN
+    for option in _options(header):
+        if option.transform and not transforms:
+            continue
+        if option.media == "protobuf" and (
+            option.transform or resource is None or not protobuf.can_encode(resource.api_version, resource.kind)
+        ):
+            continue
+        return option
+    raise errors.not_acceptable(f"only the following media types are accepted: {_SUPPORTED}")
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, without parameters, lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def decode_body(request: Request) -> dict[str, Any]:
+    """The body as an object. An absent Content-Type is taken for JSON. Raises ApiError 400 or 415."""
+    media = content_type(request) or JSON
+    if media in (JSON, "text/json"):
+        return load_json(request.body)
+    if media in (YAML, "application/x-yaml", "text/yaml"):
+        return load_yaml(request.body)
+    if media == PROTOBUF:
+        try:
+            return protobuf.decode(request.body)
+        except ValueError as error:
+            raise errors.bad_request(f"the protobuf body cannot be decoded: {error}") from None
+    raise errors.unsupported_media_type(
+        f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}"
+    )
+
+
+def load_json(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises 400."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(f"the object provided is unrecognized: couldn't parse the body as JSON: {error}") from None
+    return _mapping(value)
+
+
+def load_yaml(body: bytes) -> dict[str, Any]:
+    """A YAML document that is a mapping with text keys. Raises 400."""
+    try:
+        value = yaml.load(body, Loader=_Strings)  # a safe loader, see _Strings
+        # What JSON cannot say (dates, sets, keys that are no text) is refused or made text here.
+        value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        text = " ".join(str(error).split())
+        raise errors.bad_request(f"the object provided is unrecognized: couldn't parse the body as YAML: {text}") from None
+    return _mapping(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise errors.bad_request("the object provided is unrecognized: it must be an object with kind and apiVersion")
+    return value
+
+
+def dump_yaml(value: Any) -> bytes:
+    """YAML as kubectl writes it: block style, keys in order."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(value, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True).encode()
+
+
+def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> Response:
+    """One decoded object that is not in the cache (reviews, scales, statuses), in the form that was asked for."""
+    try:
+        wanted = accepted(request, transforms=False)
+    except errors.ApiError:
+        wanted = _PLAIN
+    header = request.headers.get("accept", "")
+    if header.startswith(PROTOBUF) and protobuf.can_encode(obj.get("apiVersion", ""), obj.get("kind", "")):
+        return Response(status, protobuf.encode(obj), content_type=PROTOBUF)
+    if wanted.media == "yaml":
+        return Response(status, dump_yaml(obj), content_type=YAML)
+    return Response(status, orjson.dumps(obj), content_type=JSON)
+
+
+def _length_delimited(number: int, value: bytes) -> bytes:
+    size, prefix = len(value), bytearray([number << 3 | 2])
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix) + value
+
+
+class Shape:
+    """One representation of one resource: how its objects, lists and events look to this client.
+
+    ``form`` identifies it: watchers with equal forms share frames. ``include`` is the ``includeObject`` parameter
+    of tables (None, Metadata, Object).
+    """
+
+    def __init__(self, resource: Resource, wanted: Accepted, *, now: float, include: str = "", pretty: bool = False) -> None:
+        self.resource = resource
+        self.wanted = wanted
+        self._now = now
+        self._include = include or "Metadata"
+        self._pretty = pretty
+        self._converts = conversion.needed(resource)
+        self.plain = wanted == _PLAIN and not self._converts and not pretty
+        self.form: Any = (
+            "plain" if self.plain else (resource.api_version, wanted, self._include if wanted.transform == "Table" else "", pretty)
+        )
+
+    @classmethod
+    def of(cls, request: Request, resource: Resource, now: float) -> Shape:
+        """The shape a request asks for. Raises 406."""
+        wanted = accepted(request, resource)
+        raw_query = request.raw_query
+        pretty = "pretty" in raw_query and request.flag("pretty")
+        include = request.param("includeObject") if "includeObject" in raw_query else ""
+        if include not in ("", "None", "Metadata", "Object"):
+            raise errors.bad_request(f'includeObject: Unsupported value: "{include}": supported values: "None", "Metadata", "Object"')
+        return cls(resource, wanted, now=now, include=include, pretty=pretty)
+
+    @property
+    def content_type(self) -> str:
+        return _TYPES[self.wanted.media]
+
+    @property
+    def stream_type(self) -> str:
+        if self.wanted.media == "protobuf":
+            return f"{PROTOBUF};stream=watch"
+        return JSON
+
+    def _decode(self, raw: bytes) -> dict[str, Any]:
+        obj: dict[str, Any] = orjson.loads(raw)
+        return conversion.from_storage(self.resource, obj) if self._converts else obj
+
+    def _encode(self, value: dict[str, Any]) -> bytes:
+        if self.wanted.media == "yaml":
+            return dump_yaml(value)
+        if self.wanted.media == "protobuf":
+            return protobuf.encode(value)
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2) if self._pretty else orjson.dumps(value)
+
+    def _partial(self, obj: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": f"meta.k8s.io/{self.wanted.version}",
+            "metadata": obj.get("metadata") or {},
+        }
+
+    def _row(self, obj: dict[str, Any]) -> dict[str, Any]:
+        row: dict[str, Any] = {"cells": columns.row(self.resource, obj, self._now)}
+        if self._include == "Object":
+            row["object"] = obj
+        elif self._include == "Metadata":
+            row["object"] = self._partial(obj)
+        return row
+
+    def _table(self, objs: list[dict[str, Any]], metadata: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "kind": "Table",
+            "apiVersion": f"meta.k8s.io/{self.wanted.version}",
+            "metadata": metadata,
+            "columnDefinitions": columns.columns(self.resource),
+            "rows": [self._row(obj) for obj in objs],
+        }
+
+    def transform(self, obj: dict[str, Any]) -> dict[str, Any]:
+        """One object, transformed but not encoded."""
+        if self.wanted.transform == "Table":
+            metadata = obj.get("metadata") or {}
+            return self._table([obj], {"resourceVersion": metadata.get("resourceVersion", "")})
+        return self._partial(obj) if self.wanted.transform else obj
+
+    def object(self, raw: bytes, status: int = 200) -> Response:
+        """The answer that is one object. ``raw`` is JSON of the stored version with its revision."""
+        if self.plain:
+            return Response(status, raw)
+        return Response(status, self._encode(self.transform(self._decode(raw))), content_type=self.content_type)
+
+    def list(self, raws: list[bytes], metadata: dict[str, Any]) -> Response:
+        """The answer that is a list. ``metadata`` is its ``ListMeta``."""
+        if self.plain:
+            head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+                self.resource.list_kind.encode(),
+                self.resource.api_version.encode(),
+                orjson.dumps(metadata),
+            )
+            return Response(200, b"".join((head, b",".join(raws), b"]}")))
+        objs = [self._decode(raw) for raw in raws]
+        if self.wanted.transform == "Table":
+            value = self._table(objs, metadata)
+        elif self.wanted.transform:
+            kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{self.wanted.version}"
+            value = {"kind": kind, "apiVersion": version, "metadata": metadata, "items": [self._partial(obj) for obj in objs]}
+        else:
+            resource = self.resource
+            value = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata, "items": objs}
+        return Response(200, self._encode(value), content_type=self.content_type)
+
+    def event(self, kind: str, raw: bytes) -> bytes:
+        """One framed event of a watch."""
+        if self.plain:
+            return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
+        return self._frame(kind, self.transform(self._decode(raw)))
+
+    def _frame(self, kind: str, obj: dict[str, Any]) -> bytes:
+        if self.wanted.media == "protobuf":
+            message = _length_delimited(1, kind.encode()) + _length_delimited(
+                2, _length_delimited(1, protobuf.encode(obj))
+            )
+            return struct.pack(">I", len(message)) + message
+        return b'{"type":"%b","object":%b}\n' % (kind.encode(), orjson.dumps(obj))
+
+    def bookmark(self, revision: int, initial_end: bool) -> bytes:
+        """A framed BOOKMARK: everything up to ``revision`` has been sent."""
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if self.wanted.media == "protobuf":
+            metadata.pop("creationTimestamp")
+        obj = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+        if self.wanted.transform == "Partial":
+            obj = self._partial(obj)
+        elif self.wanted.transform == "Table":
+            obj = self._table([], {"resourceVersion": str(revision)})
+            if initial_end:
+                obj["rows"] = [{"cells": [], "object": self._partial({"metadata": metadata})}]
+        return self._frame("BOOKMARK", obj)
+
+    def error(self, status: dict[str, Any]) -> bytes:
+        """A framed ERROR: the watch cannot go on."""
+        return self._frame("ERROR", status)

@@ -1,0 +1,152 @@
+"""What all verbs stand on: the store, the cache, and the guarded transaction."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from bamikube.api import errors, table
+from bamikube.api.resources import Resource
+from bamikube.apiserver.cache import Cache, Item, keys
+from bamikube.apiserver.cache.item import encode
+from bamikube.apiserver.registry.hooks import NOTHING, Extra, WriteHook
+from bamikube.apiserver.registry.policy import EVENTS
+from bamikube.kit.world import World
+from bamikube.store.port import Compare, Delete, KeyValue, Put, Store
+
+if TYPE_CHECKING:
+    from bamikube.apiserver.admission import Admission, AdmissionContext
+
+TRIES = 12  # how often a write is tried against changing objects before the client is told
+LEASE_BUCKET = 60  # seconds of events that share one lease
+
+HookCall = Callable[[WriteHook], Awaitable[Extra]]
+
+
+class Base:
+    """Store, cache, world, admission and hooks, and the helpers every verb needs."""
+
+    def __init__(
+        self,
+        store: Store,
+        cache: Cache,
+        world: World,
+        *,
+        admission: Admission | None = None,
+        hooks: Sequence[WriteHook] = (),
+        event_ttl: int = 3600,
+    ) -> None:
+        self.store = store
+        self.cache = cache
+        self.world = world
+        self.admission = admission
+        self.hooks: list[WriteHook] = list(hooks)
+        self._event_ttl = event_ttl
+        self._lease: tuple[float, int] = (0.0, 0)
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    def stored(self, resource: Resource) -> Resource:
+        """The row in whose form objects of ``resource`` are kept."""
+        return table.storage_row(resource)
+
+    def key(self, resource: Resource, namespace: str, name: str) -> bytes:
+        return keys.key(self.stored(resource), namespace, name)
+
+    def cached(self, resource: Resource, namespace: str, name: str) -> Item | None:
+        slot = self.cache.slot(resource.storage_key)
+        return slot.items.get(f"{namespace}/{name}" if namespace else name)
+
+    async def fetch(self, resource: Resource, namespace: str, name: str) -> Item | None:
+        """The object as the store has it now."""
+        return self.item_of(resource, await self.store.get(self.key(resource, namespace, name)))
+
+    def item_of(self, resource: Resource, kv: KeyValue | None) -> Item | None:
+        return Item.of(self.stored(resource), kv.value, kv.mod_revision) if kv is not None else None
+
+    @staticmethod
+    def missing(resource: Resource, name: str) -> errors.ApiError:
+        return errors.not_found(resource.plural, name, resource.group)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def hooks_of(self, resource: Resource) -> list[WriteHook]:
+        return [hook for hook in self.hooks if hook.applies(resource)] if self.hooks else []
+
+    async def lease_of(self, resource: Resource) -> int:
+        """The lease an object of this resource lives on: events vanish after a while. 0 for all others."""
+        if resource.storage_key != EVENTS or self._event_ttl <= 0:
+            return 0
+        now = self.world.clock.monotonic()
+        until, lease = self._lease
+        if not lease or now >= until:
+            lease = await self.store.grant(self._event_ttl + LEASE_BUCKET)
+            self._lease = (now + LEASE_BUCKET, lease)
+        return lease
+
+    async def extra(self, hooks: Sequence[WriteHook], call: HookCall) -> Extra:
+        """The guards and writes of all hooks together."""
+        if not hooks:
+            return NOTHING
+        guards: list[Compare] = []
+        writes: list[Put | Delete] = []
+        for hook in hooks:
+            one = await call(hook)
+            guards += one.guards
+            writes += one.writes
+        return Extra(guards, writes)
+
+    async def put(
+        self, resource: Resource, key: bytes, obj: dict[str, Any], guard: int, extra: Extra, *, lease: int = 0
+    ) -> tuple[Item | None, KeyValue | None]:
+        """One transaction: the object at ``key`` if it is still at revision ``guard``, together with ``extra``.
+
+        Returns the new item, or None and what stood there when a guard failed.
+        """
+        value = encode(obj)
+        done = await self.store.txn([Compare(key, guard), *extra.guards], [Put(key, value, lease), *extra.writes])
+        if not done.succeeded:
+            return None, done.current[0]
+        item = Item.of(self.stored(resource), value, done.revision, obj)
+        self.cache.expect(key, done.revision, item)
+        return item, None
+
+    def private(self, item: Item) -> dict[str, Any]:
+        """A decoded copy of an item."""
+        return item.decode()
+
+    async def admit(self, ctx: AdmissionContext) -> None:
+        if self.admission is not None:
+            await self.admission.mutate(ctx)
+
+    async def judge(self, ctx: AdmissionContext) -> None:
+        if self.admission is not None:
+            await self.admission.validate(ctx)
+
+
+def deep(obj: dict[str, Any]) -> dict[str, Any]:
+    """A copy that shares nothing; JSON values only."""
+    try:
+        copied: dict[str, Any] = orjson.loads(orjson.dumps(obj))
+    except (TypeError, ValueError):
+        return copy.deepcopy(obj)
+    return copied
+
+
+def same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    """Whether two objects are equal but for their resourceVersion."""
+    if left.keys() != right.keys():
+        return False
+    for key, value in left.items():
+        other = right[key]
+        if key == "metadata":
+            ours = {name: part for name, part in value.items() if name != "resourceVersion"}
+            theirs = {name: part for name, part in other.items() if name != "resourceVersion"}
+            if ours != theirs:
+                return False
+        elif value != other:
+            return False
+    return True

@@ -1,0 +1,123 @@
+"""PATCH in its dialects, as a change for :meth:`Writing.modify`.
+
+A patch is applied to the object as it stands; when somebody is faster it is applied again to what he wrote. Only a
+patch that names a resourceVersion is held to it and answered 409.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from bamikube.api import errors, patches, schema
+from bamikube.api.errors import ApiError, Cause
+from bamikube.api.resources import Resource
+from bamikube.apiserver.identity import SYSTEM, User
+from bamikube.apiserver.registry.base import deep
+from bamikube.apiserver.registry.writing import Change, Writing, Written, uid_conflict
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+KINDS = {"json": JSON_PATCH, "merge": MERGE_PATCH, "strategic": STRATEGIC_PATCH}
+
+
+def parse_patch(media: str, body: bytes, resource: Resource) -> Any:
+    """The patch document of a body. Raises 400, or 415 for a dialect that is not understood."""
+    if media == STRATEGIC_PATCH and not resource.definition:
+        raise errors.unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{JSON_PATCH}, {MERGE_PATCH}"
+        )
+    if media == APPLY_PATCH:
+        raise errors.unsupported_media_type(
+            "server-side apply is not served yet - use kubectl apply without --server-side; accepted media types "
+            f"include: {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+        )
+    if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
+        raise errors.unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+        )
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from None
+
+
+def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) -> dict[str, Any]:
+    """``doc`` after ``patch``. Raises 400, 413 or 422."""
+    try:
+        if media == JSON_PATCH:
+            return patches.json_patch(doc, patch)
+        if media == MERGE_PATCH:
+            return patches.merge_patch(doc, patch)
+        return patches.strategic_merge_patch(doc, patch, definition, schema.property)
+    except patches.PatchError as error:
+        if error.too_large:
+            raise errors.too_large(str(error)) from None
+        if error.malformed:
+            raise errors.bad_request(str(error)) from None
+        raise ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {error}", {}) from None
+
+
+class Patching(Writing):
+    """The patch verb."""
+
+    async def patch_item(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        media: str,
+        patch: Any,
+        *,
+        subresource: str = "",
+        user: User = SYSTEM,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        options: dict[str, Any] | None = None,
+    ) -> Written:
+        """PATCH. The answer's ``warnings`` name unknown fields of the outcome."""
+        warnings: list[str] = []
+        change = self.patch_change(resource, name, media, patch, field_validation, warnings)
+        written = await self.modify(
+            resource, namespace, name, change, subresource=subresource, user=user, dry_run=dry_run, options=options
+        )
+        written.warnings = warnings
+        return written
+
+    def patch_change(
+        self, resource: Resource, name: str, media: str, patch: Any, field_validation: str, warnings: list[str]
+    ) -> Change:
+        async def change(old: dict[str, Any]) -> dict[str, Any]:
+            new = deep(apply_patch(media, old, patch, resource.definition))
+            before, after = old["metadata"], new.get("metadata")
+            if not isinstance(after, dict):
+                raise errors.bad_request("the patched object has no metadata")
+            version = str(after.get("resourceVersion") or "")
+            if version not in ("", "0") and version != before.get("resourceVersion"):
+                raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+            if after.get("uid") and after["uid"] != before.get("uid"):
+                raise uid_conflict(resource, name, after["uid"], before.get("uid", ""))
+            for field in ("name", "namespace"):
+                if after.get(field) != before.get(field):
+                    shown = before.get(field, "")
+                    wrong = Cause(
+                        "FieldValueInvalid", f'Invalid value: "{after.get(field) or ""}": field is immutable', f"metadata.{field}"
+                    )
+                    if field == "name":
+                        raise errors.bad_request(
+                            f"the name of the object ({after.get(field) or ''}) does not match the name on the URL ({shown})"
+                        )
+                    raise errors.invalid(resource.kind, name, [wrong], resource.group)
+            for field, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
+                if new.get(field, expected) != expected:
+                    raise errors.bad_request(f"the {field} of the object must stay {expected}, not {new[field]}")
+                new[field] = expected
+            warnings[:] = schema.ensure(resource, new, field_validation)
+            return new
+
+        return change

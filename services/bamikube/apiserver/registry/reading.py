@@ -1,0 +1,299 @@
+"""get, list and watch.
+
+What ``resourceVersion`` means, and where the answer comes from:
+
+====================  ==========================================  ===========================
+version               get, list                                   watch
+====================  ==========================================  ===========================
+not given             as new as the store (cache, after asking)   present state, then changes
+``0``                 whatever the cache has                      present state, then changes
+N                     not older than N (cache)                    changes after N
+N, ``Exact`` (list)   exactly N (cache if unchanged, else store)  -
+====================  ==========================================  ===========================
+
+A list cut by ``limit`` goes on with a ``continue`` token that names the revision and the next key, so all pages show
+one revision; when that revision is gone the answer is 410 Expired. Source: Kubernetes' "API concepts".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from bamikube.api import errors
+from bamikube.api.errors import Cause
+from bamikube.api.resources import Resource
+from bamikube.apiserver.cache import Filter, Item, Representation
+from bamikube.apiserver.cache import keys as storage_keys
+from bamikube.apiserver.cache.cache import Slot
+from bamikube.apiserver.registry.base import Base
+from bamikube.kit.http import Stream
+from bamikube.store.port import Compacted, FutureRevision
+
+WAIT = 3.0  # seconds a reader waits for the cache before it asks the store itself
+PAGE = 500  # keys a page of a past revision
+EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You must start a new list "
+    "without the continue parameter."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """The parameters of list and watch."""
+
+    resource_version: str = ""
+    match: str = ""
+    limit: int = 0
+    token: str = ""
+    timeout: float | None = None
+    bookmarks: bool = False
+    initial_events: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page: the items and the list's metadata."""
+
+    items: list[Item]
+    revision: int
+    token: str = ""
+    remaining: int | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        if self.token:
+            metadata["continue"] = self.token
+            if self.remaining is not None:
+                metadata["remainingItemCount"] = self.remaining
+        return metadata
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion as a number. Raises 400."""
+    if not text:
+        return 0
+    if not text.isdigit() or len(text) > 19:
+        raise errors.bad_request(f'Invalid value: "{text}": resourceVersion must be a non-negative integer')
+    return int(text)
+
+
+def invalid_options(field: str, message: str, reason: str = "FieldValueForbidden") -> errors.ApiError:
+    kind = {"FieldValueForbidden": "Forbidden", "FieldValueNotSupported": "Unsupported value"}.get(reason, "Invalid value")
+    return errors.invalid("ListOptions", "", [Cause(reason, f"{kind}: {message}", field)], "meta.k8s.io")
+
+
+def check_options(options: ListOptions, *, watch: bool) -> None:
+    """Combinations that make no sense are refused as Kubernetes refuses them (422 ListOptions)."""
+    match = options.match
+    if watch:
+        if options.initial_events is not None and match != "NotOlderThan":
+            raise invalid_options("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        if options.initial_events is None and match:
+            raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        return
+    if options.initial_events is not None:
+        raise invalid_options("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if not match:
+        return
+    if match not in ("Exact", "NotOlderThan"):
+        raise invalid_options("resourceVersionMatch", f'"{match}": supported values: "Exact", "NotOlderThan"', "FieldValueNotSupported")
+    if not options.resource_version:
+        raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match == "Exact" and options.resource_version == "0":
+        raise invalid_options("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    if options.token:
+        raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+
+
+def future_version(wanted: int, current: int) -> errors.ApiError:
+    """The version asked for has not happened here yet."""
+    return errors.ApiError(
+        504,
+        "Timeout",
+        f"Too large resource version: {wanted}, current: {current}",
+        {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1},
+        {"Retry-After": "1"},
+    )
+
+
+def make_token(revision: int, start: str) -> str:
+    """An opaque continue token: the revision, and the key the next page starts at."""
+    return base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).decode().rstrip("=")
+
+
+def read_token(token: str) -> tuple[int, str]:
+    """Raises 400 for something we did not make."""
+    try:
+        parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        if parts["v"] != "meta.k8s.io/v1" or not isinstance(parts["start"], str) or not isinstance(parts["rv"], int):
+            raise ValueError("not ours")
+        return parts["rv"], parts["start"]
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        raise errors.bad_request("continue key is not valid: it must be the token of an earlier list") from None
+
+
+class Reading(Base):
+    """The reading verbs."""
+
+    async def get_item(self, resource: Resource, namespace: str, name: str, version: str = "") -> Item:
+        """One object, as new as ``version`` asks for. Raises 404."""
+        cache = self.cache
+        if version:
+            wanted = parse_version(version)
+            if cache.revision < wanted and not await cache.reach(wanted, WAIT):
+                raise future_version(wanted, cache.revision)
+            item = self.cached(resource, namespace, name)
+        elif await cache.consistent(WAIT):
+            item = self.cached(resource, namespace, name)
+        else:
+            item = await self.fetch(resource, namespace, name)
+        if item is None:
+            raise self.missing(resource, name)
+        return item
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        """One object, decoded, consistent. Raises 404."""
+        return (await self.get_item(resource, namespace, name)).decode()
+
+    async def list_items(self, resource: Resource, wanted: Filter, options: ListOptions) -> Listed:
+        """A page of objects. Raises 400, 410, 504."""
+        check_options(options, watch=False)
+        cache = self.cache
+        slot = cache.slot(resource.storage_key)
+        limit = options.limit
+        if options.token:
+            if options.resource_version not in ("", "0"):
+                raise errors.bad_request("specifying resource version is not allowed when using continue")
+            revision, start = read_token(options.token)
+            return await self._at(resource, slot, wanted, revision, start, limit)
+        version = parse_version(options.resource_version)
+        if options.match == "Exact":
+            return await self._at(resource, slot, wanted, version, "", limit)
+        if options.resource_version:
+            if cache.revision < version and not await cache.reach(version, WAIT):
+                raise future_version(version, cache.revision)
+            if version == 0 and not options.match:
+                limit = 0  # a list of anything there is comes whole, as from Kubernetes' watch cache
+        elif not await cache.consistent(WAIT):
+            return await self._from_store(resource, wanted, 0, "", limit)
+        return self._from_cache(slot, wanted, cache.revision, "", limit)
+
+    async def _at(self, resource: Resource, slot: Slot, wanted: Filter, revision: int, start: str, limit: int) -> Listed:
+        """A past revision: from the cache while nothing of this resource has changed since, else from history."""
+        if self.cache.revision < revision and not await self.cache.reach(revision, WAIT):
+            raise future_version(revision, self.cache.revision)
+        if slot.changed <= revision:
+            return self._from_cache(slot, wanted, revision, start, limit)
+        return await self._from_store(resource, wanted, revision, start, limit)
+
+    def _from_cache(self, slot: Slot, wanted: Filter, revision: int, start: str, limit: int) -> Listed:
+        keys = slot.select(wanted.namespace, start)
+        items = slot.items
+        if not limit or len(keys) <= limit:
+            found = [items[key] for key in keys]
+            if wanted.selective:
+                found = [item for item in found if wanted.matches(item)]
+            if not limit or len(found) <= limit:
+                return Listed(found, revision)
+            return Listed(found[:limit], revision, make_token(revision, found[limit - 1].key + "\0"))
+        if not wanted.selective:
+            page = [items[key] for key in keys[:limit]]
+            return Listed(page, revision, make_token(revision, page[-1].key + "\0"), len(keys) - limit)
+        page = []
+        for key in keys:
+            item = items[key]
+            if wanted.matches(item):
+                if len(page) == limit:
+                    return Listed(page, revision, make_token(revision, page[-1].key + "\0"))
+                page.append(item)
+        return Listed(page, revision)
+
+    async def _from_store(self, resource: Resource, wanted: Filter, revision: int, start: str, limit: int) -> Listed:
+        stored = self.stored(resource)
+        root = storage_keys.prefix(stored)
+        within = storage_keys.prefix(stored, wanted.namespace)
+        at = root + start.encode() if start else b""
+        page: list[Item] = []
+        while True:
+            size = max(limit + 1 - len(page), PAGE if wanted.selective else 1) if limit else PAGE * 10
+            try:
+                part = await self.store.range(within, limit=size, start=at, revision=revision)
+            except Compacted:
+                raise errors.expired(EXPIRED) from None
+            except FutureRevision:
+                raise future_version(revision, self.cache.revision) from None
+            revision = revision or part.revision
+            for position, kv in enumerate(part.kvs):
+                item = Item.of(stored, kv.value, kv.mod_revision)
+                if not wanted.matches(item):
+                    continue
+                if limit and len(page) == limit:
+                    left = None if wanted.selective or not part.count else part.count - position
+                    return Listed(page, revision, make_token(revision, page[-1].key + "\0"), left)
+                page.append(item)
+            if not part.more or not part.kvs:
+                return Listed(page, revision)
+            at = part.kvs[-1].key + b"\0"
+
+    async def list(self, resource: Resource, namespace: str = "") -> list[dict[str, Any]]:
+        """All objects, decoded, consistent."""
+        listed = await self.list_items(resource, Filter(namespace), ListOptions())
+        return [item.decode() for item in listed.items]
+
+    async def watch(
+        self, resource: Resource, wanted: Filter, shown: Representation, options: ListOptions, *, content_type: str
+    ) -> Stream:
+        """The stream of a watch. Raises 400 and 504; 410 comes as an ERROR event, as Kubernetes sends it."""
+        check_options(options, watch=True)
+        cache = self.cache
+        slot = cache.slot(resource.storage_key)
+        version = parse_version(options.resource_version)
+        initial: Iterable[bytes] = ()
+        from_now = version == 0 or options.initial_events is True
+        if from_now:
+            if options.resource_version == "" and not await cache.consistent(WAIT):
+                raise errors.unavailable("the cache of this server is behind the store; try again")
+            if version and cache.revision < version and not await cache.reach(version, WAIT):
+                raise future_version(version, cache.revision)
+            watcher = slot.join(wanted, shown, bookmarks=options.bookmarks)
+            if options.initial_events is not False:
+                keys = slot.select(wanted.namespace)
+                initial = _added([slot.items[key] for key in keys], wanted, shown)
+        else:
+            if cache.revision < version and not await cache.reach(version, WAIT):
+                raise future_version(version, cache.revision)
+            watcher = slot.join(wanted, shown, bookmarks=options.bookmarks)
+            missed = slot.window.since(version)
+            if missed is None:
+                slot.leave(watcher)
+                gone = errors.expired(f"too old resource version: {version} ({slot.window.floor})")
+                return Stream(200, _only(shown.error(gone.status())), content_type=content_type)
+            past = watcher.group.render(missed)
+            initial = (past,) if past else ()
+        now = self.world.clock.monotonic()
+        timeout = options.timeout if options.timeout else self.world.chance.uniform(1800.0, 3600.0)
+        every = self.world.chance.uniform(50.0, 65.0)
+        stream = watcher.stream(
+            initial,
+            initial_end=bool(options.initial_events) and options.bookmarks,
+            deadline=now + timeout,
+            bookmark_every=every,
+            monotonic=self.world.clock.monotonic,
+        )
+        return Stream(200, stream, content_type=content_type)
+
+
+def _added(items: list[Item], wanted: Filter, shown: Representation) -> Iterator[bytes]:
+    for item in items:
+        if wanted.matches(item):
+            yield shown.event("ADDED", item.raw)
+
+
+async def _only(frame: bytes) -> Any:
+    yield frame

@@ -1,0 +1,97 @@
+"""The scale subresource: the replica count of a workload as an ``autoscaling/v1`` Scale.
+
+A Scale is a view: it is made from the workload, and writing it writes ``spec.replicas`` under the same guard. Its
+resourceVersion and uid are the workload's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamikube.api import errors, schema, selectors, table
+from bamikube.api.errors import Cause
+from bamikube.api.resources import Resource
+from bamikube.apiserver.identity import SYSTEM, User
+from bamikube.apiserver.registry.patching import Patching, apply_patch
+
+SCALE_DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
+
+
+def scale_of(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+    """The Scale of a workload."""
+    metadata, spec, status = obj.get("metadata") or {}, obj.get("spec") or {}, obj.get("status") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    selector = spec.get("selector")
+    if selector is None:
+        text = ""
+    elif resource.key == ("", "replicationcontrollers"):
+        text = str(selectors.from_map(selector))
+    else:
+        text = str(selectors.from_object(selector))
+    shown: dict[str, Any] = {"replicas": status.get("replicas") or 0}
+    if text:
+        shown["selector"] = text
+    replicas = spec.get("replicas", 1)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": shown,
+    }
+
+
+def replicas_of(scale: dict[str, Any], name: str) -> int:
+    """The count a Scale asks for. Raises 422."""
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        wrong = Cause(
+            "FieldValueInvalid", f"Invalid value: {replicas}: must be greater than or equal to 0", "spec.replicas"
+        )
+        raise errors.invalid("Scale", name, [wrong], "autoscaling")
+    return replicas
+
+
+class Scaling(Patching):
+    """get, update and patch of scale."""
+
+    async def write_scale(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        scale: dict[str, Any] | None = None,
+        media: str = "",
+        patch: Any = None,
+        user: User = SYSTEM,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """PUT (``scale``) or PATCH (``media``, ``patch``). Returns the new Scale."""
+
+        async def change(old: dict[str, Any]) -> dict[str, Any]:
+            current = scale_of(resource, old)
+            wanted = scale if scale is not None else apply_patch(media, current, patch, SCALE_DEFINITION)
+            report = schema.check(_SCALE, wanted) if _SCALE is not None else None
+            if report is not None and report.errors:
+                raise errors.bad_request(f"the Scale cannot be read: {report.errors[0].message}")
+            metadata = wanted.get("metadata") or {}
+            version = str(metadata.get("resourceVersion") or "")
+            if version not in ("", "0") and version != old["metadata"].get("resourceVersion"):
+                raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+            if metadata.get("uid") and metadata["uid"] != old["metadata"].get("uid"):
+                raise errors.conflict(resource.plural, name, "the uid of the Scale is another object's", resource.group)
+            if metadata.get("name") and metadata["name"] != name:
+                raise errors.bad_request(
+                    f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+                )
+            old.setdefault("spec", {})["replicas"] = replicas_of(wanted, name)
+            return old
+
+        written = await self.modify(
+            resource, namespace, name, change, subresource="scale", user=user, dry_run=dry_run
+        )
+        return scale_of(resource, self._shown(resource, written.item))
+
+
+_SCALE = table.by_kind("autoscaling/v1", "Scale")

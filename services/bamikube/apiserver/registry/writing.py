@@ -1,0 +1,395 @@
+"""create, update and patch.
+
+A write reads what is there, decides what shall be there, and writes it under the guard that nobody was faster::
+
+    item (cache) -> change(copy) -> prepare -> admit -> validate -> txn(guard: item's revision)
+         ^                                                              |
+         +------------------- somebody was faster: what he wrote <------+
+
+The first look comes from the cache and may be old. Therefore a refusal that rests on it (a conflict, an immutable
+field, a validation against the old object) is only believed after a second look at the store itself; a write that
+succeeded needs no second look, its guard was the proof.
+
+A write that changes nothing is not written: the answer is the object as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bamikube.api import conversion, defaults, errors, strategy, validation
+from bamikube.api.errors import Cause
+from bamikube.api.resources import Resource
+from bamikube.apiserver.admission import AdmissionContext
+from bamikube.apiserver.cache import Item
+from bamikube.apiserver.identity import SYSTEM, User
+from bamikube.apiserver.registry import policy
+from bamikube.apiserver.registry.base import TRIES, Base, deep, same
+from bamikube.kit.clock import rfc3339
+from bamikube.store.port import Compare, Delete
+
+# Given the current object (a private copy, in the request's version), the object that shall replace it.
+Change = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+GENERATED_TRIES = 8
+MAX_GENERATED_BASE = 58  # so that base and suffix fit a DNS label of 63
+
+
+@dataclass(slots=True)
+class Written:
+    """The outcome of a write. ``item`` is what stands now; ``changed`` says whether anything was written."""
+
+    item: Item
+    created: bool = False
+    changed: bool = True
+    removed: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+class Writing(Base):
+    """The writing verbs, without delete."""
+
+    # -- create --------------------------------------------------------------------------------------------------
+
+    async def create_item(
+        self,
+        resource: Resource,
+        obj: dict[str, Any],
+        *,
+        namespace: str = "",
+        user: User = SYSTEM,
+        dry_run: bool = False,
+        options: dict[str, Any] | None = None,
+    ) -> Written:
+        """Create ``obj`` (which is changed). Raises 400, 403, 409, 422 and what hooks and admission raise."""
+        expect_kind(resource, obj)
+        metadata = obj.setdefault("metadata", {})
+        if metadata.get("resourceVersion"):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        metadata.pop("resourceVersion", None)
+        namespace = settle_namespace(resource, metadata, namespace)
+        generated = not metadata.get("name") and bool(metadata.get("generateName"))
+        if not metadata.get("name") and not generated:
+            required = Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
+            raise errors.invalid(resource.kind, "", [required], resource.group)
+        metadata["uid"] = self.world.chance.uuid()
+        metadata["creationTimestamp"] = rfc3339(self.world.clock.now())
+        pristine = deep(obj) if generated else obj
+        for attempt in range(GENERATED_TRIES if generated else 1):
+            if generated:
+                obj = deep(pristine)
+                base = metadata["generateName"][:MAX_GENERATED_BASE]
+                obj["metadata"]["name"] = base + self.world.chance.suffix(5)
+            try:
+                return await self._create(resource, obj, namespace, user, dry_run, options or {})
+            except errors.ApiError as error:
+                if not generated or error.reason != "AlreadyExists" or attempt == GENERATED_TRIES - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _create(
+        self, resource: Resource, obj: dict[str, Any], namespace: str, user: User, dry_run: bool, options: dict[str, Any]
+    ) -> Written:
+        name = obj["metadata"]["name"]
+        defaults.apply(resource, obj)
+        ctx = AdmissionContext("CREATE", resource, namespace, name, user, obj, None, "", dry_run, options)
+        await self.admit(ctx)
+        obj = ctx.object if ctx.object is not None else obj
+        strategy.prepare_create(resource, obj)
+        hooks = self.hooks_of(resource)
+        prepared = deep(obj) if hooks else obj
+        lease = 0 if dry_run else await self.lease_of(resource)
+        key = self.key(resource, namespace, name)
+        for _ in range(TRIES):
+            if hooks:
+                obj = deep(prepared)
+            extra = await self.extra(hooks, lambda hook, obj=obj: hook.on_create(obj))  # type: ignore[misc]
+            refuse(resource, name, validation.validate_create(resource, obj))
+            ctx.object = obj
+            await self.judge(ctx)
+            if dry_run:
+                if await self.fetch(resource, namespace, name) is not None:
+                    raise errors.already_exists(resource.plural, name, resource.group)
+                return Written(self._unwritten(resource, obj), created=True, changed=False)
+            item, there = await self.put(resource, key, conversion.to_storage(resource, obj), 0, extra, lease=lease)
+            if item is not None:
+                return Written(item, created=True)
+            if there is not None:
+                raise errors.already_exists(resource.plural, name, resource.group)
+        raise errors.conflict(resource.plural, name, "too many others allocate at the same time; try again", resource.group)
+
+    async def create(self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, namespace: str = "") -> dict[str, Any]:
+        """Create, for the server's own loops. Returns the object as stored, in ``resource``'s version."""
+        written = await self.create_item(resource, deep(obj), namespace=namespace, user=user)
+        return self._shown(resource, written.item)
+
+    # -- update --------------------------------------------------------------------------------------------------
+
+    async def modify(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: str = "",
+        user: User = SYSTEM,
+        dry_run: bool = False,
+        options: dict[str, Any] | None = None,
+        absent: Callable[[], Awaitable[Written]] | None = None,
+    ) -> Written:
+        """Replace an object by what ``change`` makes of it, trying again when somebody was faster.
+
+        ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
+        ``absent`` is called when there is no such object (create on update).
+        """
+        item = self.cached(resource, namespace, name)
+        fresh = item is None
+        if item is None:
+            item = await self.fetch(resource, namespace, name)
+        for _ in range(TRIES):
+            if item is None:
+                if absent is not None:
+                    return await absent()
+                raise self.missing(resource, name)
+            try:
+                written, item_now = await self._replace(
+                    resource, namespace, name, item, change, subresource, user, dry_run, options or {}
+                )
+            except errors.ApiError:
+                if fresh:
+                    raise
+                newest = await self.fetch(resource, namespace, name)
+                fresh = True
+                if newest is not None and newest.revision == item.revision:
+                    raise
+                item = newest
+                continue
+            if written is not None:
+                if written.changed or fresh or dry_run:
+                    return written
+                # Nothing to write, judged by a state that may be old: look once more.
+                newest = await self.fetch(resource, namespace, name)
+                fresh = True
+                if newest is not None and newest.revision == item.revision:
+                    return written
+                item = newest
+                continue
+            item, fresh = item_now, True
+        raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+
+    async def _replace(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        item: Item,
+        change: Change,
+        subresource: str,
+        user: User,
+        dry_run: bool,
+        options: dict[str, Any],
+    ) -> tuple[Written | None, Item | None]:
+        """One try. Returns the outcome, or None and the item that stands there now."""
+        old = self._shown(resource, item)
+        new = await change(self._shown(resource, item))
+        metadata = new.setdefault("metadata", {})
+        metadata.pop("resourceVersion", None)
+        old["metadata"].pop("resourceVersion", None)
+        defaults.apply(resource, new)
+        prepare = strategy.prepare_status_update if subresource == "status" else strategy.prepare_update
+        if subresource in ("", "status", "scale"):
+            prepare(resource, new, old)
+        ctx = AdmissionContext("UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options)
+        await self.admit(ctx)
+        new = ctx.object if ctx.object is not None else new
+        key = self.key(resource, namespace, name)
+        hooks = self.hooks_of(resource) if subresource in ("", "scale") else []
+        prepared = deep(new) if hooks else new
+        for _ in range(TRIES):
+            if hooks:
+                new = deep(prepared)
+            extra = await self.extra(hooks, lambda hook, new=new: hook.on_update(old, new))  # type: ignore[misc]
+            causes = (
+                validation.validate_status_update(resource, new, old)
+                if subresource == "status"
+                else validation.validate_update(resource, new, old)
+            )
+            refuse(resource, name, causes)
+            ctx.object = new
+            await self.judge(ctx)
+            if same(new, old) and not extra.writes:
+                return Written(item, changed=False), None
+            if goes(resource, new):
+                removed = await self._remove_instead(resource, item, dry_run)
+                if removed is not None:
+                    return removed, None
+                return None, await self.fetch(resource, namespace, name)
+            if dry_run:
+                return Written(self._unwritten(resource, new, item.revision), changed=False), None
+            lease = await self.lease_of(resource)
+            stored = conversion.to_storage(resource, new)
+            done, there = await self.put(resource, key, stored, item.revision, extra, lease=lease)
+            if done is not None:
+                return Written(done), None
+            if there is None or there.mod_revision != item.revision:
+                return None, self.item_of(resource, there)
+        raise errors.conflict(resource.plural, name, "too many others allocate at the same time; try again", resource.group)
+
+    async def _remove_instead(self, resource: Resource, item: Item, dry_run: bool) -> Written | None:
+        """Nothing holds the object any more: take it away, with what hooks release. None when somebody was faster."""
+        if dry_run:
+            return Written(item, changed=False, removed=True)
+        hooks = self.hooks_of(resource)
+        obj = self._shown(resource, item) if hooks else {}
+        key = self.key(resource, item.namespace, item.name)
+        for _ in range(TRIES):
+            extra = await self.extra(hooks, lambda hook: hook.on_delete(obj))
+            done = await self.store.txn([Compare(key, item.revision), *extra.guards], [Delete(key), *extra.writes])
+            if done.succeeded:
+                return Written(item, removed=True)
+            there = done.current[0]
+            if there is None or there.mod_revision != item.revision:
+                return None
+        raise errors.conflict(resource.plural, item.name, "too many others release at the same time; try again", resource.group)
+
+    async def update_item(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: dict[str, Any],
+        *,
+        subresource: str = "",
+        user: User = SYSTEM,
+        dry_run: bool = False,
+        options: dict[str, Any] | None = None,
+    ) -> Written:
+        """PUT. ``obj`` replaces what is there; with a resourceVersion only if that is still the one."""
+        expect_kind(resource, obj)
+        metadata = obj.setdefault("metadata", {})
+        if metadata.get("name") and metadata["name"] != name:
+            raise errors.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        metadata["name"] = name
+        settle_namespace(resource, metadata, namespace)
+        version = str(metadata.get("resourceVersion") or "")
+        unconditional = version in ("", "0")
+        uid = metadata.get("uid") or ""
+
+        async def change(old: dict[str, Any]) -> dict[str, Any]:
+            there = old["metadata"]
+            if uid and uid != there.get("uid"):
+                raise uid_conflict(resource, name, uid, there.get("uid", ""))
+            if unconditional:
+                if policy.needs_version(resource):
+                    missing = Cause(
+                        "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+                    )
+                    raise errors.invalid(resource.kind, name, [missing], resource.group)
+            elif version != there.get("resourceVersion"):
+                raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+            return deep(obj)
+
+        async def absent() -> Written:
+            if unconditional and not uid and not subresource:
+                return await self.create_item(
+                    resource, without_version(obj), namespace=namespace, user=user, dry_run=dry_run, options=options
+                )
+            raise self.missing(resource, name)
+
+        return await self.modify(
+            resource,
+            namespace,
+            name,
+            change,
+            subresource=subresource,
+            user=user,
+            dry_run=dry_run,
+            options=options,
+            absent=absent if policy.creates_on_update(resource) else None,
+        )
+
+    async def update(self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, subresource: str = "") -> dict[str, Any]:
+        """Update, for the server's own loops."""
+        metadata = obj.get("metadata") or {}
+        written = await self.update_item(
+            resource, metadata.get("namespace", ""), metadata["name"], deep(obj), subresource=subresource, user=user
+        )
+        return self._shown(resource, written.item)
+
+    # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _shown(self, resource: Resource, item: Item) -> dict[str, Any]:
+        """A private copy of an item in ``resource``'s version."""
+        obj = item.decode()
+        return conversion.from_storage(resource, obj) if conversion.needed(resource) else obj
+
+    def _unwritten(self, resource: Resource, obj: dict[str, Any], revision: int = 0) -> Item:
+        """The item a dry run would have written."""
+        from bamikube.apiserver.cache.item import encode
+
+        return Item.of(self.stored(resource), encode(conversion.to_storage(resource, obj)), revision)
+
+
+def expect_kind(resource: Resource, obj: dict[str, Any]) -> None:
+    """The body must be of the kind of its path; what it leaves out is filled in. Raises 400."""
+    version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
+    if kind != resource.kind:
+        raise errors.bad_request(
+            f"the kind in the data ({kind}) does not match the kind of the resource ({resource.kind}): "
+            f"{resource.plural} expects {resource.api_version}, Kind={resource.kind}"
+        )
+    if version != resource.api_version:
+        raise errors.bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        )
+    obj["kind"], obj["apiVersion"] = kind, version
+    if not isinstance(obj.get("metadata", {}), dict):
+        obj["metadata"] = {}
+
+
+def settle_namespace(resource: Resource, metadata: dict[str, Any], namespace: str) -> str:
+    """The namespace of path and object, which must agree. Raises 400."""
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
+        return ""
+    given = metadata.get("namespace") or ""
+    if namespace and given and namespace != given:
+        raise errors.bad_request(
+            f"the namespace of the provided object does not match the namespace sent on the request: {given} is not {namespace}"
+        )
+    namespace = namespace or given
+    if not namespace:
+        raise errors.bad_request("an empty namespace may not be set during creation")
+    metadata["namespace"] = namespace
+    return namespace
+
+
+def without_version(obj: dict[str, Any]) -> dict[str, Any]:
+    obj = deep(obj)
+    obj["metadata"].pop("resourceVersion", None)
+    return obj
+
+
+def uid_conflict(resource: Resource, name: str, wanted: str, there: str) -> errors.ApiError:
+    message = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {there}"
+    return errors.conflict(resource.plural, name, message, resource.group)
+
+
+def refuse(resource: Resource, name: str, causes: list[Cause]) -> None:
+    """422 when there is anything wrong."""
+    if causes:
+        raise errors.invalid(resource.kind, name, causes, resource.group)
+
+
+def goes(resource: Resource, obj: dict[str, Any]) -> bool:
+    """Whether an object being deleted has nothing left that holds it."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not (resource.storage_key == policy.NAMESPACES and (obj.get("spec") or {}).get("finalizers"))
+
