@@ -1,0 +1,146 @@
+"""The words of validation: one function per way a field can be wrong, worded as Kubernetes words it.
+
+Clients and people match on these texts (``Required value``, ``Unsupported value: "x": supported values: "a", "b"``),
+and ``reason`` is what programs look at.
+
+Rules are plain functions, not pydantic models: they run on every write, and measured ten times cheaper that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from bamikube.api.errors import Cause
+from bamikube.api.names import is_label_value, is_qualified_name
+
+IMMUTABLE = "field is immutable"
+NOT_NEGATIVE = "must be greater than or equal to 0"
+POSITIVE = "must be greater than 0"
+
+
+def shown(value: Any) -> str:
+    """A value as it appears in a message: quoted text, plain numbers, JSON for the rest."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, (int, float)):
+        return str(value)
+    return orjson.dumps(value).decode()
+
+
+def required(field: str, detail: str = "") -> Cause:
+    return Cause("FieldValueRequired", "Required value" + (f": {detail}" if detail else ""), field)
+
+
+def invalid(field: str, value: Any, detail: str) -> Cause:
+    return Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: {detail}", field)
+
+
+def not_supported(field: str, value: Any, supported: Iterable[str]) -> Cause:
+    names = ", ".join(f'"{each}"' for each in supported)
+    tail = f": supported values: {names}" if names else ""
+    return Cause("FieldValueNotSupported", f"Unsupported value: {shown(value)}{tail}", field)
+
+
+def duplicate(field: str, value: Any) -> Cause:
+    return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", field)
+
+
+def forbidden(field: str, detail: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
+
+
+def not_found(field: str, value: Any) -> Cause:
+    return Cause("FieldValueNotFound", f"Not found: {shown(value)}", field)
+
+
+def too_long(field: str, limit: int) -> Cause:
+    return Cause("FieldValueTooLong", f"Too long: may not be more than {limit} bytes", field)
+
+
+def too_many(field: str, count: int, limit: int) -> Cause:
+    return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {limit} items", field)
+
+
+# --- checks that answer with a list ---------------------------------------------------------------------------------
+
+
+def named(
+    field: str, value: Any, predicate: Callable[[str], list[str]], *, needed: bool = True
+) -> list[Cause]:
+    """The value has to satisfy a predicate of :mod:`bamikube.api.names`."""
+    if not value:
+        return [required(field)] if needed else []
+    return [invalid(field, value, message) for message in predicate(value)]
+
+
+def one_of(field: str, value: Any, supported: Sequence[str], *, needed: bool = True) -> list[Cause]:
+    """The value has to be one of a few words."""
+    if not value:
+        return [required(field)] if needed else []
+    return [] if value in supported else [not_supported(field, value, supported)]
+
+
+def not_negative(field: str, value: Any) -> list[Cause]:
+    """The number, when given, must not be below zero."""
+    return [invalid(field, value, NOT_NEGATIVE)] if value is not None and value < 0 else []
+
+
+def port_number(field: str, value: Any) -> list[Cause]:
+    """A port: 1 to 65535."""
+    return (
+        []
+        if isinstance(value, int) and 1 <= value <= 65535
+        else [invalid(field, value, "must be between 1 and 65535, inclusive")]
+    )
+
+
+def immutable(field: str, new: Any, old: Any) -> list[Cause]:
+    """The value may not change. Absent and empty are the same."""
+    return [] if (new or None) == (old or None) else [invalid(field, new, IMMUTABLE)]
+
+
+def labels(field: str, values: dict[str, str] | None) -> list[Cause]:
+    """Keys and values of a label map."""
+    causes: list[Cause] = []
+    for key, value in (values or {}).items():
+        causes += [invalid(field, key, m) for m in is_qualified_name(key)]
+        causes += [invalid(field, value, message) for message in is_label_value(value)]
+    return causes
+
+
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def label_selector(field: str, selector: dict[str, Any] | None) -> list[Cause]:
+    """A ``metav1.LabelSelector``: its labels, and its expressions."""
+    if selector is None:
+        return []
+    causes = labels(f"{field}.matchLabels", selector.get("matchLabels"))
+    for index, each in enumerate(selector.get("matchExpressions") or ()):
+        path = f"{field}.matchExpressions[{index}]"
+        operator, values = each.get("operator", ""), each.get("values") or []
+        if operator in ("In", "NotIn") and not values:
+            causes.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator in ("Exists", "DoesNotExist") and values:
+            causes.append(
+                forbidden(
+                    f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                )
+            )
+        elif operator not in _OPERATORS:
+            causes.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
+        causes += [
+            invalid(f"{path}.key", each.get("key", ""), m) for m in is_qualified_name(each.get("key", ""))
+        ]
+        for place, value in enumerate(values):
+            causes += [
+                invalid(f"{path}.values[{place}]", value, message) for message in is_label_value(value)
+            ]
+    return causes
