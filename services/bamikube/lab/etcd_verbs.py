@@ -278,7 +278,10 @@ def _connect(options: dict[str, Any], endpoint: str) -> Any:
         warnings.simplefilter("ignore")
         for _ in range(_VERSION_ATTEMPTS):
             try:
-                return etcd3.Client(**options)
+                client = etcd3.Client(**options)
+                # Proxy and CA settings of the environment would win over the session's own: they are not for etcd.
+                client._session.trust_env = False
+                return client
             except AttributeError:
                 continue  # no version came back: the constructor trips over its own missing attribute
     url = f"{options.get('protocol', 'http')}://{options['host']}:{options['port']}/version"
