@@ -142,8 +142,8 @@ async def test_a_full_etcd_takes_deletions_and_no_puts(tmp_path: Path) -> None:
     async with etcd_server(tmp_path / "small", flags=(f"--quota-backend-bytes={2 * 1024 * 1024}",)) as etcd:
         store = EtcdStore(etcd.endpoints, world=World())
         with pytest.raises(NoSpace, match="etcd alarms"):
-            for number in range(10):
-                await store.txn([], [Put(b"/%d" % number, bytes(1024 * 1024))])
+            for number in range(200):  # etcd counts what it has committed, every 100 ms
+                await store.txn([], [Put(b"/%d" % (number % 5), bytes(1024 * 1024))])
         assert (await store.txn([], [Delete(b"/0")])).succeeded
         await store.close()
 
