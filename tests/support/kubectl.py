@@ -1,0 +1,83 @@
+"""The real kubectl, driven as a person would: words in, text out, and waiting for conditions instead of guessing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def find_kubectl(version: str = "1.33") -> str:
+    """The path of a real kubectl: one of a fixed version beside the one on PATH, else the one on PATH."""
+    found = shutil.which("kubectl")
+    if found is None:
+        raise FileNotFoundError("no kubectl on PATH; `make install` brings Debian's kubernetes-client")
+    beside = Path(os.path.realpath(found)).parent / f"kubectl.{version}"
+    return str(beside) if beside.exists() else found
+
+
+class KubectlError(AssertionError):
+    """kubectl ended with another status than 0."""
+
+
+class Kubectl:
+    """``kubectl("get", "pods")`` returns standard output; a failure raises with everything kubectl said."""
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default", path: str | None = None) -> None:
+        self.path = path or find_kubectl()
+        self.kubeconfig = kubeconfig
+        self.namespace = namespace
+
+    def within(self, namespace: str) -> Kubectl:
+        return Kubectl(self.kubeconfig, namespace, self.path)
+
+    def command(self, *words: str) -> list[str]:
+        return [self.path, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *words]
+
+    def run(self, *words: str, stdin: str = "", timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def __call__(self, *words: str, stdin: str = "", timeout: float = 90) -> str:
+        done = self.run(*words, stdin=stdin, timeout=timeout)
+        if done.returncode != 0:
+            raise KubectlError(
+                f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def fails(self, *words: str, stdin: str = "", timeout: float = 90) -> str:
+        """What kubectl said while failing, as it must."""
+        done = self.run(*words, stdin=stdin, timeout=timeout)
+        assert done.returncode != 0, f"kubectl {' '.join(words)} should have failed:\n{done.stdout}"
+        return done.stdout + done.stderr
+
+    def json(self, *words: str, timeout: float = 90) -> Any:
+        return json.loads(self(*words, "-o", "json", timeout=timeout))
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """kubectl in the background; whoever starts it ends it."""
+        return subprocess.Popen(self.command(*words), text=True, **options)
+
+
+def until(condition: Callable[[], Any], *, timeout: float = 60, what: str = "") -> Any:
+    """Ask again until ``condition`` returns something true. An assertion inside it counts as not yet."""
+    deadline = time.monotonic() + timeout
+    last: Exception | None = None
+    while True:
+        try:
+            got = condition()
+            last = None
+            if got:
+                return got
+        except (AssertionError, subprocess.TimeoutExpired, KeyError, IndexError) as error:
+            last = error
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {timeout:.0f} s: {what or condition}") from last
+        time.sleep(0.1)
