@@ -8,6 +8,10 @@ from pathlib import Path
 CONTROL_PLANE = "control-plane"
 
 
+class UnknownNode(ValueError):
+    """A name that is no node of the lab; the message lists those there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One machine of the lab. ``roles`` holds ``control-plane`` for the one that runs the control plane."""
@@ -57,11 +61,11 @@ class Topology:
         return f"https://{self.master.address}:{self.api_port}"
 
     def node(self, name: str) -> Node:
-        """The node of that name. Raises KeyError with the names there are."""
+        """The node of that name. Raises UnknownNode."""
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise KeyError(f"no node {name!r} in this lab; there are {', '.join(n.name for n in self.nodes)}")
+        raise UnknownNode(f"no node {name!r} in this lab; there are {', '.join(n.name for n in self.nodes)}")
 
 
 @dataclass(frozen=True, slots=True)
