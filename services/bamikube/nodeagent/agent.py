@@ -1,0 +1,167 @@
+"""All pods of one node: a worker for each, the runtime's events, and what nobody owns any more.
+
+Events say within milliseconds that a container ended; a relist every few seconds is the net below them. What the
+relist finds in the runtime without a pod in the API is an orphan (the pod was deleted while the node agent was away)
+and is ended, but never before the pod informer has synced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from bamikube.client.informer import Informer
+from bamikube.kit.tasks import Tasks
+from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.admission import admit
+from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.worker import PodWorker
+from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+RELIST = 15.0  # seconds
+RECONNECT = 1.0  # seconds until the event stream is opened again
+ORPHAN_GRACE = 5.0  # seconds
+
+
+class PodAgent:
+    """The workers of one node. ``run`` needs the informer to be run by its owner."""
+
+    def __init__(self, shared: Shared, pods: Informer, max_pods: int = 110) -> None:
+        self.workers: dict[str, PodWorker] = {}
+        self._shared = shared
+        self._pods = pods
+        self._max_pods = max_pods
+        self._owner: dict[str, str] = {}  # container and sandbox ids -> pod uid
+        self._states: dict[str, str] = {}  # ids -> state, as of the last relist
+        self._tasks = Tasks("pods")
+        self._clearing: set[str] = set()
+        self.relisted = 0.0  # when the runtime last answered
+        pods.on_change(self._changed)
+
+    # -- the API's side ----------------------------------------------------------------------------------------
+
+    def _changed(self, _key: str, old: JSON | None, new: JSON | None) -> None:
+        if old is not None and (new is None or facts.uid(new) != facts.uid(old)):
+            worker = self.workers.get(facts.uid(old))
+            if worker is not None:
+                worker.removed()
+        if new is None:
+            return
+        worker = self.workers.get(facts.uid(new))
+        if worker is not None:
+            worker.update(new)
+        else:
+            self._begin(new)
+
+    def _begin(self, pod: JSON) -> None:
+        worker = PodWorker(self._shared, pod, self._finished)
+        others = [w.pod for w in self.workers.values() if not facts.terminal({"status": w.status})]
+        if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
+            worker.memory.rejected = admit(pod, others, self._shared.node.name, self._max_pods)
+            if worker.memory.rejected is not None:
+                reason, message = worker.memory.rejected
+                self._shared.api.event(pod, "Warning", reason, message)
+        self.workers[facts.uid(pod)] = worker
+        worker.spawn()
+
+    def _finished(self, uid: str) -> None:
+        worker = self.workers.pop(uid, None)
+        if worker is not None:
+            self._tasks.spawn(worker.close(), "end")
+
+    def worker(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of a pod by name (the newest, should an old one still be ending)."""
+        found = [
+            w
+            for w in self.workers.values()
+            if w.pod["metadata"]["name"] == name and w.pod["metadata"]["namespace"] == namespace
+        ]
+        return found[-1] if found else None
+
+    # -- the runtime's side ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        try:
+            await self._pods.synced.wait()
+            self._tasks.spawn(self._listen(), "events")
+            while True:
+                try:
+                    await self.relist()
+                except RuntimeFailure as failure:
+                    log.warning("the container runtime does not answer: %s", failure)
+                await self._shared.world.clock.sleep(RELIST)
+        finally:
+            await asyncio.gather(*(worker.close() for worker in self.workers.values()))
+            await self._tasks.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for event in self._shared.runtime.events():
+                    await self._on_event(event)
+            except RuntimeFailure as failure:
+                log.warning("the runtime's event stream broke: %s", failure)
+            await self._shared.world.clock.sleep(RECONNECT)
+            for worker in self.workers.values():
+                worker.wake()
+
+    async def _on_event(self, event: RuntimeEvent) -> None:
+        uid = self._owner.get(event.id)
+        if uid is None:
+            uid = next((u for u, w in self.workers.items() if _mentions(w, event.id)), None)
+        if uid is None and event.kind == "exited":
+            await self.relist()
+            return
+        worker = self.workers.get(uid or "")
+        if worker is not None:
+            worker.wake()
+
+    async def relist(self) -> None:
+        """Ask the runtime for everything: wake workers whose containers changed, find orphans."""
+        runtime = self._shared.runtime
+        sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
+        self.relisted = self._shared.world.clock.monotonic()
+        owner = {s.id: s.uid for s in sandboxes}
+        states = {s.id: str(s.ready) for s in sandboxes} | {c.id: c.state for c in containers}
+        for c in containers:
+            owner[c.id] = owner.get(c.sandbox_id, "")
+        changed = {i for i in states.keys() | self._states.keys() if states.get(i) != self._states.get(i)}
+        touched = {owner.get(i) or self._owner.get(i, "") for i in changed}
+        self._owner, self._states = owner, states
+        for uid in touched:
+            if uid in self.workers:
+                self.workers[uid].wake()
+        if self._pods.synced.is_set():
+            lost = {s.uid for s in sandboxes} | self._shared.host.known_pods()
+            for uid in lost - self.workers.keys() - self._clearing:
+                self._clearing.add(uid)
+                self._tasks.spawn(self._clear(uid), f"orphan/{uid}")
+
+    async def _clear(self, uid: str) -> None:
+        """End a pod that the API does not know any more."""
+        runtime: Any = self._shared.runtime
+        try:
+            log.info("pod %s is not in the API: ending what is left of it", uid)
+            for container in await runtime.list_containers(uid):
+                if container.state == "running":
+                    await runtime.stop_container(container.id, ORPHAN_GRACE)
+            for sandbox in await runtime.list_sandboxes(uid):
+                if sandbox.ready:
+                    await runtime.stop_sandbox(sandbox.id)
+                await runtime.remove_sandbox(sandbox.id)
+            await self._shared.host.cleanup(uid)
+        except (RuntimeFailure, HostFailure, OSError) as failure:
+            log.warning("cannot clear the orphaned pod %s yet: %s", uid, failure)
+        finally:
+            self._clearing.discard(uid)
+
+
+def _mentions(worker: PodWorker, identity: str) -> bool:
+    return any(c.id == identity for c in worker.state.containers) or any(
+        s.id == identity for s in worker.state.sandboxes
+    )

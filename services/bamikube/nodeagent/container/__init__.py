@@ -1,0 +1,1 @@
+"""From a pod's spec to the configuration of one container."""

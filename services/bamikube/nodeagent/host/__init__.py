@@ -1,0 +1,1 @@
+"""The machine below: folders, cgroups, mounts and logs, behind a port."""

@@ -1,0 +1,59 @@
+"""What a pod's worker asks of the machine: folders, mounts, cgroups, as a port.
+
+:mod:`bamikube.nodeagent.host.linux` does it for real; a hollow node agent has nothing to do here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.runtime.port import Mount
+from bamikube.nodeagent.volumes.payload import File
+
+
+class HostFailure(Exception):
+    """Something on the machine could not be done; the message names the path and what to do."""
+
+
+class Host(Protocol):
+    """The machine below one node agent."""
+
+    def cgroup_parent(self, pod: JSON) -> str:
+        """The pod's cgroup as the runtime wants it named."""
+
+    def log_directory(self, pod: JSON) -> str: ...
+
+    def prepare(self, pod: JSON) -> None:
+        """Make the pod's folders and its cgroup."""
+
+    async def mount(self, pod: JSON, volume: JSON) -> None:
+        """Make a volume that is not written by the node agent itself (emptyDir, hostPath)."""
+
+    def write(self, pod: JSON, volume: JSON, files: dict[str, File], version: str) -> bool:
+        """Write a volume's files all at once; False when nothing changed."""
+
+    def mounts(
+        self, pod: JSON, spec: JSON, attempt: int, hosts: str, environment: dict[str, str]
+    ) -> tuple[Mount, ...]:
+        """A container's mounts, its hosts file and its termination log among them. Raises HostFailure."""
+
+    def node_hosts(self) -> str:
+        """The node's own /etc/hosts."""
+
+    def termination_message(
+        self, pod: JSON, name: str, attempt: int, log_path: str, policy: str, failed: bool
+    ) -> str: ...
+
+    def link_log(self, pod: JSON, name: str, attempt: int, container_id: str) -> None:
+        """The link below /var/log/containers that log collectors read."""
+
+    def remove_log(self, pod: JSON, name: str, attempt: int, container_id: str) -> None: ...
+
+    async def cleanup(self, uid: str) -> None:
+        """Unmount and remove everything of the pod but its logs."""
+
+    def remove_logs(self, pod: JSON) -> None: ...
+
+    def known_pods(self) -> set[str]:
+        """The uids that have folders on this machine."""

@@ -1,0 +1,96 @@
+"""What the machine is: processors, memory, disk, kernel, operating system."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION = "v1.34.0+bamikube"
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Facts that do not change while the node agent runs."""
+
+    cpus: int
+    memory: int  # bytes
+    disk: int  # bytes of the filesystem below --root-dir
+    architecture: str
+    kernel: str
+    os_image: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+
+
+def inspect(root: Path) -> Machine:
+    """Read the facts of this machine."""
+    disk = os.statvfs(root)
+    return Machine(
+        cpus=os.cpu_count() or 1,
+        memory=meminfo()["MemTotal"],
+        disk=disk.f_blocks * disk.f_frsize,
+        architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+        kernel=platform.release(),
+        os_image=_os_image(),
+        machine_id=_text("/etc/machine-id"),
+        system_uuid=_text("/sys/class/dmi/id/product_uuid") or _text("/etc/machine-id"),
+        boot_id=_text("/proc/sys/kernel/random/boot_id"),
+    )
+
+
+def meminfo() -> dict[str, int]:
+    """``/proc/meminfo`` in bytes."""
+    found = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words:
+            found[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What may run out: bytes of memory, share of disk, process ids."""
+
+    memory_available: int
+    disk_free: float
+    inodes_free: float
+    pids_free: int
+
+
+def pressure(root: Path) -> Pressure:
+    """How much of each is left now."""
+    disk = os.statvfs(root)
+    threads = int(_text("/proc/loadavg").split()[3].split("/")[1])
+    limit = int(_text("/proc/sys/kernel/pid_max") or 32768)
+    return Pressure(
+        memory_available=meminfo().get("MemAvailable", 0),
+        disk_free=disk.f_bavail / max(1, disk.f_blocks),
+        inodes_free=disk.f_favail / disk.f_files if disk.f_files else 1.0,
+        pids_free=limit - threads,
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _os_image() -> str:
+    for line in _text("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return "Linux"

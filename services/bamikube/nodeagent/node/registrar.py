@@ -1,0 +1,154 @@
+"""Keeps the Node object and its lease: register once, renew every 10 s, write the status when it changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from bamikube.api.errors import ApiError
+from bamikube.client.client import Client
+from bamikube.kit.clock import rfc3339_micro
+from bamikube.kit.world import World
+from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node.status import NodeConfig
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.runtime.port import Condition, Image, Runtime, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
+RENEW = 10.0  # seconds
+LOOK = 10.0  # seconds between two looks at the machine
+LOOK_UNREADY = 1.0  # seconds while the node is not ready
+HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
+
+
+class Registrar:
+    """The node's own object. ``registered`` is set once the API has it."""
+
+    def __init__(
+        self,
+        client: Client,
+        world: World,
+        runtime: Runtime,
+        config: NodeConfig,
+        machine: facts.Machine,
+        root: Path,
+    ) -> None:
+        self._client, self._world, self._runtime = client, world, runtime
+        self._config, self._machine, self._root = config, machine, root
+        self.registered = asyncio.Event()
+        self.node: JSON = {}
+        self._written = float("-inf")
+        self._lease: JSON | None = None
+
+    async def run(self) -> None:
+        """Register, then keep the status."""
+        while not self.registered.is_set():
+            try:
+                await self._register()
+                self.registered.set()
+            except (ApiError, OSError) as error:
+                log.warning("cannot register node %s yet: %s", self._config.name, error)
+                await self._world.clock.sleep(1.0)
+        while True:
+            is_ready = False
+            try:
+                is_ready = await self.update()
+            except (ApiError, OSError) as error:
+                log.warning("cannot write the status of node %s: %s", self._config.name, error)
+            await self._world.clock.sleep(LOOK if is_ready else LOOK_UNREADY)
+
+    async def _register(self) -> None:
+        wanted = status.registration(self._config, self._machine)
+        wanted["status"] = await self._status({})
+        try:
+            self.node = await self._client.create("nodes", wanted)
+            log.info("registered node %s", self._config.name)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            self.node = await self._client.get("nodes", self._config.name)
+            missing = {
+                key: value
+                for key, value in wanted["metadata"]["labels"].items()
+                if (self.node["metadata"].get("labels") or {}).get(key) != value
+            }
+            if missing:
+                patch = {"metadata": {"labels": missing}}
+                self.node = await self._client.patch("nodes", self._config.name, patch, kind="merge")
+
+    async def _status(self, old: JSON) -> JSON:
+        conditions: list[Condition] | None = None
+        images: list[Image] = []
+        version = (old.get("nodeInfo") or {}).get("containerRuntimeVersion", "containerd://Unknown")
+        try:
+            conditions = await self._runtime.conditions()
+            version = await self._runtime.version()
+            images = await self._runtime.list_images()
+        except RuntimeFailure as failure:
+            log.warning("the container runtime does not answer: %s", failure)
+        left = facts.pressure(self._root)
+        return status.status(
+            self._config, self._machine, left, conditions, version, images, old, self._world.clock.now()
+        )
+
+    async def update(self) -> bool:
+        """Write the status if it changed or the heartbeat is due; whether the node is ready."""
+        old = self.node.get("status") or {}
+        new = await self._status(old)
+        now = self._world.clock.monotonic()
+        if status.meaningful(old, new) or now - self._written >= HEARTBEAT:
+            patch = {"status": new}
+            try:
+                self.node = await self._client.patch(
+                    "nodes", self._config.name, patch, kind="strategic", subresource="status"
+                )
+            except ApiError as error:
+                if error.code == 404:
+                    await self._register()
+                    return False
+                raise
+            self._written = now
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in new["conditions"])
+
+    async def renew(self) -> None:
+        """The lease loop: what node lifecycle watches."""
+        await self.registered.wait()
+        while True:
+            try:
+                await self._renew()
+            except (ApiError, OSError) as error:
+                self._lease = None
+                log.warning("cannot renew the lease of node %s: %s", self._config.name, error)
+                await self._world.clock.sleep(1.0)
+                continue
+            await self._world.clock.sleep(RENEW)
+
+    async def _renew(self) -> None:
+        name = self._config.name
+        resource = "leases.coordination.k8s.io"
+        if self._lease is None:
+            try:
+                self._lease = await self._client.get(resource, name, LEASE_NAMESPACE)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+        spec = {
+            "holderIdentity": name,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": rfc3339_micro(self._world.clock.now()),
+        }
+        if self._lease is not None:
+            self._lease = await self._client.update(resource, self._lease | {"spec": spec})
+            return
+        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self.node["metadata"]["uid"]}
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
+            "spec": spec,
+        }
+        self._lease = await self._client.create(resource, lease)

@@ -1,0 +1,191 @@
+"""The Node object: what is registered, and what its status says. Pure.
+
+Sources: "Node Status", "Well-Known Labels", the hard eviction defaults (memory.available<100Mi, nodefs.available<10%,
+nodefs.inodesFree<5%).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bamikube.kit.clock import rfc3339
+from bamikube.nodeagent.node.facts import VERSION, Machine, Pressure
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.runtime.port import Condition, Image
+
+MEMORY_LOW = 100 * 1024 * 1024  # bytes
+DISK_LOW = 0.10
+INODES_LOW = 0.05
+PIDS_LOW = 1000
+IMAGES_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What the flags say about this node."""
+
+    name: str
+    hostname: str
+    ips: tuple[str, ...]
+    labels: Mapping[str, str]
+    taints: tuple[JSON, ...]
+    port: int
+    max_pods: int
+
+
+def parse_taint(text: str) -> JSON:
+    """``key=value:Effect`` or ``key:Effect``. Raises ValueError naming the flag."""
+    body, _, effect = text.rpartition(":")
+    if not body or effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+        raise ValueError(
+            f"--register-with-taints: {text!r} is not key=value:Effect with Effect one of NoSchedule, "
+            "PreferNoSchedule, NoExecute"
+        )
+    key, _, value = body.partition("=")
+    return {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
+
+
+def labels(config: NodeConfig, machine: Machine) -> dict[str, str]:
+    return {
+        "kubernetes.io/hostname": config.hostname,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        **config.labels,
+    }
+
+
+def capacity(config: NodeConfig, machine: Machine) -> dict[str, str]:
+    return {
+        "cpu": str(machine.cpus),
+        "ephemeral-storage": f"{machine.disk // 1024}Ki",
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "memory": f"{machine.memory // 1024}Ki",
+        "pods": str(config.max_pods),
+    }
+
+
+def allocatable(config: NodeConfig, machine: Machine) -> dict[str, str]:
+    """Capacity without what eviction keeps free."""
+    result = capacity(config, machine)
+    result["memory"] = f"{(machine.memory - MEMORY_LOW) // 1024}Ki"
+    result["ephemeral-storage"] = str(int(machine.disk * (1 - DISK_LOW)))
+    return result
+
+
+def registration(config: NodeConfig, machine: Machine) -> JSON:
+    """The Node to create; taints are set at registration only."""
+    spec: JSON = {"taints": list(config.taints)} if config.taints else {}
+    annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    meta = {"name": config.name, "labels": labels(config, machine), "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec}
+
+
+def status(
+    config: NodeConfig,
+    machine: Machine,
+    left: Pressure,
+    runtime: Sequence[Condition] | None,
+    runtime_version: str,
+    images: Sequence[Image],
+    old: JSON,
+    now: float,
+) -> JSON:
+    """The whole status. ``runtime`` None means the runtime does not answer."""
+    addresses = [{"type": "InternalIP", "address": ip} for ip in config.ips]
+    addresses.append({"type": "Hostname", "address": config.hostname})
+    before = {c["type"]: c for c in old.get("conditions") or ()}
+    conditions = []
+    for kind, value, reason, message in (*_pressures(left), ("Ready", *ready(runtime))):
+        text = "True" if value else "False"
+        known = before.get(kind)
+        same = known is not None and known.get("status") == text
+        since = known.get("lastTransitionTime") if known is not None and same else rfc3339(now)
+        conditions.append(
+            {
+                "type": kind,
+                "status": text,
+                "lastHeartbeatTime": rfc3339(now),
+                "lastTransitionTime": since,
+                "reason": reason,
+                "message": message,
+            }
+        )
+    largest = sorted(images, key=lambda i: (-i.size, i.id))[:IMAGES_MAX]
+    return {
+        "addresses": addresses,
+        "capacity": capacity(config, machine),
+        "allocatable": allocatable(config, machine),
+        "conditions": conditions,
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
+        "images": [
+            {"names": [*i.digests, *i.tags], "sizeBytes": i.size} for i in largest if i.tags or i.digests
+        ],
+        "nodeInfo": {
+            "architecture": machine.architecture,
+            "bootID": machine.boot_id,
+            "containerRuntimeVersion": runtime_version,
+            "kernelVersion": machine.kernel,
+            "kubeProxyVersion": VERSION,
+            "kubeletVersion": VERSION,
+            "machineID": machine.machine_id,
+            "operatingSystem": "linux",
+            "osImage": machine.os_image,
+            "systemUUID": machine.system_uuid,
+        },
+    }
+
+
+def _pressures(left: Pressure) -> list[tuple[str, bool, str, str]]:
+    memory = left.memory_available < MEMORY_LOW
+    disk = left.disk_free < DISK_LOW or left.inodes_free < INODES_LOW
+    pids = left.pids_free < PIDS_LOW
+    rows = (
+        ("MemoryPressure", memory, "Memory", "memory available"),
+        ("DiskPressure", disk, "Disk", "disk pressure"),
+        ("PIDPressure", pids, "PID", "PID available"),
+    )
+    return [
+        (kind, bad, f"KubeletHas{'Insufficient' if kind != 'DiskPressure' else ''}{word}" + ("Pressure" if kind == "DiskPressure" else ""), f"kubelet has insufficient {text}" if kind != "DiskPressure" else "kubelet has disk pressure")
+        if bad
+        else (kind, bad, "KubeletHasNoDiskPressure" if kind == "DiskPressure" else f"KubeletHasSufficient{word}", "kubelet has no disk pressure" if kind == "DiskPressure" else f"kubelet has sufficient {text}")
+        for kind, bad, word, text in rows
+    ]  # fmt: skip
+
+
+def ready(runtime: Sequence[Condition] | None) -> tuple[bool, str, str]:
+    """Ready needs a runtime that answers and a network that is configured."""
+    if runtime is None:
+        return False, "KubeletNotReady", "container runtime is down"
+    problems = []
+    for condition in runtime:
+        if condition.status:
+            continue
+        prefix = (
+            "container runtime network not ready: "
+            if condition.type == "NetworkReady"
+            else "container runtime not ready: "
+        )
+        problems.append(
+            f"{prefix}{condition.type}=false reason:{condition.reason} message:{condition.message}"
+        )
+    if problems:
+        return False, "KubeletNotReady", ", ".join(problems)
+    return True, "KubeletReady", "kubelet is posting ready status"
+
+
+def meaningful(old: JSON, new: JSON) -> bool:
+    """Whether anything but heartbeat times differs: a change is written at once, a heartbeat every five minutes."""
+
+    def stripped(value: JSON) -> JSON:
+        conditions = [
+            {k: v for k, v in c.items() if k not in ("lastHeartbeatTime", "lastTransitionTime")}
+            for c in value.get("conditions") or ()
+            if c["type"] in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
+        ]
+        return {key: value.get(key) for key in new if key != "conditions"} | {
+            "conditions": sorted(conditions, key=lambda c: str(c["type"]))
+        }
+
+    return stripped(old) != stripped(new)

@@ -1,0 +1,49 @@
+"""The node agent's flags; names and meanings are the kubelet's where it has the flag."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bamikube.kit.options import Options
+
+
+class NodeAgentOptions(Options):
+    """Flags of ``bamikube-nodeagent``."""
+
+    healthz_port: int = Field(10248, ge=0, le=65535, description="port of the health server; 0 turns it off")
+    kubeconfig: str = Field(
+        "/etc/kubernetes/kubelet.conf", description="how to reach the API server, and as whom"
+    )
+    node_ip: list[str] = Field(
+        default_factory=list, description="the node's addresses, the primary one first"
+    )
+    hostname_override: str = Field("", description="the node's name; default: the machine's host name")
+    address: str = Field("0.0.0.0", description="address the node's HTTPS API listens on")
+    port: int = Field(10250, ge=1, le=65535, description="port of the node's HTTPS API")
+    tls_cert_file: str = Field("", description="certificate of the HTTPS API (PEM)")
+    tls_private_key_file: str = Field("", description="key of the HTTPS API (PEM)")
+    client_ca_file: str = Field(
+        "/etc/kubernetes/pki/ca.crt", description="CA whose client certificates are accepted"
+    )
+    container_runtime_endpoint: str = Field(
+        "unix:///run/containerd/containerd.sock", description="CRI socket of containerd"
+    )
+    pod_infra_container_image: str = Field(
+        "", description="accepted for compatibility; the pause image is set in containerd's own configuration"
+    )
+    root_dir: str = Field("/var/lib/kubelet", description="where pods' volumes and files lie")
+    log_dir: str = Field("/var/log", description="folder of pods/ and containers/ logs")
+    cluster_dns: list[str] = Field(
+        default_factory=list, description="addresses of the cluster's DNS for pods"
+    )
+    cluster_domain: str = Field("cluster.local", description="DNS domain of the cluster")
+    resolv_conf: str = Field("/etc/resolv.conf", description="the resolver configuration pods inherit")
+    node_labels: dict[str, str] = Field(default_factory=dict, description="labels of the Node, a=b,c=d")
+    register_with_taints: list[str] = Field(
+        default_factory=list, description="taints at registration, key=value:Effect,..."
+    )
+    cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
+    cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
+    max_pods: int = Field(110, ge=1, description="pods this node takes")

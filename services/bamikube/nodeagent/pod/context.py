@@ -1,0 +1,51 @@
+"""What all workers of one node share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bamikube.kit.world import World
+from bamikube.nodeagent.api import PodApi
+from bamikube.nodeagent.container.env import Sources
+from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.host.port import Host
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.status import HostFacts
+from bamikube.nodeagent.probing.checks import Checks
+from bamikube.nodeagent.runtime.port import Runtime
+
+
+@dataclass(slots=True)
+class Shared:
+    """The ports, the node's facts, and the number of starts in flight."""
+
+    world: World
+    runtime: Runtime
+    host: Host
+    api: PodApi
+    node: NodeFacts
+    addresses: HostFacts
+    checks: Checks
+    allocatable: Callable[[], Mapping[str, str]]
+    # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+
+    async def sources(self, pod: JSON, wanted: set[tuple[str, str]], pod_ips: tuple[str, ...]) -> Sources:
+        """Fetch the objects a container or volume refers to, all at once."""
+        namespace = pod["metadata"]["namespace"]
+        order = sorted(wanted)
+        calls = [
+            self.api.config_map(namespace, name) if kind == "ConfigMap" else self.api.secret(namespace, name)
+            for kind, name in order
+        ]
+        objects = dict(zip(order, await asyncio.gather(*calls), strict=True))
+        return Sources(
+            objects,
+            self.api.services(namespace),
+            self.addresses.ips,
+            pod_ips,
+            self.node.name,
+            self.allocatable(),
+        )

@@ -1,0 +1,72 @@
+"""Small questions asked of a pod object, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bamikube.kit.clock import parse_rfc3339
+
+JSON = dict[str, Any]
+
+
+def uid(pod: JSON) -> str:
+    return str(pod["metadata"].get("uid", ""))
+
+
+def full_name(pod: JSON) -> str:
+    """``web_default(6d1f...)``, as Kubernetes' messages name a pod."""
+    return f"{pod['metadata']['name']}_{pod['metadata'].get('namespace', '')}({uid(pod)})"
+
+
+def init_containers(pod: JSON) -> list[JSON]:
+    return list(pod["spec"].get("initContainers") or ())
+
+
+def containers(pod: JSON) -> list[JSON]:
+    return list(pod["spec"].get("containers") or ())
+
+
+def all_containers(pod: JSON) -> Iterator[JSON]:
+    yield from init_containers(pod)
+    yield from containers(pod)
+
+
+def container(pod: JSON, name: str) -> JSON | None:
+    """The spec of a container of any kind."""
+    return next((item for item in all_containers(pod) if item["name"] == name), None)
+
+
+def is_sidecar(spec: JSON) -> bool:
+    """An init container that keeps running beside the others (KEP-753)."""
+    return spec.get("restartPolicy") == "Always"
+
+
+def restart_policy(pod: JSON) -> str:
+    return str(pod["spec"].get("restartPolicy") or "Always")
+
+
+def deleted(pod: JSON) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def grace(pod: JSON) -> float:
+    """Seconds the pod's containers are given to end by themselves."""
+    chosen = pod["metadata"].get("deletionGracePeriodSeconds")
+    if chosen is None:
+        chosen = pod["spec"].get("terminationGracePeriodSeconds", 30)
+    return float(chosen)
+
+
+def start_time(pod: JSON) -> float | None:
+    text = (pod.get("status") or {}).get("startTime")
+    return parse_rfc3339(text) if text else None
+
+
+def terminal(pod: JSON) -> bool:
+    """The API already says that this pod has ended; nothing of it runs again."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def host_network(pod: JSON) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))

@@ -1,0 +1,357 @@
+"""What to do next for one pod: the kubelet's decision, as a pure function.
+
+``plan`` looks at the pod, at what the runtime reports and at the worker's memory, and returns the actions to take
+now (each with its reason), the status to publish, and the time to look again if nothing happens before. It does
+nothing itself, so every rule below can be read in a golden file under ``tests/golden/nodeagent``.
+
+The order of a pod's life::
+
+    volumes -> sandbox -> init containers, one after the other (sidecars stay) -> containers
+    deletion or deadline -> containers stop -> sidecars stop, last first -> sandbox stops -> cleanup -> API delete
+
+A container belongs to the *current* sandbox or it is history: after a sandbox was lost everything starts again in
+a new one, and only attempts (restart counts) and last states are carried over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bamikube.nodeagent.pod import facts, status
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.state import BACKOFF_BASE, Backoff, Memory, RuntimeState
+from bamikube.nodeagent.runtime.port import Container, Sandbox
+
+Kind = Literal[
+    "MountVolumes", "CreateSandbox", "StartContainer", "StopContainer", "StopSandbox",
+    "RemoveContainer", "RemoveSandbox", "Cleanup", "DeletePod",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do. ``reason`` is a word for machines, ``message`` a sentence for the event."""
+
+    kind: Kind
+    name: str = ""  # container
+    id: str = ""  # container or sandbox in the runtime
+    attempt: int = 0
+    grace: float = 0.0  # seconds
+    reason: str = ""
+    message: str = ""
+    backoff: Backoff | None = None  # what to remember when this start happens
+
+
+@dataclass(slots=True)
+class Plan:
+    actions: list[Action] = field(default_factory=list)
+    status: JSON = field(default_factory=dict)
+    wake_at: float | None = None  # seconds since the epoch
+    verdict: str = ""  # one sentence: why this is the plan
+
+
+@dataclass(slots=True)
+class _Decision:
+    """The plan in the making."""
+
+    pod: JSON
+    state: RuntimeState
+    memory: Memory
+    now: float
+    actions: list[Action] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
+    verdict: str = ""
+
+    def add(self, kind: Kind, **what: object) -> None:
+        self.actions.append(Action(kind, **what))  # type: ignore[arg-type]
+
+    def wake(self, at: float) -> None:
+        if at > self.now:
+            self.wakes.append(at)
+
+
+def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: status.HostFacts) -> Plan:
+    """The next step for ``pod``. Pure: same input, same plan; ``now`` in seconds since the epoch."""
+    d = _Decision(pod, state, memory, now)
+    ending = _ending(d)
+    if ending is not None:
+        _end(d, *ending)
+    else:
+        _run(d)
+    _collect_garbage(d)
+    failure = None
+    if ending is not None and ending[0] in ("DeadlineExceeded", "Rejected"):
+        failure = memory.rejected or (ending[0], ending[1])
+    d.wakes.extend(t.settles for t in memory.troubles.values() if t.settles > now)
+    return Plan(
+        d.actions,
+        status.compute(
+            pod, state, memory, now, host, waiting=d.waiting, ending=ending is not None, failure=failure
+        ),
+        min(d.wakes, default=None),
+        d.verdict,
+    )
+
+
+def _ending(d: _Decision) -> tuple[str, str] | None:
+    """Why the pod has to end, or None if it may run."""
+    if facts.deleted(d.pod):
+        return "Deleted", "The pod was deleted"
+    if d.memory.rejected is not None:
+        return "Rejected", d.memory.rejected[1]
+    if facts.terminal(d.pod):
+        return "Terminal", "The pod has already ended"
+    limit = d.pod["spec"].get("activeDeadlineSeconds")
+    started = facts.start_time(d.pod)
+    if limit is not None and started is not None:
+        if d.now >= started + limit:
+            return "DeadlineExceeded", status.DEADLINE_MESSAGE
+        d.wake(started + limit)
+    if status.completed(d.pod, d.state):
+        return "Completed", "All containers have ended and none is to be restarted"
+    return None
+
+
+# -- ending ----------------------------------------------------------------------------------------------------
+
+
+def _end(d: _Decision, reason: str, message: str) -> None:
+    """Stop what runs, mains before sidecars, sidecars in reverse order; then the sandbox; then tidy up."""
+    d.verdict = message
+    sidecars = [c["name"] for c in facts.init_containers(d.pod) if facts.is_sidecar(c)]
+    alive = [c for c in d.state.containers if c.state in ("running", "unknown")]
+    mains = [c for c in alive if c.name not in sidecars]
+    grace = facts.grace(d.pod)
+    for container in mains:
+        _stop(d, container, "Killing", f"Stopping container {container.name}", grace)
+    if mains:
+        return
+    for name in reversed(sidecars):
+        running = [c for c in alive if c.name == name]
+        for container in running:
+            _stop(d, container, "Killing", f"Stopping container {name}", grace)
+        if running:
+            return
+    if d.memory.starting:
+        return  # a start is being abandoned; what it left behind is seen when it has ended
+    ready = [s for s in d.state.sandboxes if s.ready]
+    for sandbox in ready:
+        if sandbox.id not in d.memory.stopping:
+            d.add(
+                "StopSandbox", id=sandbox.id, reason=reason, message="No container of the pod runs any more"
+            )
+    if ready:
+        return
+    if not d.memory.cleaned:
+        d.add("Cleanup", reason=reason, message="Unmount volumes, remove cgroups")
+        if facts.deleted(d.pod):
+            return
+    if facts.deleted(d.pod):
+        d.add("DeletePod", reason=reason, message="Nothing of the pod is left on the node")
+
+
+def _stop(d: _Decision, container: Container, reason: str, message: str, grace: float) -> None:
+    if container.id not in d.memory.stopping:
+        d.add(
+            "StopContainer", name=container.name, id=container.id, grace=grace, reason=reason, message=message
+        )
+
+
+# -- running ---------------------------------------------------------------------------------------------------
+
+
+def _run(d: _Decision) -> None:
+    sandbox = d.state.sandbox()
+    newest = d.state.newest_sandbox()
+    if sandbox is None:
+        _prepare(d, newest)
+        return
+    if not d.memory.volumes_ready and not d.memory.starting and _unblocked(d):
+        d.add("MountVolumes", reason="Restored", message="The pod runs; its volumes are looked after again")
+    for container in d.state.running():
+        if container.sandbox_id != sandbox.id:
+            _stop(d, container, "SandboxChanged", "The sandbox of this container is gone", 2.0)
+    _judge_probes(d, sandbox)
+    if _initialize(d, sandbox):
+        for spec in facts.containers(d.pod):
+            _drive(d, sandbox, spec, _restarts(facts.restart_policy(d.pod), d.state.latest(spec["name"])))
+    if not d.verdict:
+        d.verdict = "Containers are as wanted" if not d.actions else d.actions[0].message
+
+
+def _unblocked(d: _Decision) -> bool:
+    trouble = d.memory.blocked
+    if trouble is not None and trouble.until > d.now:
+        d.verdict = trouble.message
+        d.wake(trouble.until)
+        return False
+    return True
+
+
+def _prepare(d: _Decision, newest: Sandbox | None) -> None:
+    """No usable sandbox: volumes first, then a new one."""
+    if newest is not None:
+        for container in d.state.running():
+            _stop(
+                d, container, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 2.0
+            )
+        if any(c.state == "running" for c in d.state.containers):
+            d.verdict = "The old sandbox' containers have to end first"
+            return
+    if d.memory.starting or not _unblocked(d):
+        return
+    if not d.memory.volumes_ready:
+        d.add("MountVolumes", reason="Volumes", message="Prepare volumes")
+    attempt = newest.attempt + 1 if newest is not None else 0
+    reason = "SandboxChanged" if newest is not None else "NewPod"
+    message = (
+        "Pod sandbox changed, it will be killed and re-created."
+        if newest is not None
+        else "Create the sandbox"
+    )
+    d.add("CreateSandbox", attempt=attempt, reason=reason, message=message)
+    d.verdict = message
+
+
+def _judge_probes(d: _Decision, sandbox: Sandbox) -> None:
+    """A container that failed its liveness or startup probe is stopped; the restart rules do the rest."""
+    for container in d.state.running():
+        verdict = d.memory.probes.get(container.id)
+        if container.sandbox_id != sandbox.id or verdict is None:
+            continue
+        spec = facts.container(d.pod, container.name) or {}
+        for failed, probe in (
+            (verdict.started is False and verdict.why, "startup"),
+            (verdict.alive is False, "liveness"),
+        ):
+            if failed:
+                grace = (spec.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
+                seconds = facts.grace(d.pod) if grace is None else float(grace)
+                message = f"Container {container.name} failed {probe} probe, will be restarted"
+                _stop(d, container, "Killing", message, seconds)
+                break
+
+
+def _initialize(d: _Decision, sandbox: Sandbox) -> bool:
+    """Drive init containers; True when the pod's containers may start."""
+    mains = {c["name"] for c in facts.containers(d.pod)}
+    begun = any(c.name in mains and c.sandbox_id == sandbox.id for c in d.state.containers)
+    for spec in facts.init_containers(d.pod):
+        name = spec["name"]
+        latest = d.state.latest(name)
+        here = latest if latest is not None and latest.sandbox_id == sandbox.id else None
+        if facts.is_sidecar(spec):
+            _drive(d, sandbox, spec, True)
+            if not begun and not _sidecar_up(d, spec, here):
+                d.verdict = f"Waiting for sidecar {name} to start"
+                return False
+            continue
+        if begun or (here is not None and here.state == "exited" and here.exit_code == 0):
+            continue
+        policy = "OnFailure" if facts.restart_policy(d.pod) == "Always" else facts.restart_policy(d.pod)
+        _drive(d, sandbox, spec, _restarts(policy, latest))
+        d.verdict = f"Waiting for init container {name}"
+        return False
+    return True
+
+
+def _sidecar_up(d: _Decision, spec: JSON, here: Container | None) -> bool:
+    if here is None or here.state != "running" or here.id in d.memory.hooking:
+        return False
+    if not spec.get("startupProbe"):
+        return True
+    verdict = d.memory.probes.get(here.id)
+    return verdict is not None and verdict.started is True
+
+
+def _restarts(policy: str, ended: Container | None) -> bool:
+    if policy == "Always":
+        return True
+    return policy == "OnFailure" and ended is not None and (ended.exit_code != 0 or ended.state == "unknown")
+
+
+def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
+    """Bring one container to run, or say what holds it back."""
+    name = spec["name"]
+    latest = d.state.latest(name)
+    here = latest if latest is not None and latest.sandbox_id == sandbox.id else None
+    if here is not None and here.state == "running":
+        return
+    if here is not None and here.state == "created" and d.memory.starting:
+        return
+    trouble = d.memory.troubles.get(name)
+    if trouble is not None and trouble.until > d.now:
+        d.waiting[name] = trouble.at(d.now)
+        d.wake(trouble.until)
+        return
+    attempt = latest.attempt + 1 if latest is not None else _recorded_attempt(d.pod, name)
+    backoff = None
+    if here is not None and here.state in ("exited", "unknown"):
+        if not restarts:
+            return
+        ended = here.finished_at or here.created_at
+        known = d.memory.backoffs.get(name)
+        if known is not None and not known.expired(ended) and d.now < ended + known.period:
+            text = f"back-off {_duration(known.period)} restarting failed container={name} pod={facts.full_name(d.pod)}"
+            d.waiting[name] = ("CrashLoopBackOff", text)
+            d.wake(ended + known.period)
+            return
+        backoff = known.next(ended) if known is not None else Backoff(BACKOFF_BASE, ended)
+    if d.memory.starting:
+        if trouble is not None:
+            d.waiting[name] = trouble.at(d.now)
+        return
+    if trouble is not None:
+        d.waiting[name] = trouble.at(d.now)
+    d.add(
+        "StartContainer",
+        name=name,
+        attempt=attempt,
+        backoff=backoff,
+        reason="Restart" if here is not None else "Start",
+        message=f"Container {name} ended with {here.exit_code}"
+        if here is not None
+        else f"Container {name} is wanted",
+    )
+
+
+def _recorded_attempt(pod: JSON, name: str) -> int:
+    """Restart counts outlive a runtime that forgot its containers: the API remembers them."""
+    old = pod.get("status") or {}
+    for item in [*(old.get("containerStatuses") or ()), *(old.get("initContainerStatuses") or ())]:
+        if item["name"] == name and (item.get("containerID") or item.get("restartCount")):
+            return int(item.get("restartCount") or 0) + 1
+    return 0
+
+
+def _duration(seconds: float) -> str:
+    """As Go prints it: ``10s``, ``1m20s``, ``5m0s``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _collect_garbage(d: _Decision) -> None:
+    """Keep one dead container per name (its log is ``logs --previous``) and no dead sandbox but the newest."""
+    newest = d.state.newest_sandbox()
+    kept: set[str] = set()
+    for name in {c.name for c in d.state.containers}:
+        history = d.state.history(name)
+        kept.update(c.id for c in history[:2])
+        for old in history[2:]:
+            if old.state in ("exited", "created"):
+                d.add(
+                    "RemoveContainer",
+                    name=name,
+                    id=old.id,
+                    reason="Old",
+                    message="Only one dead container is kept",
+                )
+    for sandbox in d.state.sandboxes:
+        if sandbox is newest or sandbox.id in d.memory.stopping:
+            continue
+        if sandbox.ready:
+            d.add("StopSandbox", id=sandbox.id, reason="Superseded", message="A newer sandbox exists")
+        elif not any(c.sandbox_id == sandbox.id and c.id in kept for c in d.state.containers):
+            d.add("RemoveSandbox", id=sandbox.id, reason="Old", message="The sandbox is dead and empty")

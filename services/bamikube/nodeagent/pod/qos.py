@@ -1,0 +1,111 @@
+"""Quality of service: a pod's class, and what its requests and limits mean to the kernel.
+
+Sources: the QoS documentation; KEP-753 for sidecars' share. CPU shares run from 2 to 262144 (1024 a core), quotas are
+counted per 100 ms.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.quantity import number
+from bamikube.nodeagent.runtime.port import Resources
+
+PERIOD = 100_000  # microseconds
+MIN_SHARES = 2
+MAX_SHARES = 262_144
+MIN_QUOTA = 1_000  # microseconds: the kernel's smallest
+
+
+def qos_class(pod: JSON) -> str:
+    """Guaranteed, Burstable or BestEffort."""
+    requests: dict[str, Decimal] = {}
+    limits: dict[str, Decimal] = {}
+    guaranteed = True
+    for spec in facts.all_containers(pod):
+        resources = spec.get("resources") or {}
+        for name in ("cpu", "memory"):
+            request = (resources.get("requests") or {}).get(name)
+            limit = (resources.get("limits") or {}).get(name)
+            if request is not None and number(request) > 0:
+                requests[name] = requests.get(name, Decimal(0)) + number(request)
+            if limit is not None and number(limit) > 0:
+                limits[name] = limits.get(name, Decimal(0)) + number(limit)
+            else:
+                guaranteed = False
+    if not requests and not limits:
+        return "BestEffort"
+    if guaranteed and all(requests.get(name, limits[name]) == limits[name] for name in limits):
+        return "Guaranteed"
+    return "Burstable"
+
+
+def shares(milli: float) -> int:
+    return int(min(MAX_SHARES, max(MIN_SHARES, milli * 1024 // 1000)))
+
+
+def quota(milli: float) -> int:
+    """Microseconds of CPU time per period; 0 for no limit."""
+    return 0 if milli <= 0 else int(max(MIN_QUOTA, milli * PERIOD // 1000))
+
+
+def container_resources(pod: JSON, spec: JSON, node_memory: int) -> Resources:
+    """The cgroup values of one container. ``node_memory`` in bytes scales the OOM score."""
+    resources = spec.get("resources") or {}
+    limits = resources.get("limits") or {}
+    requests = resources.get("requests") or {}
+    cpu_limit = float(number(limits["cpu"]) * 1000) if "cpu" in limits else 0.0
+    cpu_request = float(number(requests["cpu"]) * 1000) if "cpu" in requests else cpu_limit
+    memory = int(number(limits["memory"])) if "memory" in limits else 0
+    return Resources(
+        cpu_shares=shares(cpu_request),
+        cpu_quota=quota(cpu_limit),
+        cpu_period=PERIOD,
+        memory_limit=memory,
+        oom_score_adj=oom_score(pod, spec, node_memory),
+    )
+
+
+def pod_cgroup(pod: JSON) -> Resources:
+    """The cgroup values of the pod as a whole: a limit only where every container has one."""
+    cpu = memory = 0.0
+    request = 0.0
+    bounded_cpu = bounded_memory = True
+    for spec in facts.all_containers(pod):
+        if spec in facts.init_containers(pod) and not facts.is_sidecar(spec):
+            continue
+        resources = spec.get("resources") or {}
+        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        bounded_cpu = bounded_cpu and "cpu" in limits
+        bounded_memory = bounded_memory and "memory" in limits
+        cpu += float(number(limits.get("cpu", 0)) * 1000)
+        memory += float(number(limits.get("memory", 0)))
+        request += float(number(requests.get("cpu", limits.get("cpu", 0))) * 1000)
+    for spec in facts.init_containers(pod):
+        limits = (spec.get("resources") or {}).get("limits") or {}
+        bounded_cpu = bounded_cpu and "cpu" in limits
+        bounded_memory = bounded_memory and "memory" in limits
+        cpu = max(cpu, float(number(limits.get("cpu", 0)) * 1000))
+        memory = max(memory, float(number(limits.get("memory", 0))))
+    return Resources(
+        cpu_shares=shares(request),
+        cpu_quota=quota(cpu) if bounded_cpu else 0,
+        cpu_period=PERIOD,
+        memory_limit=int(memory) if bounded_memory else 0,
+    )
+
+
+def oom_score(pod: JSON, spec: JSON, node_memory: int) -> int:
+    """Who goes first when memory runs out: 1000 best effort, -997 guaranteed, between them by request."""
+    if pod["spec"].get("priorityClassName") == "system-node-critical":
+        return -997
+    kind = qos_class(pod)
+    if kind == "Guaranteed":
+        return -997
+    if kind == "BestEffort":
+        return 1000
+    request = float(number(((spec.get("resources") or {}).get("requests") or {}).get("memory", 0)))
+    score = 1000 - int(1000 * request / max(1, node_memory))
+    return min(999, max(3, score))

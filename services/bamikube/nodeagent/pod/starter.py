@@ -1,0 +1,271 @@
+"""Starting things: a pod's volumes, its sandbox, one container.
+
+The thin executor of the plan's start actions. Every failure becomes a :class:`Trouble` in the worker's memory (what,
+and when to try again) and an event in Kubernetes' words; the next plan reads it from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from bamikube.api.errors import ApiError
+from bamikube.nodeagent.container import dns, images
+from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
+from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
+from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.plan import Action
+from bamikube.nodeagent.pod.state import Memory, Trouble
+from bamikube.nodeagent.runtime.port import Credentials, Image, RuntimeFailure, Sandbox
+from bamikube.nodeagent.volumes import payload
+from bamikube.nodeagent.volumes.payload import TokenNeed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+RETRY = 10.0  # seconds until a container that could not be configured is tried again
+MOUNT_RETRY = (0.5, 32.0)  # seconds: first and longest wait after a failed mount or sandbox
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that must not be cut off: a cancellation is felt only when the work is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+class Starter:
+    """Starts the parts of one pod."""
+
+    def __init__(self, shared: Shared, memory: Memory) -> None:
+        self._shared = shared
+        self._memory = memory
+        self._tokens: dict[TokenNeed, tuple[str, float, float]] = {}  # token, issued, expires
+        self._versions = 0
+
+    def _event(self, pod: JSON, kind: str, reason: str, message: str, container: str = "") -> None:
+        self._shared.api.event(pod, kind, reason, message, container)
+
+    def _now(self) -> float:
+        return self._shared.world.clock.now()
+
+    # -- volumes -----------------------------------------------------------------------------------------------
+
+    async def mount(self, pod: JSON, ips: tuple[str, ...]) -> bool:
+        """Make all volumes. False (and ``memory.blocked``) when one cannot be made yet."""
+        volume_name = ""
+        try:
+            self._shared.host.prepare(pod)
+            for volume in pod["spec"].get("volumes") or ():
+                volume_name = volume["name"]
+                await self._shared.host.mount(pod, volume)
+            volume_name = await self._write_volumes(pod, ips)
+        except (HostFailure, ConfigError, ApiError, OSError) as error:
+            message = (
+                f'MountVolume.SetUp failed for volume "{volume_name}" : {error}'
+                if volume_name
+                else str(error)
+            )
+            self._block("FailedMount", message)
+            self._event(pod, "Warning", "FailedMount", message)
+            return False
+        self._memory.volumes_ready = True
+        self._memory.blocked = None
+        return True
+
+    async def refresh(self, pod: JSON, ips: tuple[str, ...]) -> None:
+        """Bring written volumes up to date; a failure leaves them as they are and says so."""
+        try:
+            await self._write_volumes(pod, ips)
+        except (HostFailure, ConfigError, ApiError, OSError) as error:
+            self._event(pod, "Warning", "FailedMount", f"MountVolume.SetUp failed : {error}")
+
+    async def _write_volumes(self, pod: JSON, ips: tuple[str, ...]) -> str:
+        written = [v for v in pod["spec"].get("volumes") or () if payload.is_written(v)]
+        if not written:
+            return ""
+        objects: set[tuple[str, str]] = set()
+        tokens: set[TokenNeed] = set()
+        for volume in written:
+            more, wanted = payload.needs(volume)
+            objects |= more
+            tokens |= wanted
+        fetching = asyncio.gather(*(self._token(pod, need) for need in tokens))
+        known = await self._shared.sources(pod, objects, ips)
+        await fetching
+        have = {need: self._tokens[need][0] for need in tokens}
+        for volume in written:
+            try:
+                files = payload.payload(pod, volume, known, have)
+            except ConfigError as error:
+                raise ConfigError(f'{error} (volume "{volume["name"]}")') from error
+            self._versions += 1
+            version = f"{int(self._now() * 1000)}.{self._versions}"
+            self._shared.host.write(pod, volume, files, version)
+        return ""
+
+    async def _token(self, pod: JSON, need: TokenNeed) -> None:
+        """Keep a token that is younger than 80 % of its life (and than a day)."""
+        held = self._tokens.get(need)
+        now = self._now()
+        if held is not None and now < min(held[1] + 0.8 * (held[2] - held[1]), held[1] + 86_400):
+            return
+        token, expires = await self._shared.api.token(pod, need.audience, need.seconds)
+        self._tokens[need] = (token, now, expires)
+
+    def _block(self, reason: str, message: str) -> None:
+        before = self._memory.blocked
+        period = (
+            min(before.period * 2, MOUNT_RETRY[1]) if before is not None and before.period else MOUNT_RETRY[0]
+        )
+        self._memory.blocked = Trouble(reason, message, self._now() + period, period=period)
+
+    # -- the sandbox -------------------------------------------------------------------------------------------
+
+    def sandbox_spec(self, pod: JSON, attempt: int) -> Any:
+        host = self._shared.host
+        return sandbox_spec(
+            pod,
+            attempt,
+            self._shared.node,
+            cgroup_parent=host.cgroup_parent(pod),
+            log_directory=host.log_directory(pod),
+        )
+
+    async def create_sandbox(self, pod: JSON, action: Action) -> bool:
+        if action.reason == "SandboxChanged":
+            self._event(pod, "Normal", "SandboxChanged", action.message)
+        try:
+            async with self._shared.slots:
+                # To the end: a cancelled RunPodSandbox would leave half a network behind.
+                await _to_the_end(self._shared.runtime.run_sandbox(self.sandbox_spec(pod, action.attempt)))
+        except RuntimeFailure as failure:
+            message = (
+                f"Failed to create pod sandbox: rpc error: code = {failure.code} desc = {failure.message}"
+            )
+            self._block("FailedCreatePodSandBox", message)
+            self._event(pod, "Warning", "FailedCreatePodSandBox", message)
+            return False
+        self._memory.blocked = None
+        return True
+
+    # -- a container -------------------------------------------------------------------------------------------
+
+    async def start(self, pod: JSON, action: Action, sandbox: Sandbox) -> str | None:
+        """Start one container; its id when it runs. On failure the memory holds the trouble."""
+        spec = facts.container(pod, action.name)
+        if spec is None:
+            return None
+        image = await self._ensure_image(pod, spec)
+        if image is None:
+            return None
+        name, memory, now = spec["name"], self._memory, self._now()
+        ips = self._shared.addresses.ips if facts.host_network(pod) else sandbox.ips
+        try:
+            known = await self._shared.sources(pod, references(spec), ips)
+            config = self._configure(pod, spec, action.attempt, image, known, ips)
+        except (ConfigError, HostFailure, ApiError, OSError, ValueError) as error:
+            reason = "CreateContainerConfigError"
+            memory.troubles[name] = Trouble(reason, str(error), now + RETRY)
+            self._event(pod, "Warning", "Failed", f"Error: {error}", name)
+            return None
+        if action.backoff is not None:
+            memory.backoffs[name] = action.backoff
+        container_id = ""
+        async with self._shared.slots:
+            try:
+                container_id = await _to_the_end(
+                    self._shared.runtime.create_container(
+                        sandbox.id, config, self.sandbox_spec(pod, sandbox.attempt)
+                    )
+                )
+                self._event(pod, "Normal", "Created", f"Created container: {name}", name)
+                memory.troubles.pop(name, None)
+                if spec.get("lifecycle", {}).get("postStart"):
+                    memory.hooking.add(container_id)
+                await _to_the_end(self._shared.runtime.start_container(container_id))
+            except RuntimeFailure as failure:
+                memory.hooking.discard(container_id)
+                reason = "RunContainerError" if container_id else "CreateContainerError"
+                if not container_id:
+                    memory.troubles[name] = Trouble(reason, failure.message, self._now() + RETRY)
+                self._event(pod, "Warning", "Failed", f"Error: {failure.message}", name)
+                return None
+        self._shared.host.link_log(pod, name, action.attempt, container_id)
+        self._event(pod, "Normal", "Started", f"Started container {name}", name)
+        return container_id
+
+    def _configure(
+        self, pod: JSON, spec: JSON, attempt: int, image: Image, known: Sources, ips: tuple[str, ...]
+    ) -> Any:
+        env = environment(pod, spec, known)
+        node = self._shared.node
+        hosts = dns.hosts_file(pod, ips, node.name, node.domain, self._shared.host.node_hosts())
+        mounts = self._shared.host.mounts(pod, spec, attempt, hosts, env)
+        return container_spec(
+            pod, spec, attempt, environment=env, mounts=mounts, image=image, image_ref=image.id, node=node
+        )
+
+    async def _ensure_image(self, pod: JSON, spec: JSON) -> Image | None:
+        name, image = spec["name"], str(spec.get("image", ""))
+        memory, now = self._memory, self._now()
+        before = memory.troubles.get(name)
+        if not images.valid(image):
+            text = f'Failed to apply default image tag "{image}": couldn\'t parse image name: invalid reference format'
+            memory.troubles[name] = Trouble("InvalidImageName", text, now + 60.0)
+            self._event(pod, "Warning", "InspectFailed", text, name)
+            self._event(pod, "Warning", "Failed", "Error: InvalidImageName", name)
+            return None
+        rule = images.policy(spec)
+        try:
+            present = await self._shared.runtime.image(image)
+            if present is not None and rule != "Always":
+                text = f'Container image "{image}" already present on machine'
+                self._event(pod, "Normal", "Pulled", text, name)
+                return present
+            if rule == "Never":
+                text = f'Container image "{image}" is not present with pull policy of Never'
+                memory.troubles[name] = Trouble("ErrImageNeverPull", text, now + RETRY)
+                self._event(pod, "Warning", "ErrImageNeverPull", text, name)
+                self._event(pod, "Warning", "Failed", "Error: ErrImageNeverPull", name)
+                return None
+            return await self._pull(pod, spec, image)
+        except (RuntimeFailure, ApiError, OSError) as failure:
+            message = str(failure)
+            memory.troubles[name] = images.pull_trouble(image, message, before, self._now())
+            self._event(pod, "Warning", "Failed", f'Failed to pull image "{image}": {message}', name)
+            self._event(pod, "Warning", "Failed", "Error: ErrImagePull", name)
+            return None
+
+    async def _pull(self, pod: JSON, spec: JSON, image: str) -> Image | None:
+        name, clock = spec["name"], self._shared.world.clock
+        self._event(pod, "Normal", "Pulling", f'Pulling image "{image}"', name)
+        begun = clock.monotonic()
+        secrets = []
+        for ref in pod["spec"].get("imagePullSecrets") or ():
+            found = await self._shared.api.secret(pod["metadata"]["namespace"], ref.get("name", ""))
+            if found is not None:
+                secrets.append(found)
+        choices: list[Credentials | None] = [*images.credentials(image, secrets)] or [None]
+        for index, choice in enumerate(choices):
+            try:
+                await self._shared.runtime.pull_image(image, choice)
+                break
+            except RuntimeFailure:
+                if index == len(choices) - 1:
+                    raise
+        present = await self._shared.runtime.image(image)
+        if present is None:
+            raise RuntimeFailure("NOT_FOUND", "the image was pulled but is not there")
+        took = f"{clock.monotonic() - begun:.3g}s"
+        text = f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: {present.size} bytes.'
+        self._event(pod, "Normal", "Pulled", text, name)
+        return present

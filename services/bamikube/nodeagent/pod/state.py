@@ -1,0 +1,108 @@
+"""What a pod's worker knows when it decides: the runtime's view, and its own memory.
+
+``RuntimeState`` is read from the runtime before every decision. ``Memory`` holds what only the worker can know:
+probe verdicts, failures and until when they hold back a retry, and which work is already under way. Losing it
+(the node agent restarts) is harmless: back-offs start over, probes run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bamikube.nodeagent.runtime.port import Container, Sandbox
+
+BACKOFF_BASE = 10.0  # seconds before the second restart; doubles from there
+BACKOFF_CAP = 300.0  # seconds, at most
+BACKOFF_RESET = 600.0  # seconds between two ends after which a container is forgiven
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeState:
+    """Sandboxes and containers of one pod, as the runtime reports them now."""
+
+    sandboxes: tuple[Sandbox, ...] = ()
+    containers: tuple[Container, ...] = ()
+
+    def newest_sandbox(self) -> Sandbox | None:
+        return max(self.sandboxes, key=lambda s: (s.attempt, s.created_at), default=None)
+
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox that containers may run in: the newest one, if it is ready."""
+        newest = self.newest_sandbox()
+        return newest if newest is not None and newest.ready else None
+
+    def history(self, name: str) -> list[Container]:
+        """All containers of that name, newest first."""
+        found = [c for c in self.containers if c.name == name]
+        return sorted(found, key=lambda c: (c.attempt, c.created_at), reverse=True)
+
+    def latest(self, name: str) -> Container | None:
+        history = self.history(name)
+        return history[0] if history else None
+
+    def running(self) -> list[Container]:
+        return [c for c in self.containers if c.state == "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The wait before a container's next restart. ``period`` seconds count from the container's end."""
+
+    period: float
+    updated: float  # end of the container that led to this entry
+
+    def expired(self, ended: float) -> bool:
+        return ended - self.updated > BACKOFF_RESET
+
+    def next(self, ended: float) -> Backoff:
+        if self.expired(ended):
+            return Backoff(BACKOFF_BASE, ended)
+        return Backoff(min(self.period * 2, BACKOFF_CAP), ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why something could not be done, and when it is tried again.
+
+    ``later_reason`` replaces ``reason`` once ``settles`` has passed: ErrImagePull becomes ImagePullBackOff.
+    """
+
+    reason: str
+    message: str
+    until: float
+    settles: float = 0.0
+    later_reason: str = ""
+    later_message: str = ""
+    period: float = 0.0
+
+    def at(self, now: float) -> tuple[str, str]:
+        if self.later_reason and now >= self.settles:
+            return self.later_reason, self.later_message
+        return self.reason, self.message
+
+
+@dataclass(slots=True)
+class ProbeState:
+    """Verdicts on one container. None: no such probe, or not decided yet (readiness then counts as not ready)."""
+
+    started: bool | None = None
+    ready: bool | None = None
+    alive: bool | None = None
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Memory:
+    """A worker's own knowledge about its pod."""
+
+    volumes_ready: bool = False
+    starting: bool = False  # the start lane (volumes, sandbox, containers) is at work
+    blocked: Trouble | None = None  # volumes or sandbox could not be made
+    troubles: dict[str, Trouble] = field(default_factory=dict)  # by container: image or creation failures
+    backoffs: dict[str, Backoff] = field(default_factory=dict)  # by container: restarts
+    probes: dict[str, ProbeState] = field(default_factory=dict)  # by container id
+    hooking: set[str] = field(default_factory=set)  # container ids whose postStart is still running
+    stopping: set[str] = field(default_factory=set)  # container and sandbox ids being stopped
+    messages: dict[str, str] = field(default_factory=dict)  # termination messages by container id
+    rejected: tuple[str, str] | None = None  # reason, message: admission on the node failed
+    cleaned: bool = False  # volumes, cgroups and folders are gone

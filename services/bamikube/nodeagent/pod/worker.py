@@ -1,0 +1,385 @@
+"""One pod's worker: look, plan, publish, act; then wait to be woken.
+
+The worker is woken by a change of the pod, by an event of the runtime, by a probe, by an action that has ended, or by
+the time its plan named. It never blocks on work: starts run in one lane, in order, beside it; each stop is a task of
+its own. So a deletion interrupts a slow image pull, and a pod with a long preStop still reports its status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from bamikube.kit.tasks import Tasks
+from bamikube.nodeagent import labels
+from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.plan import Action, plan
+from bamikube.nodeagent.pod.publisher import Publisher
+from bamikube.nodeagent.pod.starter import Starter
+from bamikube.nodeagent.pod.state import Memory, ProbeState, RuntimeState
+from bamikube.nodeagent.probing.prober import Prober
+from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
+
+log = logging.getLogger(__name__)
+
+REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
+RETRY = 1.0  # seconds until the runtime is asked again after it failed
+
+
+class PodWorker:
+    """Drives one pod from its first sight to its end. ``finished`` is called when nothing is left of it."""
+
+    def __init__(self, shared: Shared, pod: JSON, finished: Callable[[str], None]) -> None:
+        self.pod = pod
+        self.uid = facts.uid(pod)
+        self.memory = Memory()
+        self.state = RuntimeState()
+        self.status: JSON = dict(pod.get("status") or {})
+        self.verdict = ""
+        self._shared = shared
+        self._finished = finished
+        self._tasks = Tasks(f"pod/{pod['metadata'].get('namespace')}/{pod['metadata']['name']}")
+        self._starter = Starter(shared, self.memory)
+        self._publisher = Publisher(shared, lambda: self.pod)
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._lane: asyncio.Task[Any] | None = None
+        self._busy: set[str] = set()
+        self._grace: dict[str, float] = {}
+        self._probers: dict[str, Prober] = {}
+        self._ended: dict[str, Container] = {}
+        self._addresses: dict[str, Sandbox] = {}
+        self._told: dict[str, str] = {}
+        self._refreshed = 0.0
+
+    # -- what others tell it -----------------------------------------------------------------------------------
+
+    def update(self, pod: JSON) -> None:
+        """The pod changed in the API."""
+        ending = facts.deleted(pod) and not facts.deleted(self.pod)
+        self.pod = pod
+        if ending and self._lane is not None and not self._lane.done():
+            self._lane.cancel()
+        limit = facts.grace(pod)
+        for key, grace in list(self._grace.items()):
+            if facts.deleted(pod) and limit < grace:
+                self.memory.stopping.discard(key)  # a shorter grace: ask again, more firmly
+        self.wake()
+
+    def removed(self) -> None:
+        """The pod is gone from the API: end it as if it had been deleted."""
+        meta = dict(self.pod["metadata"])
+        if not meta.get("deletionTimestamp"):
+            meta["deletionTimestamp"] = "1970-01-01T00:00:00Z"
+        self._publisher.close()
+        self.update(self.pod | {"metadata": meta})
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def spawn(self) -> None:
+        """Begin to work."""
+        self._tasks.spawn(self.run(), "worker")
+        self._tasks.spawn(self._publisher.run(), "status")
+        self.wake()
+
+    async def close(self) -> None:
+        """Stop working; containers stay as they are."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for prober in list(self._probers.values()):
+            await prober.stop()
+        await self._tasks.close()
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.step()
+            except RuntimeFailure as failure:
+                log.warning("pod %s: the runtime failed: %s", facts.full_name(self.pod), failure)
+                self._wake_at(self._shared.world.clock.now() + RETRY)
+
+    async def step(self) -> None:
+        """One round: observe, plan, publish, act."""
+        self.state = await self._observe()
+        await self._tend_probes()
+        now = self._shared.world.clock.now()
+        pod = self.pod | {"status": self._publisher.known(self.status)}
+        decision = plan(pod, self.state, self.memory, now, self._shared.addresses)
+        self.verdict = decision.verdict
+        self.status = decision.status
+        self._publisher.offer(decision.status)
+        self._tell_backoffs()
+        self._act(decision.actions)
+        refresh = self._refreshed + REFRESH
+        if self.memory.volumes_ready and not self.memory.cleaned:
+            if now >= refresh and not self.memory.starting and self.state.sandbox() is not None:
+                self._refreshed, refresh = now, now + REFRESH
+                self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
+            decision.wake_at = min(refresh, decision.wake_at or refresh)
+        self._wake_at(decision.wake_at)
+
+    def _wake_at(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            delay = max(0.01, at - self._shared.world.clock.now())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.wake)
+
+    async def _observe(self) -> RuntimeState:
+        runtime = self._shared.runtime
+        sandboxes, listed = await asyncio.gather(
+            runtime.list_sandboxes(self.uid), runtime.list_containers(self.uid)
+        )
+        newest = max(sandboxes, key=lambda s: (s.attempt, s.created_at), default=None)
+        full: list[Sandbox] = []
+        for sandbox in sandboxes:
+            if sandbox is newest and sandbox.ready:
+                known = self._addresses.get(sandbox.id)
+                if known is None:
+                    known = await runtime.sandbox_status(sandbox.id)
+                    if known.ips or facts.host_network(self.pod):
+                        self._addresses[sandbox.id] = known
+                sandbox = replace(sandbox, ips=known.ips)
+            full.append(sandbox)
+        containers = []
+        for item in listed:
+            seen = self._ended.get(item.id)
+            if seen is None:
+                try:
+                    seen = await runtime.container_status(item.id)
+                except RuntimeFailure as failure:
+                    if failure.code == "NOT_FOUND":
+                        continue
+                    raise
+                seen = replace(seen, sandbox_id=item.sandbox_id)
+                if seen.state == "exited":
+                    self._remember_end(seen)
+            containers.append(seen)
+        return RuntimeState(tuple(full), tuple(containers))
+
+    def _remember_end(self, container: Container) -> None:
+        self._ended[container.id] = container
+        if container.reason == "StartError":
+            return  # the runtime's own message says more
+        policy = container.annotations.get(labels.TERMINATION_POLICY, "File")
+        text = self._shared.host.termination_message(
+            self.pod, container.name, container.attempt, container.log_path, policy, container.exit_code != 0
+        )
+        if text:
+            self.memory.messages[container.id] = text
+
+    def _ips(self) -> tuple[str, ...]:
+        if facts.host_network(self.pod):
+            return self._shared.addresses.ips
+        sandbox = self.state.sandbox()
+        return sandbox.ips if sandbox is not None else ()
+
+    def _tell_backoffs(self) -> None:
+        """An event when a container begins to wait, and again for each longer wait."""
+        specs = {c["name"]: c for c in facts.all_containers(self.pod)}
+        for field in ("initContainerStatuses", "containerStatuses"):
+            for item in self.status.get(field) or ():
+                waiting = (item.get("state") or {}).get("waiting") or {}
+                reason, name = waiting.get("reason", ""), item["name"]
+                mark = f"{reason}/{item.get('restartCount')}/{waiting.get('message', '')[:24]}"
+                if reason not in ("CrashLoopBackOff", "ImagePullBackOff") or self._told.get(name) == mark:
+                    continue
+                self._told[name] = mark
+                if reason == "CrashLoopBackOff":
+                    text = f"Back-off restarting failed container {name} in pod {facts.full_name(self.pod)}"
+                else:
+                    text = f'Back-off pulling image "{specs[name].get("image", "")}"'
+                self._shared.api.event(self.pod, "Warning", "BackOff", text, name)
+                if reason == "ImagePullBackOff":
+                    self._shared.api.event(self.pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
+
+    # -- probes ------------------------------------------------------------------------------------------------
+
+    async def _tend_probes(self) -> None:
+        sandbox = self.state.sandbox()
+        wanted: dict[str, Container] = {}
+        if sandbox is not None:
+            for container in self.state.running():
+                spec = facts.container(self.pod, container.name)
+                if (
+                    spec is not None
+                    and Prober.wanted(spec)
+                    and container.sandbox_id == sandbox.id
+                    and container.id not in self.memory.hooking
+                    and container.id not in self.memory.stopping
+                ):
+                    wanted[container.id] = container
+        for gone in set(self._probers) - set(wanted):
+            await self._probers.pop(gone).stop()
+        running = {c.id for c in self.state.running()}
+        for stale in set(self.memory.probes) - running:
+            self.memory.probes.pop(stale)
+        for cid, container in wanted.items():
+            if cid in self._probers:
+                continue
+            spec = facts.container(self.pod, container.name) or {}
+            state = self.memory.probes.setdefault(cid, ProbeState())
+            self._probers[cid] = Prober(
+                self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, state,
+                self.wake, self._unhealthy(container.name),
+            )  # fmt: skip
+            self._probers[cid].start()
+
+    def _address(self) -> str:
+        ips = self._ips()
+        return ips[0] if ips else "127.0.0.1"
+
+    def _unhealthy(self, name: str) -> Callable[[str], None]:
+        return lambda text: self._shared.api.event(self.pod, "Warning", "Unhealthy", text, name)
+
+    # -- actions -----------------------------------------------------------------------------------------------
+
+    def _spawn(self, key: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Run ``work`` beside the worker, once at a time per key, and wake the worker when it has ended."""
+        if key in self._busy:
+            work.close()
+            return
+        self._busy.add(key)
+
+        async def doing() -> None:
+            try:
+                await work
+            except RuntimeFailure as failure:
+                log.warning("pod %s: %s failed: %s", facts.full_name(self.pod), key, failure)
+                await self._shared.world.clock.sleep(RETRY)
+            except (HostFailure, OSError) as failure:
+                log.warning("pod %s: %s failed: %s", facts.full_name(self.pod), key, failure)
+                await self._shared.world.clock.sleep(RETRY * 5)
+            finally:
+                self._busy.discard(key)
+                self.wake()
+
+        self._tasks.spawn(doing(), key)
+
+    def _act(self, actions: list[Action]) -> None:
+        starts = [a for a in actions if a.kind in ("MountVolumes", "CreateSandbox", "StartContainer")]
+        if starts and (self._lane is None or self._lane.done()):
+            self.memory.starting = True
+            self._lane = self._tasks.spawn(self._start(starts), "start")
+        for action in actions:
+            if action.kind == "StopContainer":
+                self.memory.stopping.add(action.id)
+                self._spawn(f"stop/{action.id}/{action.grace:g}", self._stop(action))
+            elif action.kind == "StopSandbox":
+                self._spawn(f"stop/{action.id}", self._shared.runtime.stop_sandbox(action.id))
+            elif action.kind == "RemoveContainer":
+                self._spawn(f"remove/{action.id}", self._remove(action.id))
+            elif action.kind == "RemoveSandbox":
+                self._spawn(f"remove/{action.id}", self._shared.runtime.remove_sandbox(action.id))
+            elif action.kind == "Cleanup":
+                self._spawn("cleanup", self._cleanup())
+            elif action.kind == "DeletePod":
+                self._spawn("delete", self._delete())
+
+    async def _start(self, actions: list[Action]) -> None:
+        """The start lane: one thing after the other; a failed volume or sandbox ends it, a failed container not."""
+        try:
+            for action in actions:
+                if action.kind == "MountVolumes":
+                    if not await self._starter.mount(self.pod, self._ips()):
+                        return
+                    self._refreshed = self._shared.world.clock.now()
+                elif action.kind == "CreateSandbox":
+                    if not await self._starter.create_sandbox(self.pod, action):
+                        return
+                elif sandbox := self.state.sandbox():
+                    container_id = await self._starter.start(self.pod, action, sandbox)
+                    if container_id in self.memory.hooking:
+                        self.wake()
+                        await self._post_start(action.name, str(container_id))
+        except RuntimeFailure as failure:
+            log.warning("pod %s: %s", facts.full_name(self.pod), failure)
+        finally:
+            self.memory.starting = False
+            self.wake()
+
+    async def _post_start(self, name: str, container_id: str) -> None:
+        spec = facts.container(self.pod, name) or {}
+        handler = spec["lifecycle"]["postStart"]
+        try:
+            result = await self._hook(handler, spec, container_id, facts.grace(self.pod) + 300.0)
+        finally:
+            self.memory.hooking.discard(container_id)
+        if not result[0]:
+            self._shared.api.event(
+                self.pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {result[1]}", name
+            )
+            text = f"FailedPostStartHook: Container {name} is stopped"
+            self._shared.api.event(self.pod, "Normal", "Killing", text, name)
+            await self._shared.runtime.stop_container(container_id, facts.grace(self.pod))
+
+    async def _hook(self, handler: JSON, spec: JSON, container_id: str, timeout: float) -> tuple[bool, str]:
+        try:
+            result = await self._shared.checks.run(handler, spec, container_id, self._address(), timeout)
+        except ValueError as error:
+            return False, str(error)
+        return result.ok, result.output
+
+    async def _stop(self, action: Action) -> None:
+        """preStop, then the stop signal, all within the grace."""
+        clock = self._shared.world.clock
+        self._grace[action.id] = action.grace
+        spec = facts.container(self.pod, action.name) or {}
+        self._shared.api.event(self.pod, "Normal", action.reason, action.message, action.name)
+        begun = clock.monotonic()
+        handler = (spec.get("lifecycle") or {}).get("preStop")
+        try:
+            if handler and action.grace > 0:
+                ok, output = await self._hook(handler, spec, action.id, action.grace)
+                if not ok:
+                    text = f"PreStopHook failed: {output}"
+                    self._shared.api.event(self.pod, "Warning", "FailedPreStopHook", text, action.name)
+            left = action.grace - (clock.monotonic() - begun)
+            if action.grace > 0:
+                left = max(2.0, left)  # what is left after preStop is never less than two seconds
+            await self._shared.runtime.stop_container(action.id, left)
+        except RuntimeFailure as failure:
+            if failure.code != "NOT_FOUND":
+                raise
+        finally:
+            if self._grace.get(action.id) == action.grace:
+                self._grace.pop(action.id, None)
+                self.memory.stopping.discard(action.id)
+
+    async def _remove(self, container_id: str) -> None:
+        container = next((c for c in self.state.containers if c.id == container_id), None)
+        await self._shared.runtime.remove_container(container_id)
+        if container is not None:
+            self._shared.host.remove_log(self.pod, container.name, container.attempt, container_id)
+        for book in (self._ended, self.memory.messages):
+            book.pop(container_id, None)
+
+    async def _cleanup(self) -> None:
+        await self._shared.host.cleanup(self.uid)
+        self.memory.cleaned = True
+        self.memory.volumes_ready = False
+
+    async def _delete(self) -> None:
+        """The last words: final status, the API object, then the runtime's leftovers."""
+        await self._publisher.flush()
+        await self._shared.api.delete(self.pod)
+        with contextlib.suppress(RuntimeFailure):
+            for container in await self._shared.runtime.list_containers(self.uid):
+                await self._shared.runtime.remove_container(container.id)
+            for sandbox in await self._shared.runtime.list_sandboxes(self.uid):
+                await self._shared.runtime.remove_sandbox(sandbox.id)
+        self._shared.host.remove_logs(self.pod)
+        self._finished(self.uid)

@@ -1,0 +1,1 @@
+"""Probes: asking a container whether it started, lives and is ready."""

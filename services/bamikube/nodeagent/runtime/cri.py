@@ -1,0 +1,432 @@
+"""The real runtime: CRI v1 and containerd's event stream over one gRPC channel.
+
+Three things are worth knowing:
+
+* ``PullImage`` always asks the registry, so whoever calls it has looked at ``image`` first.
+* A client that goes away cancels ``RunPodSandbox``; callers that must not lose a sandbox shield the call.
+* Events come from ``containerd.services.events.v1`` (there is no CRI event stream before containerd 1.7). They
+  speak of container ids only; a sandbox's own task carries the sandbox' id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bamikube.nodeagent.labels import POD_UID
+from bamikube.nodeagent.runtime.port import (
+    Condition,
+    Container,
+    ContainerSpec,
+    ContainerState,
+    ContainerUsage,
+    Credentials,
+    ExecResult,
+    Image,
+    Namespaces,
+    Profile,
+    Resources,
+    RuntimeEvent,
+    RuntimeFailure,
+    Sandbox,
+    SandboxSpec,
+)
+from bamikube.rpc.containerd import events_pb2, events_pb2_grpc
+from bamikube.rpc.cri import cri_pb2 as pb
+from bamikube.rpc.cri import cri_pb2_grpc
+
+_STATES: dict[int, ContainerState] = {0: "created", 1: "running", 2: "exited", 3: "unknown"}
+_NAMESPACES = {"pod": pb.POD, "container": pb.CONTAINER, "node": pb.NODE, "target": pb.TARGET}
+_PROPAGATION = {
+    "None": pb.PROPAGATION_PRIVATE,
+    "HostToContainer": pb.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": pb.PROPAGATION_BIDIRECTIONAL,
+}
+_PROTOCOLS = {"TCP": pb.TCP, "UDP": pb.UDP, "SCTP": pb.SCTP}
+_PROFILES = {
+    "RuntimeDefault": pb.SecurityProfile.RuntimeDefault,
+    "Unconfined": pb.SecurityProfile.Unconfined,
+    "Localhost": pb.SecurityProfile.Localhost,
+}
+_TOPICS = {"/tasks/start": "started", "/tasks/exit": "exited", "/tasks/oom": "oom"}
+_SHORT = 120.0  # seconds for calls that do no long work
+_LONG = 600.0  # seconds for pulling an image
+
+
+class CriRuntime:
+    """A client of containerd on ``endpoint`` (``unix:///run/containerd/containerd.sock``)."""
+
+    def __init__(self, endpoint: str, *, containerd_namespace: str = "k8s.io") -> None:
+        if not endpoint.startswith("unix:///"):
+            raise ValueError(
+                f"--container-runtime-endpoint: {endpoint!r} is not an absolute unix:///path/to/socket; "
+                "give for example unix:///run/containerd/containerd.sock"
+            )
+        self._namespace = containerd_namespace
+        self._channel = grpc.aio.insecure_channel(
+            endpoint,
+            options=[
+                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.default_authority", "localhost"),
+            ],
+        )
+        self._runtime = cri_pb2_grpc.RuntimeServiceStub(self._channel)
+        self._images = cri_pb2_grpc.ImageServiceStub(self._channel)
+        self._events = events_pb2_grpc.EventsStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Any]], request: Any, timeout: float = _SHORT
+    ) -> Any:
+        try:
+            return await method(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
+
+    # -- the runtime itself ------------------------------------------------------------------------------------
+
+    async def version(self) -> str:
+        answer = await self._call(self._runtime.Version, pb.VersionRequest(), 10.0)
+        return f"{answer.runtime_name}://{answer.runtime_version.split('~')[0].removeprefix('v')}"
+
+    async def conditions(self) -> list[Condition]:
+        answer = await self._call(self._runtime.Status, pb.StatusRequest(), 10.0)
+        return [Condition(c.type, c.status, c.reason, c.message) for c in answer.status.conditions]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        request = events_pb2.SubscribeRequest(filters=[f'topic=="{topic}"' for topic in _TOPICS])
+        stream = self._events.Subscribe(request)
+        try:
+            async for envelope in stream:
+                if envelope.namespace != self._namespace:
+                    continue
+                if envelope.topic == "/tasks/exit":
+                    ended = events_pb2.TaskExit.FromString(envelope.event.value)
+                    if ended.id and ended.id != ended.container_id:
+                        continue  # an exec'ed process, not the container
+                    yield RuntimeEvent("exited", ended.container_id)
+                elif envelope.topic == "/tasks/start":
+                    yield RuntimeEvent(
+                        "started", events_pb2.TaskStart.FromString(envelope.event.value).container_id
+                    )
+                elif envelope.topic == "/tasks/oom":
+                    yield RuntimeEvent(
+                        "oom", events_pb2.TaskOOM.FromString(envelope.event.value).container_id
+                    )
+        except grpc.aio.AioRpcError as error:
+            raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
+        finally:
+            stream.cancel()
+
+    # -- sandboxes ---------------------------------------------------------------------------------------------
+
+    async def list_sandboxes(self, uid: str = "") -> list[Sandbox]:
+        chosen = pb.PodSandboxFilter(label_selector={POD_UID: uid} if uid else {})
+        answer = await self._call(self._runtime.ListPodSandbox, pb.ListPodSandboxRequest(filter=chosen))
+        return [_sandbox(item) for item in answer.items]
+
+    async def sandbox_status(self, sandbox_id: str) -> Sandbox:
+        answer = await self._call(
+            self._runtime.PodSandboxStatus, pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
+        )
+        network = answer.status.network
+        ips = tuple(ip for ip in (network.ip, *(more.ip for more in network.additional_ips)) if ip)
+        return _sandbox(answer.status, ips)
+
+    async def run_sandbox(self, spec: SandboxSpec) -> str:
+        request = pb.RunPodSandboxRequest(config=_sandbox_config(spec), runtime_handler=spec.runtime_handler)
+        answer = await self._call(self._runtime.RunPodSandbox, request, 240.0)
+        return str(answer.pod_sandbox_id)
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._call(self._runtime.StopPodSandbox, pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id))
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._call(
+            self._runtime.RemovePodSandbox, pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
+        )
+
+    # -- containers --------------------------------------------------------------------------------------------
+
+    async def list_containers(self, uid: str = "") -> list[Container]:
+        chosen = pb.ContainerFilter(label_selector={POD_UID: uid} if uid else {})
+        answer = await self._call(self._runtime.ListContainers, pb.ListContainersRequest(filter=chosen))
+        return [
+            Container(
+                id=c.id,
+                sandbox_id=c.pod_sandbox_id,
+                name=c.metadata.name,
+                attempt=c.metadata.attempt,
+                state=_STATES[c.state],
+                created_at=c.created_at / 1e9,
+                image=c.image.image,
+                image_ref=c.image_ref,
+                labels=dict(c.labels),
+                annotations=dict(c.annotations),
+            )
+            for c in answer.containers
+        ]
+
+    async def container_status(self, container_id: str) -> Container:
+        answer = await self._call(
+            self._runtime.ContainerStatus, pb.ContainerStatusRequest(container_id=container_id)
+        )
+        c = answer.status
+        return Container(
+            id=c.id,
+            sandbox_id="",
+            name=c.metadata.name,
+            attempt=c.metadata.attempt,
+            state=_STATES[c.state],
+            created_at=c.created_at / 1e9,
+            image=c.image.image,
+            image_ref=c.image_ref,
+            labels=dict(c.labels),
+            annotations=dict(c.annotations),
+            started_at=c.started_at / 1e9,
+            finished_at=c.finished_at / 1e9,
+            exit_code=c.exit_code,
+            reason=c.reason,
+            message=c.message,
+            log_path=c.log_path,
+        )
+
+    async def create_container(self, sandbox_id: str, spec: ContainerSpec, sandbox: SandboxSpec) -> str:
+        request = pb.CreateContainerRequest(
+            pod_sandbox_id=sandbox_id, config=_container_config(spec), sandbox_config=_sandbox_config(sandbox)
+        )
+        answer = await self._call(self._runtime.CreateContainer, request)
+        return str(answer.container_id)
+
+    async def start_container(self, container_id: str) -> None:
+        await self._call(self._runtime.StartContainer, pb.StartContainerRequest(container_id=container_id))
+
+    async def stop_container(self, container_id: str, grace: float) -> None:
+        request = pb.StopContainerRequest(container_id=container_id, timeout=max(0, int(grace)))
+        await self._call(self._runtime.StopContainer, request, grace + _SHORT)
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._call(self._runtime.RemoveContainer, pb.RemoveContainerRequest(container_id=container_id))
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> ExecResult:
+        request = pb.ExecSyncRequest(container_id=container_id, cmd=command, timeout=max(1, int(timeout)))
+        answer = await self._call(self._runtime.ExecSync, request, timeout + 5.0)
+        return ExecResult(answer.exit_code, answer.stdout, answer.stderr)
+
+    async def exec_url(
+        self, container_id: str, command: list[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> str:
+        request = pb.ExecRequest(
+            container_id=container_id,
+            cmd=command,
+            tty=tty,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr and not tty,
+        )
+        return str((await self._call(self._runtime.Exec, request)).url)
+
+    async def attach_url(
+        self, container_id: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> str:
+        request = pb.AttachRequest(
+            container_id=container_id, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty
+        )
+        return str((await self._call(self._runtime.Attach, request)).url)
+
+    async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str:
+        request = pb.PortForwardRequest(pod_sandbox_id=sandbox_id, port=ports)
+        return str((await self._call(self._runtime.PortForward, request)).url)
+
+    async def reopen_log(self, container_id: str) -> None:
+        await self._call(
+            self._runtime.ReopenContainerLog, pb.ReopenContainerLogRequest(container_id=container_id)
+        )
+
+    async def usage(self) -> list[ContainerUsage]:
+        answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())
+        return [
+            ContainerUsage(
+                id=s.attributes.id,
+                name=s.attributes.metadata.name,
+                labels=dict(s.attributes.labels),
+                timestamp=s.cpu.timestamp / 1e9,
+                cpu_core_nanoseconds=s.cpu.usage_core_nano_seconds.value,
+                memory_working_set=s.memory.working_set_bytes.value,
+                memory_usage=s.memory.usage_bytes.value,
+                memory_rss=s.memory.rss_bytes.value,
+                filesystem_used=s.writable_layer.used_bytes.value,
+            )
+            for s in answer.stats
+        ]
+
+    # -- images ------------------------------------------------------------------------------------------------
+
+    async def image(self, name: str) -> Image | None:
+        answer = await self._call(
+            self._images.ImageStatus, pb.ImageStatusRequest(image=pb.ImageSpec(image=name))
+        )
+        return _image(answer.image) if answer.HasField("image") and answer.image.id else None
+
+    async def list_images(self) -> list[Image]:
+        answer = await self._call(self._images.ListImages, pb.ListImagesRequest())
+        return [_image(item) for item in answer.images]
+
+    async def pull_image(self, name: str, credentials: Credentials | None = None) -> str:
+        auth = None
+        if credentials is not None:
+            auth = pb.AuthConfig(
+                username=credentials.username,
+                password=credentials.password,
+                auth=credentials.auth,
+                server_address=credentials.server,
+                identity_token=credentials.identity_token,
+            )
+        request = pb.PullImageRequest(image=pb.ImageSpec(image=name), auth=auth)
+        return str((await self._call(self._images.PullImage, request, _LONG)).image_ref)
+
+    async def remove_image(self, name: str) -> None:
+        await self._call(self._images.RemoveImage, pb.RemoveImageRequest(image=pb.ImageSpec(image=name)))
+
+    async def image_filesystem(self) -> tuple[str, int]:
+        answer = await self._call(self._images.ImageFsInfo, pb.ImageFsInfoRequest())
+        for item in answer.image_filesystems:
+            return item.fs_id.mountpoint, item.used_bytes.value
+        return "", 0
+
+
+def _sandbox(item: Any, ips: tuple[str, ...] = ()) -> Sandbox:
+    return Sandbox(
+        id=item.id,
+        name=item.metadata.name,
+        namespace=item.metadata.namespace,
+        uid=item.metadata.uid,
+        attempt=item.metadata.attempt,
+        ready=item.state == pb.SANDBOX_READY,
+        created_at=item.created_at / 1e9,
+        labels=dict(item.labels),
+        ips=ips,
+    )
+
+
+def _image(item: Any) -> Image:
+    return Image(
+        id=item.id,
+        tags=tuple(item.repo_tags),
+        digests=tuple(item.repo_digests),
+        size=item.size,
+        uid=item.uid.value if item.HasField("uid") else None,
+        username=item.username,
+    )
+
+
+def _number(value: int | None) -> Any:
+    return None if value is None else pb.Int64Value(value=value)
+
+
+def _profile(profile: Profile) -> Any:
+    return pb.SecurityProfile(profile_type=_PROFILES[profile.type], localhost_ref=profile.localhost)
+
+
+def _namespaces(namespaces: Namespaces) -> Any:
+    return pb.NamespaceOption(
+        network=_NAMESPACES[namespaces.network],
+        pid=_NAMESPACES[namespaces.pid],
+        ipc=_NAMESPACES[namespaces.ipc],
+    )
+
+
+def _resources(resources: Resources) -> Any:
+    return pb.LinuxContainerResources(
+        cpu_shares=resources.cpu_shares,
+        cpu_quota=resources.cpu_quota,
+        cpu_period=resources.cpu_period,
+        memory_limit_in_bytes=resources.memory_limit,
+        oom_score_adj=resources.oom_score_adj,
+    )
+
+
+def _sandbox_config(spec: SandboxSpec) -> Any:
+    return pb.PodSandboxConfig(
+        metadata=pb.PodSandboxMetadata(
+            name=spec.name, uid=spec.uid, namespace=spec.namespace, attempt=spec.attempt
+        ),
+        hostname=spec.hostname,
+        log_directory=spec.log_directory,
+        dns_config=pb.DNSConfig(
+            servers=spec.dns_servers, searches=spec.dns_searches, options=spec.dns_options
+        ),
+        port_mappings=[
+            pb.PortMapping(
+                protocol=_PROTOCOLS[port.protocol],
+                container_port=port.container_port,
+                host_port=port.host_port,
+                host_ip=port.host_ip,
+            )
+            for port in spec.ports
+        ],
+        labels=dict(spec.labels),
+        annotations=dict(spec.annotations),
+        linux=pb.LinuxPodSandboxConfig(
+            cgroup_parent=spec.cgroup_parent,
+            sysctls=dict(spec.sysctls),
+            security_context=pb.LinuxSandboxSecurityContext(
+                namespace_options=_namespaces(spec.namespaces),
+                privileged=spec.privileged,
+                run_as_user=_number(spec.run_as_user),
+                run_as_group=_number(spec.run_as_group),
+                supplemental_groups=spec.supplemental_groups,
+                seccomp=_profile(spec.seccomp),
+            ),
+        ),
+    )
+
+
+def _container_config(spec: ContainerSpec) -> Any:
+    security = pb.LinuxContainerSecurityContext(
+        capabilities=pb.Capability(
+            add_capabilities=spec.add_capabilities, drop_capabilities=spec.drop_capabilities
+        ),
+        privileged=spec.privileged,
+        namespace_options=_namespaces(spec.namespaces),
+        run_as_user=_number(spec.run_as_user),
+        run_as_username=spec.run_as_username,
+        run_as_group=_number(spec.run_as_group),
+        supplemental_groups=spec.supplemental_groups,
+        readonly_rootfs=spec.read_only_root,
+        no_new_privs=spec.no_new_privs,
+        masked_paths=spec.masked_paths,
+        readonly_paths=spec.readonly_paths,
+        seccomp=_profile(spec.seccomp),
+        apparmor=_profile(spec.apparmor) if spec.apparmor else None,
+    )
+    return pb.ContainerConfig(
+        metadata=pb.ContainerMetadata(name=spec.name, attempt=spec.attempt),
+        image=pb.ImageSpec(image=spec.image),
+        command=spec.command,
+        args=spec.args,
+        working_dir=spec.working_dir,
+        envs=[pb.KeyValue(key=key, value=value) for key, value in spec.env],
+        mounts=[
+            pb.Mount(
+                container_path=mount.container_path,
+                host_path=mount.host_path,
+                readonly=mount.read_only,
+                propagation=_PROPAGATION[mount.propagation],
+            )
+            for mount in spec.mounts
+        ],
+        labels=dict(spec.labels),
+        annotations=dict(spec.annotations),
+        log_path=spec.log_path,
+        stdin=spec.stdin,
+        stdin_once=spec.stdin_once,
+        tty=spec.tty,
+        linux=pb.LinuxContainerConfig(resources=_resources(spec.resources), security_context=security),
+    )

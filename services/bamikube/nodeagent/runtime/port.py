@@ -1,0 +1,293 @@
+"""What the node agent knows of a container runtime: values and one Protocol.
+
+The real runtime is :mod:`bamikube.nodeagent.runtime.cri`; a hollow one for simulations implements the same
+Protocol in memory. Times are seconds since the epoch (0.0: not yet), durations are seconds.
+
+Names: a *sandbox* is what holds a pod's namespaces and address, a *container* runs inside one. Both carry the
+labels of :mod:`bamikube.nodeagent.labels`, by which they are found again after a restart of the node agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+ContainerState = Literal["created", "running", "exited", "unknown"]
+NamespaceMode = Literal["pod", "container", "node", "target"]
+
+
+class RuntimeFailure(Exception):
+    """The runtime refused or failed. ``code`` is the gRPC status name, for example ``NOT_FOUND``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    container_port: int
+    host_port: int
+    protocol: str = "TCP"
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``propagation`` is Kubernetes' mountPropagation: None, HostToContainer or Bidirectional."""
+
+    container_path: str
+    host_path: str
+    read_only: bool = False
+    propagation: str = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    network: NamespaceMode = "pod"
+    pid: NamespaceMode = "container"
+    ipc: NamespaceMode = "pod"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A seccomp or AppArmor profile: RuntimeDefault, Unconfined or Localhost with a path or name."""
+
+    type: str = "RuntimeDefault"
+    localhost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """cgroup values of one container. 0 means: not set."""
+
+    cpu_shares: int = 0
+    cpu_quota: int = 0  # microseconds per period; 0: unlimited
+    cpu_period: int = 0  # microseconds
+    memory_limit: int = 0  # bytes
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """Everything RunPodSandbox wants to know."""
+
+    name: str
+    namespace: str
+    uid: str
+    attempt: int
+    hostname: str
+    log_directory: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    dns_servers: tuple[str, ...] = ()
+    dns_searches: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    cgroup_parent: str = ""
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    privileged: bool = False
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    seccomp: Profile = field(default_factory=Profile)
+    runtime_handler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything CreateContainer wants to know. ``log_path`` is relative to the sandbox' log directory."""
+
+    name: str
+    attempt: int
+    image: str
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    working_dir: str
+    env: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    log_path: str
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: Resources = field(default_factory=Resources)
+    privileged: bool = False
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    run_as_user: int | None = None
+    run_as_username: str = ""
+    run_as_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    read_only_root: bool = False
+    no_new_privs: bool = False
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    seccomp: Profile = field(default_factory=Profile)
+    apparmor: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox as the runtime lists it; ``ips`` is filled by ``sandbox_status`` only."""
+
+    id: str
+    name: str
+    namespace: str
+    uid: str
+    attempt: int
+    ready: bool
+    created_at: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the runtime knows it; the fields after ``labels`` are filled by ``container_status`` only."""
+
+    id: str
+    sandbox_id: str
+    name: str
+    attempt: int
+    state: ContainerState
+    created_at: float
+    image: str = ""
+    image_ref: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    log_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image present on the node. ``uid``/``username`` say whom its config runs as (None and "": root)."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    size: int = 0
+    uid: int | None = None
+    username: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """A sample of one container: cumulative CPU in core-nanoseconds, memory in bytes."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    timestamp: float
+    cpu_core_nanoseconds: int
+    memory_working_set: int
+    memory_usage: int = 0
+    memory_rss: int = 0
+    filesystem_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str  # RuntimeReady, NetworkReady
+    status: bool
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEvent:
+    """Something happened to a container or sandbox of that id."""
+
+    kind: Literal["started", "exited", "oom"]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an image pull secret holds for one registry."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    server: str = ""
+    identity_token: str = ""
+
+
+class Runtime(Protocol):
+    """A container runtime. Every call raises :class:`RuntimeFailure` when it fails."""
+
+    async def version(self) -> str:
+        """Name and version as ``containerd://1.6.20``."""
+
+    async def conditions(self) -> list[Condition]: ...
+
+    async def list_sandboxes(self, uid: str = "") -> list[Sandbox]: ...
+
+    async def sandbox_status(self, sandbox_id: str) -> Sandbox: ...
+
+    async def run_sandbox(self, spec: SandboxSpec) -> str: ...
+
+    async def stop_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def list_containers(self, uid: str = "") -> list[Container]: ...
+
+    async def container_status(self, container_id: str) -> Container: ...
+
+    async def create_container(self, sandbox_id: str, spec: ContainerSpec, sandbox: SandboxSpec) -> str: ...
+
+    async def start_container(self, container_id: str) -> None: ...
+
+    async def stop_container(self, container_id: str, grace: float) -> None:
+        """SIGTERM (or the image's stop signal), then SIGKILL after ``grace`` seconds; returns when it has ended."""
+
+    async def remove_container(self, container_id: str) -> None: ...
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> ExecResult: ...
+
+    async def exec_url(
+        self, container_id: str, command: list[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> str: ...
+
+    async def attach_url(
+        self, container_id: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> str: ...
+
+    async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str: ...
+
+    async def reopen_log(self, container_id: str) -> None: ...
+
+    async def image(self, name: str) -> Image | None:
+        """The image of that name if it is on the node."""
+
+    async def list_images(self) -> list[Image]: ...
+
+    async def pull_image(self, name: str, credentials: Credentials | None = None) -> str: ...
+
+    async def remove_image(self, name: str) -> None: ...
+
+    async def image_filesystem(self) -> tuple[str, int]:
+        """Where images lie, and the bytes they use."""
+
+    async def usage(self) -> list[ContainerUsage]: ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Events as they happen, until cancelled or the runtime goes away (then RuntimeFailure)."""

@@ -1,0 +1,156 @@
+"""The node agent as a value: ports joined to the machine, and everything that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from pathlib import Path
+
+from bamikube.client.client import Client
+from bamikube.client.events import EventRecorder
+from bamikube.client.informer import Informer
+from bamikube.kit.httpserver import serve
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.world import World
+from bamikube.nodeagent.agent import PodAgent
+from bamikube.nodeagent.api import ClusterApi
+from bamikube.nodeagent.container import dns
+from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.host.linux import LinuxHost
+from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.status import HostFacts
+from bamikube.nodeagent.probing.checks import NodeChecks
+from bamikube.nodeagent.runtime.cri import CriRuntime
+from bamikube.nodeagent.server.app import NodeApi
+from bamikube.nodeagent.server.auth import Delegated
+from bamikube.nodeagent.server.usage import Usage
+
+log = logging.getLogger(__name__)
+
+
+class NodeAgent:
+    """``run()`` until cancelled; containers stay when it ends. Raises ValueError or OSError for unusable options."""
+
+    name = "nodeagent"
+
+    def __init__(self, options: NodeAgentOptions, world: World) -> None:
+        self.ready = asyncio.Event()
+        self._options, self._world = options, world
+        self._ssl = _server_tls(options)
+        hostname = socket.gethostname().split(".")[0]
+        node = (options.hostname_override or hostname).lower()
+        ips = tuple(options.node_ip) or (_default_ip(),)
+        root = Path(options.root_dir)
+        root.mkdir(parents=True, exist_ok=True)
+        machine = facts.inspect(root)
+        self._config = status.NodeConfig(
+            name=node,
+            hostname=node,
+            ips=ips,
+            labels=options.node_labels,
+            taints=tuple(status.parse_taint(text) for text in options.register_with_taints),
+            port=options.port,
+            max_pods=options.max_pods,
+        )
+        self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="bamikube-nodeagent")
+        self._runtime = CriRuntime(options.container_runtime_endpoint)
+        self._host = LinuxHost(
+            root, Path(options.log_dir), Cgroups(options.cgroup_root, options.cgroup_driver)
+        )
+        self._recorder = EventRecorder(self._client, world, "kubelet", node)
+        self._services = Informer(self._client, "services", world)
+        self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
+        self._registrar = Registrar(self._client, world, self._runtime, self._config, machine, root)
+        self._checks = NodeChecks(self._runtime)
+        allocatable = status.allocatable(self._config, machine)
+        shared = Shared(
+            world=world,
+            runtime=self._runtime,
+            host=self._host,
+            api=ClusterApi(self._client, self._recorder, self._services),
+            node=NodeFacts(
+                name=node,
+                cluster_dns=tuple(options.cluster_dns),
+                domain=options.cluster_domain,
+                resolver=_resolver(options.resolv_conf),
+                memory=machine.memory,
+            ),
+            addresses=HostFacts(ips),
+            checks=self._checks,
+            allocatable=lambda: allocatable,
+        )
+        self.agent = PodAgent(shared, self._pods, options.max_pods)
+        usage = Usage(self._runtime, world, node)
+        self._api = NodeApi(self.agent, self._runtime, world, Delegated(self._client, world, node), usage)
+
+    async def run(self) -> None:
+        """Everything the node agent does, until cancelled."""
+        tasks = Tasks("nodeagent")
+        self._host.start()
+        server = await serve(
+            self._api.handle, host=self._options.address, port=self._options.port, ssl=self._ssl, tasks=tasks
+        )
+        log.info("node %s: API on %s:%d", self._config.name, self._options.address, server.port)
+        try:
+            tasks.spawn(self._recorder.run(), "events")
+            tasks.spawn(self._services.run(), "services")
+            tasks.spawn(self._registrar.run(), "node")
+            tasks.spawn(self._registrar.renew(), "lease")
+            await self._registrar.registered.wait()
+            await self._services.synced.wait()
+            tasks.spawn(self._pods.run(), "pods")
+            working = tasks.spawn(self.agent.run(), "agent")
+            await self._pods.synced.wait()
+            self.ready.set()
+            await working
+        finally:
+            self.ready.clear()
+            await server.close()
+            await tasks.close()
+            await self._checks.close()
+            await self._runtime.close()
+            await self._client.close()
+
+
+def _server_tls(options: NodeAgentOptions) -> ssl.SSLContext:
+    for flag, path in (
+        ("--tls-cert-file", options.tls_cert_file),
+        ("--tls-private-key-file", options.tls_private_key_file),
+        ("--client-ca-file", options.client_ca_file),
+    ):
+        if not path:
+            raise ValueError(f"{flag} is not set; give the path of a PEM file")
+        if not Path(path).is_file():
+            raise ValueError(f"{flag}: there is no file {path}; issue the node's certificates first")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
+        context.load_verify_locations(options.client_ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"--tls-cert-file {options.tls_cert_file} cannot be used: {error}") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _default_ip() -> str:
+    """The address the machine would use towards elsewhere; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def _resolver(path: str) -> dns.Resolver:
+    try:
+        return dns.parse(Path(path).read_text())
+    except OSError:
+        return dns.Resolver()
