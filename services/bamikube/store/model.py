@@ -173,6 +173,16 @@ class ModelStore:
             > self._max_request_bytes
         ):
             raise TooLarge("the request is over etcd's size limit; see etcd's --max-request-bytes")
+        # Deleting a key twice is once too many but no error, to etcd; writing one twice is.
+        deleted: set[bytes] = set()
+        once: list[Put | Delete] = []
+        for write in writes:
+            if isinstance(write, Delete):
+                if write.key in deleted:
+                    continue
+                deleted.add(write.key)
+            once.append(write)
+        writes = once
         if len({write.key for write in writes}) < len(writes):
             raise StoreError("etcd refused: etcdserver: duplicate key given in txn request")
         done_unseen = await self._arrive(write=True)
