@@ -89,7 +89,9 @@ def accepted(request: Request, resource: Resource | None = None, *, transforms: 
         if option.transform and not transforms:
             continue
         if option.media == "protobuf" and (
-            option.transform or resource is None or not protobuf.can_encode(resource.api_version, resource.kind)
+            option.transform
+            or resource is None
+            or not protobuf.can_encode(resource.api_version, resource.kind)
         ):
             continue
         return option
@@ -123,7 +125,9 @@ def load_json(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise errors.bad_request(f"the object provided is unrecognized: couldn't parse the body as JSON: {error}") from None
+        raise errors.bad_request(
+            f"the object provided is unrecognized: couldn't parse the body as JSON: {error}"
+        ) from None
     return _mapping(value)
 
 
@@ -135,20 +139,26 @@ def load_yaml(body: bytes) -> dict[str, Any]:
         value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         text = " ".join(str(error).split())
-        raise errors.bad_request(f"the object provided is unrecognized: couldn't parse the body as YAML: {text}") from None
+        raise errors.bad_request(
+            f"the object provided is unrecognized: couldn't parse the body as YAML: {text}"
+        ) from None
     return _mapping(value)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise errors.bad_request("the object provided is unrecognized: it must be an object with kind and apiVersion")
+        raise errors.bad_request(
+            "the object provided is unrecognized: it must be an object with kind and apiVersion"
+        )
     return value
 
 
 def dump_yaml(value: Any) -> bytes:
     """YAML as kubectl writes it: block style, keys in order."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(value, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True).encode()
+    return yaml.dump(
+        value, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True
+    ).encode()
 
 
 def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> Response:
@@ -165,15 +175,6 @@ def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> R
     return Response(status, orjson.dumps(obj), content_type=JSON)
 
 
-def _length_delimited(number: int, value: bytes) -> bytes:
-    size, prefix = len(value), bytearray([number << 3 | 2])
-    while size > 0x7F:
-        prefix.append(size & 0x7F | 0x80)
-        size >>= 7
-    prefix.append(size)
-    return bytes(prefix) + value
-
-
 class Shape:
     """One representation of one resource: how its objects, lists and events look to this client.
 
@@ -181,7 +182,9 @@ class Shape:
     of tables (None, Metadata, Object).
     """
 
-    def __init__(self, resource: Resource, wanted: Accepted, *, now: float, include: str = "", pretty: bool = False) -> None:
+    def __init__(
+        self, resource: Resource, wanted: Accepted, *, now: float, include: str = "", pretty: bool = False
+    ) -> None:
         self.resource = resource
         self.wanted = wanted
         self._now = now
@@ -190,7 +193,9 @@ class Shape:
         self._converts = conversion.needed(resource)
         self.plain = wanted == _PLAIN and not self._converts and not pretty
         self.form: Any = (
-            "plain" if self.plain else (resource.api_version, wanted, self._include if wanted.transform == "Table" else "", pretty)
+            "plain"
+            if self.plain
+            else (resource.api_version, wanted, self._include if wanted.transform == "Table" else "", pretty)
         )
 
     @classmethod
@@ -201,7 +206,9 @@ class Shape:
         pretty = "pretty" in raw_query and request.flag("pretty")
         include = request.param("includeObject") if "includeObject" in raw_query else ""
         if include not in ("", "None", "Metadata", "Object"):
-            raise errors.bad_request(f'includeObject: Unsupported value: "{include}": supported values: "None", "Metadata", "Object"')
+            raise errors.bad_request(
+                f'includeObject: Unsupported value: "{include}": supported values: "None", "Metadata", "Object"'
+            )
         return cls(resource, wanted, now=now, include=include, pretty=pretty)
 
     @property
@@ -260,7 +267,9 @@ class Shape:
         """The answer that is one object. ``raw`` is JSON of the stored version with its revision."""
         if self.plain:
             return Response(status, raw)
-        return Response(status, self._encode(self.transform(self._decode(raw))), content_type=self.content_type)
+        return Response(
+            status, self._encode(self.transform(self._decode(raw))), content_type=self.content_type
+        )
 
     def list(self, raws: list[bytes], metadata: dict[str, Any]) -> Response:
         """The answer that is a list. ``metadata`` is its ``ListMeta``."""
@@ -276,10 +285,20 @@ class Shape:
             value = self._table(objs, metadata)
         elif self.wanted.transform:
             kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{self.wanted.version}"
-            value = {"kind": kind, "apiVersion": version, "metadata": metadata, "items": [self._partial(obj) for obj in objs]}
+            value = {
+                "kind": kind,
+                "apiVersion": version,
+                "metadata": metadata,
+                "items": [self._partial(obj) for obj in objs],
+            }
         else:
             resource = self.resource
-            value = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata, "items": objs}
+            value = {
+                "kind": resource.list_kind,
+                "apiVersion": resource.api_version,
+                "metadata": metadata,
+                "items": objs,
+            }
         return Response(200, self._encode(value), content_type=self.content_type)
 
     def event(self, kind: str, raw: bytes) -> bytes:
@@ -290,9 +309,7 @@ class Shape:
 
     def _frame(self, kind: str, obj: dict[str, Any]) -> bytes:
         if self.wanted.media == "protobuf":
-            message = _length_delimited(1, kind.encode()) + _length_delimited(
-                2, _length_delimited(1, protobuf.encode(obj))
-            )
+            message = protobuf.watch_event(kind, obj)
             return struct.pack(">I", len(message)) + message
         return b'{"type":"%b","object":%b}\n' % (kind.encode(), orjson.dumps(obj))
 

@@ -19,7 +19,14 @@ from urllib.parse import unquote
 
 from bamikube.kit.http import Request
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
@@ -42,7 +49,11 @@ class RequestInfo:
 def parse(request: Request) -> RequestInfo:
     """The request's info; query parameters that change the verb or the name are looked at."""
     info = _of_path(request.method, request.path)
-    if not info.is_resource or info.verb not in ("list", "deletecollection", "watch") or not request.raw_query:
+    if (
+        not info.is_resource
+        or info.verb not in ("list", "deletecollection", "watch")
+        or not request.raw_query
+    ):
         return info
     verb = info.verb
     if verb == "list" and request.flag("watch"):
@@ -51,7 +62,16 @@ def parse(request: Request) -> RequestInfo:
     if verb == info.verb and name == info.name:
         return info
     return RequestInfo(
-        True, verb, info.path, info.group, info.version, info.resource, info.subresource, info.namespace, name, info.rest
+        True,
+        verb,
+        info.path,
+        info.group,
+        info.version,
+        info.resource,
+        info.subresource,
+        info.namespace,
+        name,
+        info.rest,
     )
 
 
@@ -80,11 +100,10 @@ def _of_path(method: str, path: str) -> RequestInfo:
     if rest[0] == "watch" and len(rest) > 1 and method in ("GET", "HEAD"):
         verb, rest = "watch", rest[1:]
     namespace = ""
-    if rest[0] == "namespaces":
-        if len(rest) > 1:
-            namespace = rest[1]
-            if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
-                rest = rest[2:]
+    if rest[0] == "namespaces" and len(rest) > 1:
+        namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+            rest = rest[2:]
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""

@@ -322,7 +322,9 @@ class Cache:
         try:
             return Item.of(resource, value, revision)
         except (ValueError, AttributeError) as error:
-            log.error("the object at %s cannot be read and is left out: %s", key.decode("utf-8", "replace"), error)
+            log.error(
+                "the object at %s cannot be read and is left out: %s", key.decode("utf-8", "replace"), error
+            )
             return None
 
     def feed(self, changes: list[Change]) -> None:
@@ -384,4 +386,3 @@ class Cache:
         """Let every stream end cleanly: the server is going away."""
         for watcher in list(self.watchers):
             watcher.end()
-

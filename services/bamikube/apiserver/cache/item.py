@@ -123,5 +123,9 @@ def field_text(obj: dict[str, Any], field: str) -> str:
 def encode(obj: dict[str, Any]) -> bytes:
     """The stored form: kind, apiVersion and metadata first, no resourceVersion. ``obj`` is left as it is."""
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "resourceVersion"}
-    head: dict[str, Any] = {"kind": obj.get("kind"), "apiVersion": obj.get("apiVersion"), "metadata": metadata}
+    head: dict[str, Any] = {
+        "kind": obj.get("kind"),
+        "apiVersion": obj.get("apiVersion"),
+        "metadata": metadata,
+    }
     return orjson.dumps(head | {key: value for key, value in obj.items() if key not in head})

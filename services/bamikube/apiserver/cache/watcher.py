@@ -182,7 +182,9 @@ class Watcher:
                 if self._lagging:
                     missed = self._catch_up()
                     if missed is None:
-                        expired = errors.expired("too old resource version: the watch fell behind; list again")
+                        expired = errors.expired(
+                            "too old resource version: the watch fell behind; list again"
+                        )
                         yield self.group.shown.error(expired.status())
                         return
                     if missed:

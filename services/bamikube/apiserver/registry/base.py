@@ -107,7 +107,9 @@ class Base:
         Returns the new item, or None and what stood there when a guard failed.
         """
         value = encode(obj)
-        done = await self.store.txn([Compare(key, guard), *extra.guards], [Put(key, value, lease), *extra.writes])
+        done = await self.store.txn(
+            [Compare(key, guard), *extra.guards], [Put(key, value, lease), *extra.writes]
+        )
         if not done.succeeded:
             return None, done.current[0]
         item = Item.of(self.stored(resource), value, done.revision, obj)

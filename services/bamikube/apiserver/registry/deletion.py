@@ -19,7 +19,7 @@ from typing import Any
 from bamikube.api import errors, strategy
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
-from bamikube.apiserver.admission import AdmissionContext
+from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Filter, Item
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
@@ -60,16 +60,26 @@ class DeleteOptions:
             orphan = text in ("true", "1", "True", "t")
         propagation = body.get("propagationPolicy") or _first(query, "propagationPolicy")
         if propagation and orphan is not None:
-            raise _invalid("propagationPolicy", "orphanDependents and deletionPropagation cannot be both set", propagation)
+            raise _invalid(
+                "propagationPolicy",
+                "orphanDependents and deletionPropagation cannot be both set",
+                propagation,
+            )
         if propagation not in ("", "Orphan", "Background", "Foreground"):
-            raise _invalid("propagationPolicy", 'supported values: "Foreground", "Background", "Orphan"', propagation)
+            raise _invalid(
+                "propagationPolicy", 'supported values: "Foreground", "Background", "Orphan"', propagation
+            )
         if orphan is not None:
             propagation = "Orphan" if orphan else "Background"
         dry = body.get("dryRun") or query.get("dryRun") or []
         check_dry_run(dry)
         preconditions = body.get("preconditions") or {}
         return cls(
-            grace, propagation, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "", bool(dry)
+            grace,
+            propagation,
+            preconditions.get("uid") or "",
+            preconditions.get("resourceVersion") or "",
+            bool(dry),
         )
 
 
@@ -87,7 +97,9 @@ def check_dry_run(values: Any) -> None:
     """``dryRun`` knows one value, All. Raises 422."""
     if not isinstance(values, list) or any(value != "All" for value in values):
         shown = values[0] if isinstance(values, list) and values else values
-        cause = Cause("FieldValueNotSupported", f'Unsupported value: "{shown}": supported values: "All"', "dryRun")
+        cause = Cause(
+            "FieldValueNotSupported", f'Unsupported value: "{shown}": supported values: "All"', "dryRun"
+        )
         raise errors.invalid("DeleteOptions", "", [cause], "meta.k8s.io")
 
 
@@ -141,7 +153,9 @@ class Deleting(Reading, Writing):
                 resource.group,
             )
         asked = {"gracePeriodSeconds": options.grace, "propagationPolicy": options.propagation}
-        ctx = AdmissionContext("DELETE", resource, namespace, name, user, None, old, "", options.dry_run, asked)
+        ctx = AdmissionContext(
+            "DELETE", resource, namespace, name, user, None, old, "", options.dry_run, asked
+        )
         await self.admit(ctx)
         await self.judge(ctx)
         new = deep(old)
@@ -193,13 +207,28 @@ class Deleting(Reading, Writing):
             obj.setdefault("status", {})["phase"] = "Terminating"
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, *, user: User = SYSTEM, grace: int | None = None, uid: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        user: User = SYSTEM,
+        grace: int | None = None,
+        uid: str = "",
     ) -> bool:
         """Delete, for the server's own loops. True when it is gone at once. Raises 404."""
-        return (await self.delete_item(resource, namespace, name, DeleteOptions(grace, uid=uid), user=user)).removed
+        return (
+            await self.delete_item(resource, namespace, name, DeleteOptions(grace, uid=uid), user=user)
+        ).removed
 
     async def delete_collection(
-        self, resource: Resource, wanted: Filter, listing: ListOptions, options: DeleteOptions, *, user: User = SYSTEM
+        self,
+        resource: Resource,
+        wanted: Filter,
+        listing: ListOptions,
+        options: DeleteOptions,
+        *,
+        user: User = SYSTEM,
     ) -> list[Item]:
         """Delete all that match; those that vanish meanwhile do not count. Raises the first refusal."""
         listed = await self.list_items(resource, wanted, listing)

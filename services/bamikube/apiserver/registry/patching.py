@@ -60,7 +60,9 @@ def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) ->
             raise errors.too_large(str(error)) from None
         if error.malformed:
             raise errors.bad_request(str(error)) from None
-        raise ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {error}", {}) from None
+        raise ApiError(
+            422, "Invalid", f"the server rejected our request due to an error in our request: {error}", {}
+        ) from None
 
 
 class Patching(Writing):
@@ -84,13 +86,26 @@ class Patching(Writing):
         warnings: list[str] = []
         change = self.patch_change(resource, name, media, patch, field_validation, warnings)
         written = await self.modify(
-            resource, namespace, name, change, subresource=subresource, user=user, dry_run=dry_run, options=options
+            resource,
+            namespace,
+            name,
+            change,
+            subresource=subresource,
+            user=user,
+            dry_run=dry_run,
+            options=options,
         )
         written.warnings = warnings
         return written
 
     def patch_change(
-        self, resource: Resource, name: str, media: str, patch: Any, field_validation: str, warnings: list[str]
+        self,
+        resource: Resource,
+        name: str,
+        media: str,
+        patch: Any,
+        field_validation: str,
+        warnings: list[str],
     ) -> Change:
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             new = deep(apply_patch(media, old, patch, resource.definition))
@@ -106,7 +121,9 @@ class Patching(Writing):
                 if after.get(field) != before.get(field):
                     shown = before.get(field, "")
                     wrong = Cause(
-                        "FieldValueInvalid", f'Invalid value: "{after.get(field) or ""}": field is immutable', f"metadata.{field}"
+                        "FieldValueInvalid",
+                        f'Invalid value: "{after.get(field) or ""}": field is immutable',
+                        f"metadata.{field}",
                     )
                     if field == "name":
                         raise errors.bad_request(
@@ -115,7 +132,9 @@ class Patching(Writing):
                     raise errors.invalid(resource.kind, name, [wrong], resource.group)
             for field, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
                 if new.get(field, expected) != expected:
-                    raise errors.bad_request(f"the {field} of the object must stay {expected}, not {new[field]}")
+                    raise errors.bad_request(
+                        f"the {field} of the object must stay {expected}, not {new[field]}"
+                    )
                 new[field] = expected
             warnings[:] = schema.ensure(resource, new, field_validation)
             return new

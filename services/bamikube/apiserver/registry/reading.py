@@ -84,7 +84,9 @@ def parse_version(text: str) -> int:
 
 
 def invalid_options(field: str, message: str, reason: str = "FieldValueForbidden") -> errors.ApiError:
-    kind = {"FieldValueForbidden": "Forbidden", "FieldValueNotSupported": "Unsupported value"}.get(reason, "Invalid value")
+    kind = {"FieldValueForbidden": "Forbidden", "FieldValueNotSupported": "Unsupported value"}.get(
+        reason, "Invalid value"
+    )
     return errors.invalid("ListOptions", "", [Cause(reason, f"{kind}: {message}", field)], "meta.k8s.io")
 
 
@@ -93,22 +95,38 @@ def check_options(options: ListOptions, *, watch: bool) -> None:
     match = options.match
     if watch:
         if options.initial_events is not None and match != "NotOlderThan":
-            raise invalid_options("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            raise invalid_options(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )
         if options.initial_events is None and match:
-            raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            raise invalid_options(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
         return
     if options.initial_events is not None:
         raise invalid_options("sendInitialEvents", "sendInitialEvents is forbidden for list")
     if not match:
         return
     if match not in ("Exact", "NotOlderThan"):
-        raise invalid_options("resourceVersionMatch", f'"{match}": supported values: "Exact", "NotOlderThan"', "FieldValueNotSupported")
+        raise invalid_options(
+            "resourceVersionMatch",
+            f'"{match}": supported values: "Exact", "NotOlderThan"',
+            "FieldValueNotSupported",
+        )
     if not options.resource_version:
-        raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+        raise invalid_options(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
     if match == "Exact" and options.resource_version == "0":
-        raise invalid_options("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+        raise invalid_options(
+            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        )
     if options.token:
-        raise invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+        raise invalid_options(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
+        )
 
 
 def future_version(wanted: int, current: int) -> errors.ApiError:
@@ -117,25 +135,38 @@ def future_version(wanted: int, current: int) -> errors.ApiError:
         504,
         "Timeout",
         f"Too large resource version: {wanted}, current: {current}",
-        {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1},
+        {
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        },
         {"Retry-After": "1"},
     )
 
 
 def make_token(revision: int, start: str) -> str:
     """An opaque continue token: the revision, and the key the next page starts at."""
-    return base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start}))
+        .decode()
+        .rstrip("=")
+    )
 
 
 def read_token(token: str) -> tuple[int, str]:
     """Raises 400 for something we did not make."""
     try:
         parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        if parts["v"] != "meta.k8s.io/v1" or not isinstance(parts["start"], str) or not isinstance(parts["rv"], int):
+        if (
+            parts["v"] != "meta.k8s.io/v1"
+            or not isinstance(parts["start"], str)
+            or not isinstance(parts["rv"], int)
+        ):
             raise ValueError("not ours")
         return parts["rv"], parts["start"]
     except (binascii.Error, ValueError, KeyError, TypeError):
-        raise errors.bad_request("continue key is not valid: it must be the token of an earlier list") from None
+        raise errors.bad_request(
+            "continue key is not valid: it must be the token of an earlier list"
+        ) from None
 
 
 class Reading(Base):
@@ -184,7 +215,9 @@ class Reading(Base):
             return await self._from_store(resource, wanted, 0, "", limit)
         return self._from_cache(slot, wanted, cache.revision, "", limit)
 
-    async def _at(self, resource: Resource, slot: Slot, wanted: Filter, revision: int, start: str, limit: int) -> Listed:
+    async def _at(
+        self, resource: Resource, slot: Slot, wanted: Filter, revision: int, start: str, limit: int
+    ) -> Listed:
         """A past revision: from the cache while nothing of this resource has changed since, else from history."""
         if self.cache.revision < revision and not await self.cache.reach(revision, WAIT):
             raise future_version(revision, self.cache.revision)
@@ -214,7 +247,9 @@ class Reading(Base):
                 page.append(item)
         return Listed(page, revision)
 
-    async def _from_store(self, resource: Resource, wanted: Filter, revision: int, start: str, limit: int) -> Listed:
+    async def _from_store(
+        self, resource: Resource, wanted: Filter, revision: int, start: str, limit: int
+    ) -> Listed:
         stored = self.stored(resource)
         root = storage_keys.prefix(stored)
         within = storage_keys.prefix(stored, wanted.namespace)
@@ -247,7 +282,13 @@ class Reading(Base):
         return [item.decode() for item in listed.items]
 
     async def watch(
-        self, resource: Resource, wanted: Filter, shown: Representation, options: ListOptions, *, content_type: str
+        self,
+        resource: Resource,
+        wanted: Filter,
+        shown: Representation,
+        options: ListOptions,
+        *,
+        content_type: str,
     ) -> Stream:
         """The stream of a watch. Raises 400 and 504; 410 comes as an ERROR event, as Kubernetes sends it."""
         check_options(options, watch=True)

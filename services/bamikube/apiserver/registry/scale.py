@@ -46,7 +46,9 @@ def replicas_of(scale: dict[str, Any], name: str) -> int:
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         wrong = Cause(
-            "FieldValueInvalid", f"Invalid value: {replicas}: must be greater than or equal to 0", "spec.replicas"
+            "FieldValueInvalid",
+            f"Invalid value: {replicas}: must be greater than or equal to 0",
+            "spec.replicas",
         )
         raise errors.invalid("Scale", name, [wrong], "autoscaling")
     return replicas
@@ -80,7 +82,9 @@ class Scaling(Patching):
             if version not in ("", "0") and version != old["metadata"].get("resourceVersion"):
                 raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
             if metadata.get("uid") and metadata["uid"] != old["metadata"].get("uid"):
-                raise errors.conflict(resource.plural, name, "the uid of the Scale is another object's", resource.group)
+                raise errors.conflict(
+                    resource.plural, name, "the uid of the Scale is another object's", resource.group
+                )
             if metadata.get("name") and metadata["name"] != name:
                 raise errors.bad_request(
                     f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"

@@ -11,7 +11,11 @@ from bamikube.apiserver.cache.watcher import Filter
 
 
 def make_filter(
-    resource: Resource, namespace: str = "", labels: str = "", fields: str = "", stored: Resource | None = None
+    resource: Resource,
+    namespace: str = "",
+    labels: str = "",
+    fields: str = "",
+    stored: Resource | None = None,
 ) -> Filter:
     """The filter of a list, watch or deletecollection. Raises ApiError 400 for selectors that make no sense.
 

@@ -22,7 +22,7 @@ from typing import Any
 from bamikube.api import conversion, defaults, errors, strategy, validation
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
-from bamikube.apiserver.admission import AdmissionContext
+from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
@@ -72,7 +72,9 @@ class Writing(Base):
         namespace = settle_namespace(resource, metadata, namespace)
         generated = not metadata.get("name") and bool(metadata.get("generateName"))
         if not metadata.get("name") and not generated:
-            required = Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
+            required = Cause(
+                "FieldValueRequired", "Required value: name or generateName is required", "metadata.name"
+            )
             raise errors.invalid(resource.kind, "", [required], resource.group)
         metadata["uid"] = self.world.chance.uuid()
         metadata["creationTimestamp"] = rfc3339(self.world.clock.now())
@@ -90,7 +92,13 @@ class Writing(Base):
         raise AssertionError("the last attempt returns or raises")
 
     async def _create(
-        self, resource: Resource, obj: dict[str, Any], namespace: str, user: User, dry_run: bool, options: dict[str, Any]
+        self,
+        resource: Resource,
+        obj: dict[str, Any],
+        namespace: str,
+        user: User,
+        dry_run: bool,
+        options: dict[str, Any],
     ) -> Written:
         name = obj["metadata"]["name"]
         defaults.apply(resource, obj)
@@ -113,14 +121,20 @@ class Writing(Base):
                 if await self.fetch(resource, namespace, name) is not None:
                     raise errors.already_exists(resource.plural, name, resource.group)
                 return Written(self._unwritten(resource, obj), created=True, changed=False)
-            item, there = await self.put(resource, key, conversion.to_storage(resource, obj), 0, extra, lease=lease)
+            item, there = await self.put(
+                resource, key, conversion.to_storage(resource, obj), 0, extra, lease=lease
+            )
             if item is not None:
                 return Written(item, created=True)
             if there is not None:
                 raise errors.already_exists(resource.plural, name, resource.group)
-        raise errors.conflict(resource.plural, name, "too many others allocate at the same time; try again", resource.group)
+        raise errors.conflict(
+            resource.plural, name, "too many others allocate at the same time; try again", resource.group
+        )
 
-    async def create(self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, namespace: str = "") -> dict[str, Any]:
+    async def create(
+        self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, namespace: str = ""
+    ) -> dict[str, Any]:
         """Create, for the server's own loops. Returns the object as stored, in ``resource``'s version."""
         written = await self.create_item(resource, deep(obj), namespace=namespace, user=user)
         return self._shown(resource, written.item)
@@ -202,7 +216,9 @@ class Writing(Base):
         prepare = strategy.prepare_status_update if subresource == "status" else strategy.prepare_update
         if subresource in ("", "status", "scale"):
             prepare(resource, new, old)
-        ctx = AdmissionContext("UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options)
+        ctx = AdmissionContext(
+            "UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options
+        )
         await self.admit(ctx)
         new = ctx.object if ctx.object is not None else new
         key = self.key(resource, namespace, name)
@@ -236,7 +252,9 @@ class Writing(Base):
                 return Written(done), None
             if there is None or there.mod_revision != item.revision:
                 return None, self.item_of(resource, there)
-        raise errors.conflict(resource.plural, name, "too many others allocate at the same time; try again", resource.group)
+        raise errors.conflict(
+            resource.plural, name, "too many others allocate at the same time; try again", resource.group
+        )
 
     async def _remove_instead(self, resource: Resource, item: Item, dry_run: bool) -> Written | None:
         """Nothing holds the object any more: take it away, with what hooks release. None when somebody was faster."""
@@ -247,13 +265,17 @@ class Writing(Base):
         key = self.key(resource, item.namespace, item.name)
         for _ in range(TRIES):
             extra = await self.extra(hooks, lambda hook: hook.on_delete(obj))
-            done = await self.store.txn([Compare(key, item.revision), *extra.guards], [Delete(key), *extra.writes])
+            done = await self.store.txn(
+                [Compare(key, item.revision), *extra.guards], [Delete(key), *extra.writes]
+            )
             if done.succeeded:
                 return Written(item, removed=True)
             there = done.current[0]
             if there is None or there.mod_revision != item.revision:
                 return None
-        raise errors.conflict(resource.plural, item.name, "too many others release at the same time; try again", resource.group)
+        raise errors.conflict(
+            resource.plural, item.name, "too many others release at the same time; try again", resource.group
+        )
 
     async def update_item(
         self,
@@ -287,7 +309,9 @@ class Writing(Base):
             if unconditional:
                 if policy.needs_version(resource):
                     missing = Cause(
-                        "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+                        "FieldValueInvalid",
+                        "Invalid value: 0: must be specified for an update",
+                        "metadata.resourceVersion",
                     )
                     raise errors.invalid(resource.kind, name, [missing], resource.group)
             elif version != there.get("resourceVersion"):
@@ -297,7 +321,12 @@ class Writing(Base):
         async def absent() -> Written:
             if unconditional and not uid and not subresource:
                 return await self.create_item(
-                    resource, without_version(obj), namespace=namespace, user=user, dry_run=dry_run, options=options
+                    resource,
+                    without_version(obj),
+                    namespace=namespace,
+                    user=user,
+                    dry_run=dry_run,
+                    options=options,
                 )
             raise self.missing(resource, name)
 
@@ -313,11 +342,18 @@ class Writing(Base):
             absent=absent if policy.creates_on_update(resource) else None,
         )
 
-    async def update(self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, subresource: str = "") -> dict[str, Any]:
+    async def update(
+        self, resource: Resource, obj: dict[str, Any], user: User = SYSTEM, *, subresource: str = ""
+    ) -> dict[str, Any]:
         """Update, for the server's own loops."""
         metadata = obj.get("metadata") or {}
         written = await self.update_item(
-            resource, metadata.get("namespace", ""), metadata["name"], deep(obj), subresource=subresource, user=user
+            resource,
+            metadata.get("namespace", ""),
+            metadata["name"],
+            deep(obj),
+            subresource=subresource,
+            user=user,
         )
         return self._shown(resource, written.item)
 
@@ -389,7 +425,10 @@ def refuse(resource: Resource, name: str, causes: list[Cause]) -> None:
 def goes(resource: Resource, obj: dict[str, Any]) -> bool:
     """Whether an object being deleted has nothing left that holds it."""
     metadata = obj["metadata"]
-    if not metadata.get("deletionTimestamp") or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+    if (
+        not metadata.get("deletionTimestamp")
+        or metadata.get("finalizers")
+        or metadata.get("deletionGracePeriodSeconds")
+    ):
         return False
     return not (resource.storage_key == policy.NAMESPACES and (obj.get("spec") or {}).get("finalizers"))
-

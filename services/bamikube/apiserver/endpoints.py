@@ -1,0 +1,288 @@
+"""The generic verbs over HTTP: parameters and bodies in, shapes out.
+
+By the time a request comes here it is authenticated and authorized, and its resource is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamikube.api import errors, schema
+from bamikube.api.resources import Resource
+from bamikube.apiserver import negotiation
+from bamikube.apiserver.cache import Filter
+from bamikube.apiserver.identity import User
+from bamikube.apiserver.negotiation import Shape
+from bamikube.apiserver.registry import Registry, policy
+from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
+from bamikube.apiserver.registry.patching import parse_patch
+from bamikube.apiserver.registry.reading import ListOptions
+from bamikube.apiserver.registry.scale import scale_of
+from bamikube.apiserver.registry.selection import make_filter
+from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
+from bamikube.apiserver.requestinfo import RequestInfo
+from bamikube.kit.http import Answer, Request, Response
+from bamikube.kit.world import World
+
+_COLLECTION = frozenset({"list", "watch", "deletecollection"})
+_GENERIC_SUBRESOURCES = frozenset({"", "status", "scale"})
+
+
+class Endpoints:
+    """Serves every stored resource through one code path."""
+
+    def __init__(self, registry: Registry, world: World) -> None:
+        self._registry = registry
+        self._world = world
+
+    async def serve(
+        self, request: Request, info: RequestInfo, resource: Resource, namespace: str, user: User
+    ) -> Answer:
+        """Answer a generic verb. Raises ApiError."""
+        verb, subresource = info.verb, info.subresource
+        if info.rest or subresource not in _GENERIC_SUBRESOURCES:
+            raise errors.no_such_path()
+        if verb not in resource.verbs:
+            raise errors.method_not_allowed()
+        if verb == "create":
+            if info.name:
+                raise errors.method_not_allowed()
+            return await self._create(request, resource, namespace, user)
+        if verb in _COLLECTION:
+            if verb == "deletecollection":
+                return await self._delete_collection(request, resource, namespace, user)
+            wanted = self._filter(request, resource, namespace, info)
+            shape = Shape.of(request, resource, self._world.clock.now())
+            options = list_options(request)
+            if verb == "list":
+                listed = await self._registry.list_items(resource, wanted, options)
+                return shape.list([item.raw for item in listed.items], listed.metadata())
+            return await self._registry.watch(
+                resource, wanted, shape, options, content_type=shape.stream_type
+            )
+        if resource.namespaced and not namespace:
+            raise errors.no_such_path()
+        name = info.name
+        if subresource == "scale":
+            return await self._scale(request, verb, resource, namespace, name, user)
+        if verb == "get":
+            shape = Shape.of(request, resource, self._world.clock.now())
+            version = request.param("resourceVersion") if request.raw_query else ""
+            item = await self._registry.get_item(resource, namespace, name, version)
+            return shape.object(item.raw)
+        if verb == "update":
+            return await self._update(request, resource, namespace, name, subresource, user)
+        if verb == "patch":
+            return await self._patch(request, resource, namespace, name, subresource, user)
+        if verb == "delete" and not subresource:
+            return await self._delete(request, resource, namespace, name, user)
+        raise errors.method_not_allowed()
+
+    def _filter(self, request: Request, resource: Resource, namespace: str, info: RequestInfo) -> Filter:
+        if not request.raw_query:
+            if not info.name:
+                return Filter(namespace)
+            return make_filter(resource, namespace, "", f"metadata.name={info.name}")
+        fields = request.param("fieldSelector")
+        if info.name and "metadata.name" not in fields:  # the old /watch/.../name form
+            fields = f"metadata.name={info.name}" + (f",{fields}" if fields else "")
+        return make_filter(
+            resource, namespace, request.param("labelSelector"), fields, self._registry.stored(resource)
+        )
+
+    async def _create(self, request: Request, resource: Resource, namespace: str, user: User) -> Answer:
+        if resource.namespaced and not namespace:
+            raise errors.method_not_allowed()
+        options = write_options(request)
+        shape = Shape.of(request, resource, self._world.clock.now())
+        obj = negotiation.decode_body(request)
+        warnings = checked(resource, obj, options["fieldValidation"])
+        written = await self._registry.create_item(
+            resource, obj, namespace=namespace, user=user, dry_run=bool(options["dryRun"]), options=options
+        )
+        return answered(shape, written, warnings)
+
+    async def _update(
+        self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
+    ) -> Answer:
+        options = write_options(request)
+        shape = Shape.of(request, resource, self._world.clock.now())
+        obj = negotiation.decode_body(request)
+        warnings = checked(resource, obj, options["fieldValidation"])
+        written = await self._registry.update_item(
+            resource,
+            namespace,
+            name,
+            obj,
+            subresource=subresource,
+            user=user,
+            dry_run=bool(options["dryRun"]),
+            options=options,
+        )
+        return answered(shape, written, warnings)
+
+    async def _patch(
+        self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
+    ) -> Answer:
+        options = write_options(request)
+        shape = Shape.of(request, resource, self._world.clock.now())
+        media = negotiation.content_type(request)
+        patch = parse_patch(media, request.body, resource)
+        written = await self._registry.patch_item(
+            resource,
+            namespace,
+            name,
+            media,
+            patch,
+            subresource=subresource,
+            user=user,
+            dry_run=bool(options["dryRun"]),
+            field_validation=options["fieldValidation"],
+            options=options,
+        )
+        return answered(shape, written, written.warnings)
+
+    async def _scale(
+        self, request: Request, verb: str, resource: Resource, namespace: str, name: str, user: User
+    ) -> Answer:
+        registry = self._registry
+        if verb == "get":
+            return negotiation.answer_object(
+                request, scale_of(resource, await registry.get(resource, namespace, name))
+            )
+        options = write_options(request)
+        dry_run = bool(options["dryRun"])
+        if verb == "update":
+            body = negotiation.decode_body(request)
+            if body.get("kind", "Scale") != "Scale":
+                raise errors.bad_request(f"the scale subresource takes a Scale, not a {body.get('kind')}")
+            settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
+            scale = await registry.write_scale(
+                resource, namespace, name, scale=body, user=user, dry_run=dry_run
+            )
+        elif verb == "patch":
+            media = negotiation.content_type(request)
+            patch = parse_patch(media, request.body, resource)
+            scale = await registry.write_scale(
+                resource, namespace, name, media=media, patch=patch, user=user, dry_run=dry_run
+            )
+        else:
+            raise errors.method_not_allowed()
+        return negotiation.answer_object(request, scale)
+
+    async def _delete(
+        self, request: Request, resource: Resource, namespace: str, name: str, user: User
+    ) -> Answer:
+        options = delete_options(request)
+        shape = Shape.of(request, resource, self._world.clock.now())
+        written = await self._registry.delete_item(resource, namespace, name, options, user=user)
+        if not written.removed or resource.key in policy.RETURNS_DELETED:
+            return shape.object(written.item.raw)
+        details = {"name": name, "kind": resource.plural, "uid": written.item.obj["metadata"].get("uid", "")}
+        if resource.group:
+            details["group"] = resource.group
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
+        return negotiation.answer_object(request, status)
+
+    async def _delete_collection(
+        self, request: Request, resource: Resource, namespace: str, user: User
+    ) -> Answer:
+        options = delete_options(request)
+        wanted = make_filter(
+            resource,
+            namespace,
+            request.param("labelSelector"),
+            request.param("fieldSelector"),
+            self._registry.stored(resource),
+        )
+        shape = Shape.of(request, resource, self._world.clock.now())
+        items = await self._registry.delete_collection(
+            resource, wanted, list_options(request), options, user=user
+        )
+        metadata = {"resourceVersion": str(self._registry.cache.revision)}
+        return shape.list([item.raw for item in items], metadata)
+
+
+def list_options(request: Request) -> ListOptions:
+    """The parameters of list and watch. Raises 400."""
+    if not request.raw_query:
+        return _NO_OPTIONS
+    initial = request.flag("sendInitialEvents") if "sendInitialEvents" in request.query else None
+    timeout = _number(request, "timeoutSeconds")
+    return ListOptions(
+        request.param("resourceVersion"),
+        request.param("resourceVersionMatch"),
+        _number(request, "limit"),
+        request.param("continue"),
+        float(timeout) if timeout else None,
+        request.flag("allowWatchBookmarks"),
+        initial,
+    )
+
+
+_NO_OPTIONS = ListOptions()
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.param(name)
+    if not text:
+        return 0
+    try:
+        value = int(text)
+    except ValueError:
+        raise errors.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if value < 0:
+        raise errors.bad_request(f"{name} must not be negative")
+    return value
+
+
+def write_options(request: Request) -> dict[str, Any]:
+    """dryRun, fieldValidation and fieldManager of create, update and patch. Raises 400 and 422."""
+    if not request.raw_query:
+        return {"dryRun": [], "fieldValidation": "Warn", "fieldManager": ""}
+    dry = request.query.get("dryRun") or []
+    check_dry_run(dry)
+    validation = request.param("fieldValidation") or "Warn"
+    if validation not in ("Ignore", "Warn", "Strict"):
+        raise errors.bad_request(
+            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Warn", "Strict"'
+        )
+    return {"dryRun": dry, "fieldValidation": validation, "fieldManager": request.param("fieldManager")}
+
+
+def delete_options(request: Request) -> DeleteOptions:
+    """From the body (if there is one) and the query."""
+    body: dict[str, Any] = {}
+    if request.body:
+        body = negotiation.decode_body(request)
+        if body.get("kind") not in (None, "", "DeleteOptions"):
+            raise errors.bad_request(f"the body of a DELETE is a DeleteOptions, not a {body['kind']}")
+        preconditions = body.get("preconditions")
+        if preconditions is not None and not isinstance(preconditions, dict):
+            raise errors.bad_request("preconditions of DeleteOptions must be an object")
+    return DeleteOptions.of(body, request.query)
+
+
+def checked(resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
+    """Kind, types and unknown fields of a body. Returns warnings. Raises 400."""
+    expect_kind(resource, obj)
+    return schema.ensure(resource, obj, field_validation)
+
+
+def answered(shape: Shape, written: Written, warnings: list[str]) -> Response:
+    """The answer of a write, with the warnings that came up on the way."""
+    answer = shape.object(written.item.raw, 201 if written.created else 200)
+    if warnings:
+        lines = [f'299 - "{_quoted(text)}"' for text in dict.fromkeys(warnings)]
+        answer.headers["Warning"] = "\n".join(lines[:20])
+    return answer
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,84 @@
+"""Which ways of authentication a server has, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bamikube.apiserver.authn import Authenticator, Method
+from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.registry.reader import Reader
+from bamikube.kit.world import World
+
+
+def _read(flag: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{flag} {path}: {error.strerror}") from None
+
+
+def make_authenticator(
+    options: ApiServerOptions, reader: Reader, world: World, methods: Sequence[Method] = ()
+) -> tuple[Authenticator, Any]:
+    """The authenticator, and the signer of service-account tokens (None without a key).
+
+    Imports of the cryptographic parts wait until a file is named, so that a simulation needs none of them.
+    Raises ValueError that names the flag and the file at fault.
+    """
+    chain: list[Method] = list(methods)
+    tokens: list[Any] = []
+    signer: Any = None
+    if options.requestheader_client_ca_file:
+        from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
+        from bamikube.apiserver.authn.x509 import Certificates
+
+        flag = "--requestheader-client-ca-file"
+        chain.append(
+            FrontProxyMethod(
+                Certificates.from_pem(_read(flag, options.requestheader_client_ca_file)),
+                world.clock,
+                allowed_names=options.requestheader_allowed_names,
+                username_headers=options.requestheader_username_headers,
+                group_headers=options.requestheader_group_headers,
+                extra_prefixes=options.requestheader_extra_headers_prefix,
+            )
+        )
+    if options.client_ca_file:
+        from bamikube.apiserver.authn.x509 import Certificates, X509Method
+
+        authorities = Certificates.from_pem(_read("--client-ca-file", options.client_ca_file))
+        chain.append(X509Method(authorities, world.clock))
+    if options.token_auth_file:
+        from bamikube.apiserver.authn.token_file import TokenFileMethod
+
+        tokens.append(TokenFileMethod.read(Path(options.token_auth_file)))
+    signing, files = options.service_account_signing_key_file, list(options.service_account_key_file)
+    if signing or files:
+        from bamikube.apiserver.authn.service_accounts import ServiceAccountMethod
+        from bamikube.pki.tokens import TokenSigner, TokenVerifier
+
+        if signing:
+            pem = _read("--service-account-signing-key-file", signing)
+            signer = TokenSigner(pem, options.service_account_issuer[0], world)
+        pems = [_read("--service-account-key-file", file) for file in files or [signing]]
+        verifier = TokenVerifier(
+            pems, tuple(options.service_account_issuer), world, audiences=options.audiences
+        )
+        method = ServiceAccountMethod(_Signatures(verifier), reader, world.clock, options.audiences)
+        tokens.append(method)
+    return Authenticator(chain, tokens=tokens, anonymous=options.anonymous_auth), signer
+
+
+class _Signatures:
+    """The claims of a token whose signature and issuer hold; times and bindings are the method's to judge."""
+
+    def __init__(self, verifier: Any) -> None:
+        self._verifier = verifier
+
+    def claims(self, token: str) -> Mapping[str, Any]:
+        if not self._verifier.issued_here(token):
+            raise ValueError("the token was issued by somebody else")
+        found: Mapping[str, Any] = self._verifier._decode(token)
+        return found

@@ -1,0 +1,117 @@
+"""The API server's flags, under Kubernetes' names."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field, field_validator
+
+from bamikube.kit.options import Options
+
+
+class ApiServerOptions(Options):
+    """Serves the Kubernetes API from etcd."""
+
+    etcd_servers: list[str] = Field(
+        ["http://127.0.0.1:2379"], description="etcd endpoints, as https://HOST:PORT"
+    )
+    etcd_cafile: str = Field("", description="CA that signed etcd's certificate")
+    etcd_certfile: str = Field("", description="client certificate shown to etcd")
+    etcd_keyfile: str = Field("", description="key of --etcd-certfile")
+    etcd_prefix: str = Field("", description="put before every key, so that clusters can share one etcd")
+    etcd_compaction_interval: float = Field(
+        60.0, ge=0, description="seconds between compactions of etcd's history; 0 leaves compaction to others"
+    )
+    etcd_compaction_window: float = Field(
+        600.0, ge=10, description="seconds of history that compaction keeps"
+    )
+    event_ttl: float = Field(3600.0, ge=0, description="seconds events are kept; 0 keeps them for ever")
+
+    bind_address: str = Field("0.0.0.0", description="address to listen on")
+    secure_port: int = Field(6443, ge=0, le=65535, description="port of the API; 0 takes any free one")
+    advertise_address: str = Field(
+        "", description="address the kubernetes service points at; empty: found out"
+    )
+    external_hostname: str = Field("", description="name or address of the API in links handed out")
+    tls_cert_file: str = Field(
+        "", description="server certificate; without one the API is served in plain HTTP on loopback only"
+    )
+    tls_private_key_file: str = Field("", description="key of --tls-cert-file")
+    client_ca_file: str = Field("", description="CA whose client certificates are users")
+
+    service_cluster_ip_range: str = Field("10.96.0.0/12", description="network cluster IPs are taken from")
+    service_node_port_range: str = Field("30000-32767", description="ports node ports are taken from")
+
+    service_account_key_file: list[str] = Field(
+        [], description="public keys that service-account tokens may be signed with"
+    )
+    service_account_signing_key_file: str = Field(
+        "", description="private key that signs service-account tokens"
+    )
+    service_account_issuer: list[str] = Field(
+        ["https://kubernetes.default.svc.cluster.local"], description="issuers of tokens; the first one signs"
+    )
+    api_audiences: list[str] = Field([], description="audiences of the API; empty: the issuer")
+    token_auth_file: str = Field("", description="CSV file of static tokens: token,user,uid,groups")
+    anonymous_auth: bool = Field(True, description="let requests without credentials in as system:anonymous")
+    authorization_mode: list[str] = Field(["Node", "RBAC"], description="Node, RBAC, AlwaysAllow, AlwaysDeny")
+
+    requestheader_client_ca_file: str = Field(
+        "", description="CA of front proxies that name users in headers"
+    )
+    requestheader_allowed_names: list[str] = Field(
+        [], description="common names front proxies may have; empty: any"
+    )
+    requestheader_username_headers: list[str] = Field(
+        ["X-Remote-User"], description="headers that name the user"
+    )
+    requestheader_group_headers: list[str] = Field(["X-Remote-Group"], description="headers that name groups")
+    requestheader_extra_headers_prefix: list[str] = Field(
+        ["X-Remote-Extra-"], description="prefixes of extra headers"
+    )
+    proxy_client_cert_file: str = Field("", description="certificate shown to aggregated API servers")
+    proxy_client_key_file: str = Field("", description="key of --proxy-client-cert-file")
+
+    kubelet_client_certificate: str = Field("", description="certificate shown to node agents")
+    kubelet_client_key: str = Field("", description="key of --kubelet-client-certificate")
+    kubelet_certificate_authority: str = Field("", description="CA that signed the node agents' certificates")
+    kubelet_preferred_address_types: list[str] = Field(
+        ["InternalIP", "Hostname", "ExternalIP"],
+        description="which of a node's addresses to call, best first",
+    )
+
+    enable_admission_plugins: list[str] = Field([], description="plugins to add to the default ones")
+    disable_admission_plugins: list[str] = Field([], description="default plugins to leave out")
+    max_request_body_bytes: int = Field(
+        3 * 1024 * 1024,
+        ge=1024,
+        description="largest request body; etcd's --max-request-bytes must not be smaller",
+    )
+    request_timeout: float = Field(60.0, gt=0, description="seconds a request other than a watch may take")
+
+    @field_validator("service_cluster_ip_range")
+    @classmethod
+    def _network(cls, value: str) -> str:
+        network = ipaddress.ip_network(value)  # raises ValueError that names what is wrong
+        if network.num_addresses < 8:
+            raise ValueError(f"{value} holds {network.num_addresses} addresses: at least 8 are needed")
+        return value
+
+    @field_validator("service_node_port_range")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        low, dash, high = value.partition("-")
+        if not dash or not low.isdigit() or not high.isdigit() or not 0 < int(low) <= int(high) <= 65535:
+            raise ValueError(f"{value!r} is not a range of ports such as 30000-32767")
+        return value
+
+    @property
+    def node_ports(self) -> tuple[int, int]:
+        """Lowest and highest node port."""
+        low, _, high = self.service_node_port_range.partition("-")
+        return int(low), int(high)
+
+    @property
+    def audiences(self) -> list[str]:
+        """Audiences of the API itself."""
+        return list(self.api_audiences) or list(self.service_account_issuer)

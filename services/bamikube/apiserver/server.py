@@ -1,0 +1,362 @@
+"""The API server: from a request to an answer.
+
+::
+
+    request -> who? (authenticator) -> what? (requestinfo) -> may he? (authorizer) -> endpoint -> answer
+                                                                       |
+               discovery, OpenAPI, health, metrics, version <----------+----> special endpoints (binding, log ...)
+                                                                       |
+                                                                       +----> the registry's generic verbs
+
+:class:`ApiServer` is a value: ``handle`` answers a request, ``run`` keeps the cache and the loops going, ``ready`` is
+set when both would satisfy a client. The sockets are :mod:`bamikube.apiserver.main`'s business, so a simulation runs
+the same value without any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import orjson
+
+from bamikube.api import errors, table
+from bamikube.api.errors import ApiError
+from bamikube.api.resources import Resource
+from bamikube.apiserver import apimetrics, negotiation, requestinfo, version
+from bamikube.apiserver.admission import Admission
+from bamikube.apiserver.allocators import ServiceAllocator, repair
+from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.authn import Method, impersonate
+from bamikube.apiserver.authz import Authorizer, denied
+from bamikube.apiserver.bootstrap import Bootstrap
+from bamikube.apiserver.cache import Cache
+from bamikube.apiserver.call import Call, Services
+from bamikube.apiserver.discovery import Discovery
+from bamikube.apiserver.endpoints import Endpoints
+from bamikube.apiserver.health import PATHS, Health
+from bamikube.apiserver.identification import make_authenticator
+from bamikube.apiserver.identity import User
+from bamikube.apiserver.kubernetes_service import KubernetesService
+from bamikube.apiserver.meteredstore import MeteredStore
+from bamikube.apiserver.openapi import OpenApi
+from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.registry import Registry
+from bamikube.apiserver.requestinfo import RequestInfo
+from bamikube.apiserver.subresources import SPECIAL
+from bamikube.kit import metrics
+from bamikube.kit.http import Answer, Request, Response, Stream
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.world import World
+from bamikube.store.compaction import Compactor
+from bamikube.store.port import NoSpace, Store, StoreError, TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
+
+_IMPERSONATE = "impersonate-user"
+
+
+class ApiServer:
+    """``store`` holds all state. ``methods`` are further ways of authentication, asked before the built-in ones."""
+
+    name = "apiserver"
+
+    def __init__(
+        self, store: Store, options: ApiServerOptions, world: World, *, methods: tuple[Method, ...] = ()
+    ) -> None:
+        self.options = options
+        self.world = world
+        self.ready = asyncio.Event()
+        self._tasks = Tasks("apiserver")
+        self._store = MeteredStore(store, world)
+        rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
+        self.cache = Cache(self._store, rows, world, self._tasks)
+        self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
+        self.admission = Admission.standard(
+            self.cache, world, self.authorizer, disabled=options.disable_admission_plugins
+        )
+        self.allocator = ServiceAllocator(
+            self._store, self.cache, world, options.service_cluster_ip_range, options.service_node_port_range
+        )
+        self.registry = Registry(
+            self._store,
+            self.cache,
+            world,
+            admission=self.admission,
+            hooks=[self.allocator],
+            event_ttl=int(options.event_ttl),
+        )
+        self.authenticator, self.signer = make_authenticator(options, self.cache, world, methods)
+        self.services = Services(
+            reader=self.cache,
+            options=options,
+            authenticator=self.authenticator,
+            authorizer=self.authorizer,
+            admission=self.admission,
+            signer=self.signer,
+            tasks=self._tasks,
+        )
+        self.discovery = Discovery(self.resources, options.external_hostname or options.advertise_address)
+        self.openapi = OpenApi(self.resources)
+        self.endpoints = Endpoints(self.registry, world)
+        self.health = Health()
+        self.bootstrap = Bootstrap(
+            self.cache, self.registry, world, service_cidr=options.service_cluster_ip_range
+        )
+        self._add_checks()
+
+    # -- putting together ----------------------------------------------------------------------------------------
+
+    def resources(self) -> tuple[Resource, ...]:
+        """All rows that are served."""
+        return table.TABLE
+
+    def _add_checks(self) -> None:
+        async def ping() -> str | None:
+            return None
+
+        async def etcd() -> str | None:
+            try:
+                async with asyncio.timeout(2.0):
+                    await self.cache.current()
+            except (StoreError, TimeoutError) as error:
+                return str(error)
+            return None
+
+        async def synced() -> str | None:
+            return None if self.cache.synced.is_set() else "the cache is not loaded"
+
+        async def bootstrapped() -> str | None:
+            return None if self.bootstrap.ready.is_set() else "bootstrap objects are not written yet"
+
+        self.health.add("ping", ping)
+        self.health.add("log", ping)
+        self.health.add("etcd", etcd)
+        self.health.add("etcd-readiness", etcd, ready_only=True)
+        self.health.add("informer-sync", synced, ready_only=True)
+        self.health.add("poststarthook/rbac/bootstrap-roles", bootstrapped)
+        self.health.add("poststarthook/scheduling/bootstrap-system-priority-classes", bootstrapped)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Feed the cache, write what every cluster starts with, and go on until cancelled."""
+        options = self.options
+        spawn = self._tasks.spawn
+        try:
+            feeding = spawn(self.cache.run(), "cache")
+            await self.cache.synced.wait()
+            if options.etcd_compaction_interval > 0:
+                compactor = Compactor(
+                    self._store,
+                    self.world,
+                    options.etcd_compaction_window,
+                    interval=options.etcd_compaction_interval,
+                )
+                spawn(compactor.run(), "compaction")
+            spawn(self._repair(), "allocations")
+            spawn(self.bootstrap.run(), "bootstrap")
+            if options.advertise_address:
+                service = KubernetesService(
+                    self._store,
+                    self.cache,
+                    self.registry,
+                    self.world,
+                    address=options.advertise_address,
+                    port=options.secure_port,
+                    service_cidr=options.service_cluster_ip_range,
+                )
+                spawn(service.run(), "kubernetes-service")
+            await self.bootstrap.ready.wait()
+            self.ready.set()
+            log.info("ready at revision %d", self.cache.revision)
+            await feeding
+        finally:
+            self.ready.clear()
+            self.cache.end_watchers()
+            await self._tasks.close()
+
+    async def _repair(self) -> None:
+        while True:
+            try:
+                await repair(self._store, self.allocator)
+                return
+            except StoreError as error:
+                log.warning("the allocations of services could not be compared (%s); trying again", error)
+                await self.world.clock.sleep(5.0)
+
+    # -- answering -----------------------------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request. Never raises: every failure is a ``Status``."""
+        start = self.world.clock.monotonic()
+        info = requestinfo.parse(request)
+        try:
+            answer = await self._answer(request, info)
+        except ApiError as error:
+            answer = self._failed(request, error)
+        except TooLarge as error:
+            answer = self._failed(
+                request, errors.too_large(f"the object is larger than the store takes: {error}")
+            )
+        except NoSpace as error:
+            log.error("%s", error)
+            answer = self._failed(
+                request, errors.internal("the store's quota is used up: see bamikube etcd alarms")
+            )
+        except Unavailable as error:
+            log.warning("%s %s: the store is unavailable: %s", request.method, request.path, error)
+            answer = self._failed(
+                request, errors.unavailable("the store cannot be reached at present; try again")
+            )
+        except StoreError as error:
+            log.error("%s %s: %s", request.method, request.path, error)
+            answer = self._failed(request, errors.internal("the store refused the request"))
+        except (RecursionError, OverflowError) as error:
+            answer = self._failed(request, errors.bad_request(f"the request cannot be processed: {error}"))
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            answer = self._failed(
+                request, errors.internal("the request failed; the server's log has the details")
+            )
+        if isinstance(answer, Response | Stream):
+            audit = request.headers.get("audit-id")
+            answer.headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
+            self._count(request, info, answer, start)
+        return answer
+
+    def _failed(self, request: Request, error: ApiError) -> Response:
+        answer = negotiation.answer_object(request, error.status(), error.code)
+        answer.headers.update(error.headers)
+        return answer
+
+    def _count(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
+        code = answer.status
+        if info.is_resource and code != 404:
+            scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+            verb = info.verb.upper() if info.verb in _VERBS else request.method
+            labels = (verb, info.group, info.version, info.resource, info.subresource, scope)
+        else:
+            labels = (request.method if request.method in _METHODS else "other", "", "", "", "", "")
+        counter, histogram = apimetrics.request_series(*labels, code)
+        counter.inc()
+        if isinstance(answer, Response):
+            histogram.observe(self.world.clock.monotonic() - start)
+
+    async def _answer(self, request: Request, info: RequestInfo) -> Answer:
+        user = await self.authenticator.authenticate(request)
+        if user is None:
+            raise errors.unauthorized()
+        if _IMPERSONATE in request.headers or any(
+            name.startswith("impersonate-") for name in request.headers
+        ):
+            user = impersonate(request, user, self.authorizer)
+        attributes = self._attributes(request, info, user)
+        verdict = self.authorizer.authorize(attributes)
+        if not verdict.allowed:
+            raise denied(attributes, verdict.reason)
+        if not info.is_resource:
+            return await self._other(request)
+        resource = table.find(info.group, info.version, info.resource)
+        if resource is None:
+            raise errors.no_such_path()
+        namespace = info.namespace
+        if resource.key == ("", "namespaces"):
+            namespace = ""
+        elif namespace and not resource.namespaced:
+            raise errors.no_such_path()
+        special = SPECIAL.get((resource.group, resource.plural, info.subresource))
+        if special is not None:
+            call = Call(
+                request,
+                user,
+                resource,
+                namespace,
+                info.name,
+                info.subresource,
+                info.verb,
+                attributes,
+                self.registry,
+                self.world,
+                self.services,
+            )
+            return await special(call)
+        if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
+            raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
+        return await self.endpoints.serve(request, info, resource, namespace, user)
+
+    @staticmethod
+    def _attributes(request: Request, info: RequestInfo, user: User) -> Attributes:
+        if not info.is_resource:
+            return Attributes(user, info.verb, info.path, is_resource=False)
+        labels = fields = ""
+        if request.raw_query and "Selector" in request.raw_query:
+            labels, fields = request.param("labelSelector"), request.param("fieldSelector")
+        return Attributes(
+            user,
+            info.verb,
+            info.path,
+            info.group,
+            info.version,
+            info.resource,
+            info.subresource,
+            info.namespace,
+            info.name,
+            True,
+            labels,
+            fields,
+        )
+
+    async def _other(self, request: Request) -> Answer:
+        """Paths that are no resources."""
+        path = request.path
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed()
+        if path.startswith(PATHS):
+            return await self.health.answer(request)
+        if path == "/metrics":
+            for key, slot in self._sizes().items():
+                apimetrics.OBJECTS.labels(key).set(slot)
+            apimetrics.WATCHERS.set(len(self.cache.watchers))
+            return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
+        if path in ("/version", "/version/"):
+            return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
+        if path == "/":
+            return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
+        answer: Answer | None = await self.discovery.handle(request)
+        if answer is None:
+            answer = await self.openapi.handle(request)
+        if answer is None:
+            raise errors.no_such_path()
+        return answer
+
+    def _sizes(self) -> Mapping[str, int]:
+        sizes = {}
+        for row in table.TABLE:
+            if not row.virtual and table.storage_row(row) is row:
+                name = f"{row.plural}.{row.group}" if row.group else row.plural
+                sizes[name] = len(self.cache.slot(row.key).items)
+        return sizes
+
+    def _paths(self) -> list[str]:
+        groups = sorted({(row.group, row.version) for row in table.TABLE if row.group})
+        found = {
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        }
+        for group, group_version in groups:
+            found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
+        return sorted(found)
+
+
+_VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
