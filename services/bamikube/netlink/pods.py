@@ -118,6 +118,16 @@ async def unplug(links: Links, host_interface: str) -> None:
     await links.remove_link(host_interface)
 
 
+async def set_loopback_up(links: Links, netns: str) -> None:
+    """``lo`` of a namespace."""
+
+    def work(_connection: IPRoute) -> None:
+        with inside(netns) as pod:
+            pod.link("set", index=1, state="up")
+
+    await links.thread.call(work)
+
+
 async def check(links: Links, wanted: Plug) -> str:
     """What is wrong with an attachment, in words; empty when it is as it was made."""
 

@@ -171,7 +171,13 @@ class Hook:
     hook: str
     priority: int
 
-    NUMBERS: ClassVar[dict[str, int]] = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
+    NUMBERS: ClassVar[dict[str, int]] = {
+        "prerouting": 0,
+        "input": 1,
+        "forward": 2,
+        "output": 3,
+        "postrouting": 4,
+    }
 
     def encode(self) -> bytes:
         return (
