@@ -233,7 +233,7 @@ def _needs_node_port(spec: dict[str, Any]) -> bool:
 def _update_service(new: dict[str, Any], old: dict[str, Any]) -> None:
     """Allocated values stay when they are left out, and go when the service's type has no use for them."""
     after, before = new.setdefault("spec", {}), old.get("spec") or {}
-    if _needs_cluster_ip(after) and _needs_cluster_ip(before):
+    if _needs_cluster_ip(after) and _needs_cluster_ip(before) and before.get("clusterIP"):
         if not after.get("clusterIP"):
             after["clusterIP"] = before.get("clusterIP", "")
             after.pop("clusterIPs", None)
