@@ -49,7 +49,7 @@ def _any(value: Any) -> bytes:
 
 
 def _named(kind: str, name: str, value: Any) -> bytes:
-    content = _any(value) if kind == "NamedAny" else _value_of(kind, value)
+    content = chunk(2, _any(value)) if kind == "NamedAny" else _value_of(kind, value)
     return chunk(1, name.encode()) + content
 
 

@@ -39,6 +39,7 @@ _EVERYWHERE = {
 # A zero that is not named is kept: for a pointer it means something (``replicas: 0``), else it is the default anyway.
 _SILENT_ZEROS = frozenset(
     [
+        "DeploymentStatus.replicas",
         "active",
         "availableReplicas",
         "code",
