@@ -1,4 +1,9 @@
-"""CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
+"""What is watched over in signing requests for certificates.
+
+CertificateApproval and CertificateSigning: approving or signing needs the verb ``approve`` or ``sign`` on the signer
+(``signers`` named ``example.com/name`` or ``example.com/*``), beside the right to write the subresource.
+
+CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
 
 Whoever may create signing requests must not become an administrator by asking for it.
 """
@@ -7,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -14,6 +20,8 @@ from cryptography.x509.oid import NameOID
 from bamikube.api import errors
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.authz.authorizer import Authorizer
 from bamikube.apiserver.identity import MASTERS
 
 GROUP, PLURAL = "certificates.k8s.io", "certificatesigningrequests"
@@ -56,3 +64,34 @@ class CertificateSubjectRestriction(Plugin):
                 f'use of {CLIENT_SIGNER} signer with group "{MASTERS}" is not allowed',
                 GROUP,
             )
+
+
+class CertificateApproval(Plugin):
+    """Both plugins in one: which verb is asked for depends on the subresource."""
+
+    name = "CertificateApproval"
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.operation != "UPDATE" or ctx.resource.key != (GROUP, PLURAL) or ctx.object is None:
+            return
+        if ctx.subresource == "approval":
+            verb = "approve"
+        elif ctx.subresource == "status" and _certificate(ctx.object) != _certificate(ctx.old or {}):
+            verb = "sign"
+        else:
+            return
+        signer = ((ctx.old or ctx.object).get("spec") or {}).get("signerName", "")
+        for name in (signer, signer.partition("/")[0] + "/*"):
+            asked = Attributes(ctx.user, verb, group=GROUP, version="v1", resource="signers", name=name)
+            if self._authorizer.authorize(asked).allowed:
+                return
+        raise errors.forbidden(
+            PLURAL, ctx.name, f'user not permitted to {verb} requests with signerName "{signer}"', GROUP
+        )
+
+
+def _certificate(obj: dict[str, Any]) -> str:
+    return str((obj.get("status") or {}).get("certificate") or "")

@@ -43,7 +43,10 @@ class Admission:
         cls, reader: Reader, world: World, authorizer: Authorizer, *, disabled: Sequence[str] = ()
     ) -> Admission:
         """Kubernetes' default plugins, as far as they exist here, without those named in ``disabled``."""
-        from bamikube.apiserver.admission.certificates import CertificateSubjectRestriction
+        from bamikube.apiserver.admission.certificates import (
+            CertificateApproval,
+            CertificateSubjectRestriction,
+        )
         from bamikube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
         from bamikube.apiserver.admission.node_restriction import NodeRestriction
         from bamikube.apiserver.admission.priority import Priority
@@ -59,6 +62,7 @@ class Admission:
             TaintNodesByCondition(),
             Priority(reader),
             DefaultTolerationSeconds(),
+            CertificateApproval(authorizer),
             CertificateSubjectRestriction(),
             RbacEscalation(authorizer),
         ]

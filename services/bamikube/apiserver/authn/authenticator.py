@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bamikube.api import errors
@@ -26,6 +26,14 @@ class BadCredentials(Exception):
     """Credentials were shown and are not good. The text goes to the log, never to the client."""
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Who a token stands for, and for which of the audiences asked about. No audiences: the API server's own."""
+
+    user: User
+    audiences: tuple[str, ...] = ()
+
+
 class Method(Protocol):
     """One way of authentication."""
 
@@ -35,18 +43,27 @@ class Method(Protocol):
 class TokenMethod(Protocol):
     """A way of authentication by bearer token, for TokenReview."""
 
-    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> User | None: ...
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Identified | None: ...
 
 
 class Authenticator:
-    """All methods in order. ``anonymous``: whether requests without credentials are let in as system:anonymous."""
+    """All methods in order. ``anonymous``: whether requests without credentials are let in as system:anonymous.
+
+    ``audiences`` are the API server's own (``--api-audiences``), which tokens without any are taken to be for.
+    """
 
     def __init__(
-        self, methods: Sequence[Method], *, tokens: Sequence[TokenMethod] = (), anonymous: bool = True
+        self,
+        methods: Sequence[Method],
+        *,
+        tokens: Sequence[TokenMethod] = (),
+        anonymous: bool = True,
+        audiences: Sequence[str] = (),
     ) -> None:
         self._methods = tuple(methods)
         self._tokens = tuple(tokens)
         self._anonymous = anonymous
+        self.audiences = tuple(audiences)
 
     async def authenticate(self, request: Request) -> User | None:
         """The user, the anonymous one if there are no credentials, None if those are not let in.
@@ -62,35 +79,37 @@ class Authenticator:
                 continue
             if user is not None:
                 return authenticated(user)
-        try:
-            user = await self._by_token(bearer_token(request), ())
-        except BadCredentials as problem:
-            problems.append(str(problem))
-            user = None
-        if user is not None:
-            return authenticated(user)
+        if token := bearer_token(request):
+            try:
+                return authenticated((await self._by_token(token, ())).user)
+            except BadCredentials as problem:
+                problems.append(str(problem))
         if problems:
             log.info("refused %s from %s: %s", request.path, request.peer.address, "; ".join(problems))
             raise errors.unauthorized()
         return ANONYMOUS if self._anonymous else None
 
-    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
-        """Who ``token`` stands for (TokenReview). Raises BadCredentials when it is no good."""
-        user = await self._by_token(token, audiences)
-        return authenticated(user) if user is not None else None
+    async def review(self, token: str, audiences: Sequence[str]) -> Identified:
+        """Who ``token`` stands for (TokenReview), with the audiences it is good for out of those asked about (none
+        asked: the server's own). Raises BadCredentials when it is no good."""
+        found = await self._by_token(token, audiences)
+        held = found.audiences
+        if not held:
+            held = tuple(one for one in self.audiences if not audiences or one in audiences)
+            if audiences and not held:
+                raise BadCredentials(f"the token is for {list(self.audiences)}, not for {list(audiences)}")
+        return Identified(authenticated(found.user), held)
 
-    async def _by_token(self, token: str, audiences: Sequence[str]) -> User | None:
-        if not token:
-            return None
+    async def _by_token(self, token: str, audiences: Sequence[str]) -> Identified:
         problems: list[str] = []
         for method in self._tokens:
             try:
-                user = await method.authenticate_token(token, audiences)
+                found = await method.authenticate_token(token, audiences)
             except BadCredentials as problem:
                 problems.append(str(problem))
                 continue
-            if user is not None:
-                return user
+            if found is not None:
+                return found
         raise BadCredentials("; ".join(problems) or "no token authenticator knows the bearer token")
 
 

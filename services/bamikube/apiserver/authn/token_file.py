@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from bamikube.apiserver.authn.authenticator import Identified
 from bamikube.apiserver.identity import User
 
 
@@ -21,8 +22,9 @@ class TokenFileMethod:
         with path.open(newline="", encoding="utf-8") as file:
             return cls(parse(file.read(), str(path)))
 
-    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> User | None:
-        return self._users.get(token)
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Identified | None:
+        user = self._users.get(token)
+        return None if user is None else Identified(user)
 
 
 def parse(text: str, where: str) -> dict[str, User]:

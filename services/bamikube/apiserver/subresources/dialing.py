@@ -1,0 +1,164 @@
+"""Reaching node agents: where they listen, whom we are to them, and one HTTP request.
+
+A node agent is dialled at the node's InternalIP and the port it reports in its status, over TLS with the API
+server's kubelet client certificate. Its own certificate is verified when a CA for it is given.
+"""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from bamikube.api import errors
+from bamikube.kit.http import RawConnection
+from bamikube.kit.tunnel import dial
+
+KUBELET_PORT = 10250
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node agent listens."""
+
+    node: str
+    host: str
+    port: int
+
+
+def place_of(
+    node: dict[str, Any], preferred: tuple[str, ...] = ("InternalIP", "Hostname", "ExternalIP")
+) -> Place:
+    """Raises ApiError 400 for a node that has not reported an address."""
+    name = node["metadata"]["name"]
+    status = node.get("status") or {}
+    port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
+    for kind in preferred:
+        for address in status.get("addresses") or []:
+            if address.get("type") == kind and address.get("address"):
+                return Place(name, str(address["address"]), int(port))
+    raise errors.bad_request(
+        f"no preferred addresses found for node {name}: its node agent has not reported one yet"
+    )
+
+
+class NodeDialer:
+    """``ssl`` carries the client certificate; None speaks plain HTTP (tests)."""
+
+    def __init__(self, ssl: tls.SSLContext | None) -> None:
+        self._ssl = ssl
+
+    @classmethod
+    def from_files(cls, certificate: str, key: str, authority: str = "") -> NodeDialer:
+        """``--kubelet-client-certificate``, ``--kubelet-client-key``, ``--kubelet-certificate-authority``."""
+        context = tls.create_default_context(tls.Purpose.SERVER_AUTH, cafile=authority or None)
+        context.check_hostname = bool(authority)
+        if not authority:
+            context.verify_mode = tls.CERT_NONE
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
+        return cls(context)
+
+    async def raw(self, place: Place) -> RawConnection:
+        """A connection to the node agent. Raises ApiError 502-like 500 naming node and address."""
+        try:
+            return await dial(place.host, place.port, ssl=self._ssl, server_hostname=place.host)
+        except (OSError, TimeoutError) as problem:
+            raise unreachable(place, problem) from problem
+
+    async def open(
+        self,
+        place: Place,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Exchange:
+        """Send one request and wait for the head of the answer. ``target`` is percent-encoded."""
+        scheme = "http" if self._ssl is None else "https"
+        return await fetch(
+            method,
+            f"{scheme}://{_host(place.host)}:{place.port}{target}",
+            headers or {},
+            body,
+            self._ssl,
+            place,
+        )
+
+
+class Exchange:
+    """The answer to a request on its way: status and headers now, chunks as they come. Must be closed or read."""
+
+    def __init__(self, session: aiohttp.ClientSession, response: aiohttp.ClientResponse) -> None:
+        self._session = session
+        self._response = response
+        self.status = response.status
+        self.headers = dict(response.headers)
+
+    async def text(self, limit: int = 10_000) -> str:
+        """The beginning of the body, at most ``limit`` bytes; then the exchange is closed."""
+        try:
+            return (await self._response.content.read(limit)).decode(errors="replace").strip()
+        finally:
+            await self.close()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body; closes the exchange at its end or when nobody listens any more."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except aiohttp.ClientError as problem:
+            raise ConnectionResetError(str(problem)) from problem
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        self._response.close()
+        await self._session.close()
+
+
+async def fetch(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    ssl: tls.SSLContext | None,
+    place: Place,
+) -> Exchange:
+    """One request over a connection of its own. Raises ApiError 500 when ``place`` cannot be reached."""
+    session = aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+    try:
+        response = await session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=body or None,
+            ssl=ssl if ssl is not None else False,
+            allow_redirects=False,
+        )
+    except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+        await session.close()
+        raise unreachable(place, problem) from problem
+    except BaseException:
+        await session.close()
+        raise
+    return Exchange(session, response)
+
+
+def unreachable(place: Place, problem: BaseException) -> errors.ApiError:
+    """What the client is told when nobody answers."""
+    what = str(problem) or type(problem).__name__
+    return errors.internal(f"error dialing backend: {place.node} at {place.host}:{place.port}: {what}")
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

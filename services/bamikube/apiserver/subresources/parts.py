@@ -1,0 +1,213 @@
+"""Subresources that change one part of an object: ephemeral containers, resizing, finalizers, approval.
+
+Each takes the whole object in the body (or a patch of it), lets only its own part through, and adds its own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bamikube.api import defaults, errors
+from bamikube.api.errors import Cause
+from bamikube.apiserver import negotiation
+from bamikube.apiserver.call import Call
+from bamikube.apiserver.registry.patching import apply_patch, parse_patch
+from bamikube.apiserver.subresources.rewriting import Object, current, dry, rewrite
+from bamikube.kit.clock import rfc3339
+from bamikube.kit.http import Answer
+
+Merge = Callable[[Object, Object], None]
+
+
+async def _edit(call: Call, merge: Merge) -> Answer:
+    """GET, PUT and PATCH of a part: ``merge(stored, wanted)`` moves the part over, or refuses."""
+    if call.verb == "get":
+        return call.answer(await current(call))
+    if call.verb not in ("update", "patch"):
+        raise errors.method_not_allowed()
+    wanted_of = await _wanted(call)
+
+    def change(stored: Object) -> None:
+        wanted = wanted_of(stored)
+        metadata = wanted.get("metadata") or {}
+        version = metadata.get("resourceVersion")
+        if (
+            call.verb == "update"
+            and version
+            and version != stored["metadata"].get("resourceVersion", version)
+        ):
+            raise errors.conflict(call.resource.plural, call.name, errors.MODIFIED, call.resource.group)
+        if metadata.get("name", call.name) != call.name:
+            raise errors.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
+            )
+        defaults.apply(call.resource, wanted)
+        merge(stored, wanted)
+
+    return call.answer(await rewrite(call, change, dry_run=dry(call)))
+
+
+async def _wanted(call: Call) -> Callable[[Object], Object]:
+    if call.verb == "update":
+        body = await call.decode()
+        return lambda stored: body
+    media = negotiation.content_type(call.request)
+    patch = parse_patch(media, call.request.body, call.resource)
+    return lambda stored: apply_patch(media, stored, patch, call.resource.definition)
+
+
+async def ephemeral_containers(call: Call) -> Answer:
+    """``pods/ephemeralcontainers``: containers for debugging are added to a running pod, and never change again."""
+    return await _edit(call, add_ephemeral)
+
+
+def add_ephemeral(stored: Object, wanted: Object) -> None:
+    """Take over new ephemeral containers. Raises 422 when a known one changes or goes."""
+    name = stored["metadata"]["name"]
+    before = {one["name"]: one for one in (stored.get("spec") or {}).get("ephemeralContainers") or []}
+    after = (wanted.get("spec") or {}).get("ephemeralContainers") or []
+    taken = {
+        one["name"]
+        for field in ("containers", "initContainers")
+        for one in (stored.get("spec") or {}).get(field) or []
+    }
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, container in enumerate(after):
+        path = f"spec.ephemeralContainers[{index}]"
+        own = container.get("name") or ""
+        if not own:
+            causes.append(Cause("FieldValueRequired", "Required value", f"{path}.name"))
+        elif own in taken or own in seen:
+            causes.append(Cause("FieldValueDuplicate", f'Duplicate value: "{own}"', f"{path}.name"))
+        if not container.get("image"):
+            causes.append(Cause("FieldValueRequired", "Required value", f"{path}.image"))
+        target = container.get("targetContainerName")
+        if target and target not in taken:
+            causes.append(
+                Cause("FieldValueNotFound", f'Not found: "{target}"', f"{path}.targetContainerName")
+            )
+        causes.extend(
+            Cause(
+                "FieldValueForbidden",
+                "Forbidden: cannot be set for an Ephemeral Container",
+                f"{path}.{field}",
+            )
+            for field in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+            if container.get(field)
+        )
+        if own in before and container != before[own]:
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    f'Forbidden: existing ephemeral containers "{own}" may not be changed',
+                    path,
+                )
+            )
+        seen.add(own)
+    causes.extend(
+        Cause(
+            "FieldValueForbidden",
+            f'Forbidden: existing ephemeral containers "{own}" may not be removed',
+            "spec.ephemeralContainers",
+        )
+        for own in before
+        if own not in seen
+    )
+    if causes:
+        raise errors.invalid("Pod", name, causes)
+    if after:
+        stored["spec"]["ephemeralContainers"] = after
+
+
+async def resize(call: Call) -> Answer:
+    """``pods/resize``: cpu and memory of running containers."""
+    return await _edit(call, take_resources)
+
+
+def take_resources(stored: Object, wanted: Object) -> None:
+    """Take over the resources of containers. Raises 422 when anything else of a container differs."""
+    spec = stored.get("spec") or {}
+    for field in ("containers", "initContainers"):
+        after = {one.get("name"): one for one in (wanted.get("spec") or {}).get(field) or []}
+        for index, container in enumerate(spec.get(field) or []):
+            new = after.get(container["name"])
+            if new is None:
+                continue
+            rest = [
+                {key: value for key, value in one.items() if key not in ("resources", "resizePolicy")}
+                for one in (container, new)
+            ]
+            if rest[0] != rest[1]:
+                cause = Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: only cpu and memory resources are mutable",
+                    f"spec.{field}[{index}]",
+                )
+                raise errors.invalid("Pod", stored["metadata"]["name"], [cause])
+            if new.get("resources") != container.get("resources"):
+                container["resources"] = new.get("resources") or {}
+                metadata = stored["metadata"]
+                metadata["generation"] = int(metadata.get("generation") or 0) + 1
+
+
+async def finalize(call: Call) -> Answer:
+    """``namespaces/finalize``: the one way to change a namespace's ``spec.finalizers``. An emptied, deleted one goes."""
+    if call.verb != "update":
+        raise errors.method_not_allowed()
+    body = await call.decode()
+    finalizers = list((body.get("spec") or {}).get("finalizers") or [])
+    version = (body.get("metadata") or {}).get("resourceVersion")
+
+    async def change(stored: Object) -> Object:
+        if version and version != stored["metadata"].get("resourceVersion"):
+            raise errors.conflict("namespaces", call.name, errors.MODIFIED)
+        stored.setdefault("spec", {})["finalizers"] = finalizers
+        if not finalizers:
+            del stored["spec"]["finalizers"]
+        return stored
+
+    written = await call.registry.modify(
+        call.resource, "", call.name, change, subresource="finalize", user=call.user, dry_run=dry(call)
+    )
+    return call.answer(written.item.decode())
+
+
+async def approve(call: Call) -> Answer:
+    """``certificatesigningrequests/approval``: conditions Approved and Denied."""
+    now = rfc3339(call.world.clock.now())
+    return await _edit(call, lambda stored, wanted: take_approval(stored, wanted, now))
+
+
+def take_approval(stored: Object, wanted: Object, now: str) -> None:
+    """Take over the conditions. Raises 422 when a request would be both approved and denied, or be taken back."""
+    before = {one.get("type"): one for one in (stored.get("status") or {}).get("conditions") or []}
+    conditions: list[dict[str, Any]] = [
+        dict(one) for one in (wanted.get("status") or {}).get("conditions") or []
+    ]
+    types = {one.get("type") for one in conditions}
+    why = ""
+    if {"Approved", "Denied"} <= types:
+        why = "Approved and Denied conditions are mutually exclusive"
+    elif missing := sorted(
+        one for one in before if one in ("Approved", "Denied", "Failed") and one not in types
+    ):
+        why = f"updates may not remove a condition of type {missing[0]!r}"
+    if why:
+        cause = Cause("FieldValueInvalid", f"Invalid value: {why}", "status.conditions")
+        raise errors.invalid(
+            "CertificateSigningRequest", stored["metadata"]["name"], [cause], "certificates.k8s.io"
+        )
+    for condition in conditions:
+        condition.setdefault("status", "True")
+        condition["lastUpdateTime"] = condition.get("lastUpdateTime") or now
+        known = before.get(condition.get("type"))
+        since = (
+            now
+            if known is None or known.get("status") != condition["status"]
+            else known.get("lastTransitionTime")
+        )
+        condition["lastTransitionTime"] = condition.get("lastTransitionTime") or since
+    if conditions:
+        stored.setdefault("status", {})["conditions"] = conditions

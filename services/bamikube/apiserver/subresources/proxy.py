@@ -1,0 +1,240 @@
+"""The API server as a proxy to pods, services and nodes.
+
+``/api/v1/namespaces/<ns>/pods/[scheme:]<name>[:port]/proxy/<path>`` and alike: the request is sent on to the pod, to
+a ready endpoint of the service, or to the node, and the answer comes back as it is. Credentials stay here.
+
+Targets are addresses of the cluster. Loopback, link-local, multicast and unspecified addresses are refused: a pod
+whose status claims such an address must not be able to make the API server talk to itself or to a metadata
+service.
+
+Source: Kubernetes' "Access Services Running on Clusters"; the address rule is upstream's ``IsProxyableIP``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl as tls
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from bamikube.api import errors
+from bamikube.apiserver.call import Call
+from bamikube.apiserver.subresources.dialing import Place, fetch, unreachable
+from bamikube.apiserver.subresources.rewriting import Object, current
+from bamikube.apiserver.subresources.streams import forwarded, node_place, splice
+from bamikube.kit.http import Answer, Response, Stream
+from bamikube.kit.tunnel import dial, request_head
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_RETURNED = _HOP_BY_HOP | {"content-length", "date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``[scheme:]name[:port]`` of a proxy path. ``port`` is a number, a name, or ""."""
+
+    scheme: str
+    name: str
+    port: str
+
+
+def parse_target(text: str) -> Target:
+    """Raises ApiError 400 for what is not of that form."""
+    parts = text.split(":")
+    match parts:
+        case [name]:
+            target = Target("http", name, "")
+        case [name, port]:
+            target = Target("http", name, port)
+        case [scheme, name, port]:
+            target = Target(scheme or "http", name, port)
+        case _:
+            target = Target("", "", "")
+    if target.scheme not in ("http", "https") or not target.name:
+        raise errors.bad_request(
+            f'invalid proxy request "{text}": expected [scheme:]name[:port] with scheme http or https'
+        )
+    return target
+
+
+def check_address(address: str) -> str:
+    """Raises ApiError 400 for an address that must not be proxied to."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        raise errors.bad_request("address not allowed") from None
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = mapped or ip
+    if (
+        ip.is_loopback
+        or ip.is_link_local
+        or ip.is_multicast
+        or ip.is_unspecified
+        or str(ip) == "255.255.255.255"
+    ):
+        raise errors.bad_request("address not allowed")
+    return address
+
+
+async def proxy_pod(call: Call) -> Answer:
+    """``pods/<target>/proxy``."""
+    target = parse_target(call.name)
+    pod = await _named(call, target.name)
+    address = (pod.get("status") or {}).get("podIP")
+    if not address:
+        raise errors.unavailable(f"pod {target.name} has no address yet: try again when it is running")
+    port = target.port or _first_port(pod)
+    if not port.isdigit():
+        port = _named_port(pod, port)
+    return await _send(call, target.scheme, check_address(address), int(port))
+
+
+async def proxy_service(call: Call) -> Answer:
+    """``services/<target>/proxy``."""
+    target = parse_target(call.name)
+    service = await _named(call, target.name)
+    ports = (service.get("spec") or {}).get("ports") or []
+    chosen = [
+        one
+        for one in ports
+        if target.port in (one.get("name", ""), str(one.get("port"))) or (not target.port and len(ports) == 1)
+    ]
+    if not chosen:
+        raise errors.unavailable(f'no service port "{target.port}" found for service "{target.name}"')
+    places = _endpoints(call, target.name, chosen[0].get("name") or "")
+    if not places:
+        raise errors.unavailable(f'no endpoints available for service "{target.name}"')
+    address, port = call.world.chance.choice(places)
+    return await _send(call, target.scheme, check_address(address), port)
+
+
+async def proxy_node(call: Call) -> Answer:
+    """``nodes/<target>/proxy``: the node agent by default, any port of the node when one is named."""
+    target = parse_target(call.name)
+    place = node_place(call, target.name)
+    if target.port and target.port != str(place.port):
+        return await _send(
+            call, target.scheme, check_address(place.host), int(target.port) if target.port.isdigit() else 0
+        )
+    exchange = await call.services.dialer.open(
+        place, call.request.method, _rest(call), headers=_headers(call, place), body=call.request.body
+    )
+    return Stream(exchange.status, exchange.chunks(), *_returned(exchange.headers))
+
+
+async def _named(call: Call, name: str) -> Object:
+    from dataclasses import replace
+
+    return await current(replace(call, name=name))
+
+
+def _first_port(pod: Object) -> str:
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for port in container.get("ports") or []:
+            return str(port.get("containerPort"))
+    return "80"
+
+
+def _named_port(pod: Object, name: str) -> str:
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for port in container.get("ports") or []:
+            if port.get("name") == name:
+                return str(port.get("containerPort"))
+    raise errors.unavailable(f'no port "{name}" found for pod "{pod["metadata"]["name"]}"')
+
+
+def _endpoints(call: Call, service: str, port: str) -> list[tuple[str, int]]:
+    places: list[tuple[str, int]] = []
+    for found in call.services.reader.list(("discovery.k8s.io", "endpointslices"), call.namespace):
+        if (found["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service:
+            continue
+        numbers = [
+            one["port"]
+            for one in found.get("ports") or []
+            if (one.get("name") or "") == port and one.get("port")
+        ]
+        for endpoint in found.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is False or not numbers:
+                continue
+            places.extend((address, int(numbers[0])) for address in (endpoint.get("addresses") or [])[:1])
+    return places
+
+
+def _rest(call: Call) -> str:
+    """The path behind ``/proxy``, percent-encoded as it was sent, with the query."""
+    raw = call.request.raw_path or quote(call.request.path)
+    _, _, rest = raw.partition("/proxy")
+    target = rest or "/"
+    if not target.startswith("/"):
+        target = f"/{target}"
+    return f"{target}?{call.request.raw_query}" if call.request.raw_query else target
+
+
+def _headers(call: Call, place: Place) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in forwarded(call.request, f"{place.host}:{place.port}")
+        if name.lower() not in _HOP_BY_HOP and name.lower() != "content-length"
+    }
+
+
+def _returned(headers: dict[str, str]) -> tuple[dict[str, str], str]:
+    kept = {name: value for name, value in headers.items() if name.lower() not in _NOT_RETURNED}
+    content_type = ""
+    for name in list(kept):
+        if name.lower() == "content-type":
+            content_type = kept.pop(name)
+    return kept, content_type
+
+
+async def _send(call: Call, scheme: str, host: str, port: int) -> Answer:
+    raw = call.request.raw_path or call.request.path
+    if raw.endswith("/proxy"):
+        # Relative links in the answer only work below a path that ends with a slash.
+        query = f"?{call.request.raw_query}" if call.request.raw_query else ""
+        return Response(301, b"", {"Location": f"{raw}/{query}"}, "")
+    if not 0 < port < 65536:
+        raise errors.bad_request(f"{port} is not a port number")
+    place = Place(call.name, host, port)
+    context = None
+    if scheme == "https":
+        context = tls.create_default_context()
+        context.check_hostname, context.verify_mode = (
+            False,
+            tls.CERT_NONE,
+        )  # pods have certificates of any kind
+    if "upgrade" in call.request.headers.get("connection", "").lower():
+        head = request_head(call.request.method, _rest(call), forwarded(call.request, f"{host}:{port}"))
+        try:
+            backend = await dial(host, port, ssl=context, server_hostname=host)
+        except (OSError, TimeoutError) as problem:
+            raise unreachable(place, problem) from problem
+        return splice(backend, head, call.request.body)
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        exchange = await fetch(
+            call.request.method,
+            f"{scheme}://{shown}:{port}{_rest(call)}",
+            _headers(call, place),
+            call.request.body,
+            context,
+            place,
+        )
+    except errors.ApiError as problem:
+        raise errors.unavailable(problem.message) from problem
+    headers, content_type = _returned(exchange.headers)
+    for name, value in headers.items():
+        if name.lower() == "location" and value.startswith("/"):
+            headers[name] = raw.partition("/proxy")[0] + "/proxy" + value
+    return Stream(exchange.status, exchange.chunks(), headers, content_type)

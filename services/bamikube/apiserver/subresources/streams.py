@@ -1,0 +1,257 @@
+"""Logs, exec, attach and port-forward: a client talks to the node agent of a pod, through us.
+
+Everything that can be wrong on our side (no such pod, no such container, no node yet, node unreachable) is answered
+with a Status before anything is upgraded. After that the bytes of both sides are copied and nobody here reads them, so
+that SPDY and every websocket protocol pass.
+
+One thing is decided here: the websocket protocol v5 is refused. containerd's streaming server does not speak it,
+and every kubectl that offers it falls back to SPDY when the upgrade fails. A client that offers others beside it
+goes through.
+
+The node agent's paths are the kubelet's: ``/containerLogs``, ``/exec``, ``/attach``, ``/portForward``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from bamikube.api import errors, table
+from bamikube.api.errors import Cause
+from bamikube.apiserver.call import Call
+from bamikube.apiserver.subresources.dialing import Place, place_of
+from bamikube.apiserver.subresources.rewriting import Object, current
+from bamikube.kit.http import Answer, RawConnection, Request, Stream, Tunnel
+from bamikube.kit.tunnel import relay, request_head
+
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+# What concerns only the connection between the client and us, or must not leave us.
+NOT_FORWARDED = frozenset(
+    {"host", "authorization", "cookie", "content-length", "transfer-encoding", "expect"}
+)
+_NOT_FORWARDED_PREFIXES = ("impersonate-", "x-remote-")
+_UNSPOKEN = "v5.channel.k8s.io"
+
+
+async def log(call: Call) -> Answer:
+    """``GET pods/<name>/log``."""
+    if call.verb != "get":
+        raise errors.method_not_allowed()
+    query = log_query(call.request)
+    pod = await current(call)
+    container = container_of(pod, call.request.param("container"))
+    place = _place(call, pod)
+    target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
+    exchange = await call.services.dialer.open(
+        place, "GET", target + (f"?{urlencode(query)}" if query else "")
+    )
+    if exchange.status >= 300:
+        raise _said(exchange.status, await exchange.text(), call.name)
+    return Stream(200, exchange.chunks(), content_type="text/plain")
+
+
+def log_query(request: Request) -> list[tuple[str, str]]:
+    """The parameters for the node agent. Raises ApiError 400 or 422 for what cannot be."""
+    query: list[tuple[str, str]] = []
+    causes: list[Cause] = []
+    for name in ("follow", "previous", "timestamps"):
+        if request.flag(name):
+            query.append((name, "true"))
+    for name, least in (("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)):
+        text = request.param(name)
+        if not text:
+            continue
+        try:
+            number = int(text)
+        except ValueError:
+            raise errors.bad_request(f"the parameter {name} is not a whole number: {text!r}") from None
+        if number < least:
+            words = "greater than 0" if least else "greater than or equal to 0"
+            causes.append(Cause("FieldValueInvalid", f"Invalid value: {number}: must be {words}", name))
+        query.append((name, str(number)))
+    if since := request.param("sinceTime"):
+        if request.param("sinceSeconds"):
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+                    "sinceSeconds",
+                )
+            )
+        query.append(("sinceTime", since))
+    if stream := request.param("stream"):
+        if stream not in ("All", "Stdout", "Stderr"):
+            causes.append(
+                Cause(
+                    "FieldValueNotSupported",
+                    f'Unsupported value: "{stream}": supported values: "All", "Stderr", "Stdout"',
+                    "stream",
+                )
+            )
+        query.append(("stream", stream))
+    if causes:
+        raise errors.invalid("PodLogOptions", "", causes)
+    return query
+
+
+def container_of(pod: Object, wanted: str) -> str:
+    """The container meant. Raises ApiError 400 when it has to be said, or does not exist."""
+    name, spec = pod["metadata"]["name"], pod.get("spec") or {}
+    groups = [
+        [one["name"] for one in spec.get(field) or []]
+        for field in ("containers", "initContainers", "ephemeralContainers")
+    ]
+    if wanted:
+        if not any(wanted in group for group in groups):
+            raise errors.bad_request(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    if len(groups[0]) == 1:
+        return str(groups[0][0])
+    default = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
+    if default and any(default in group for group in groups):
+        return str(default)
+    others = "".join(
+        f" or one of the {word} containers: [{' '.join(group)}]"
+        for word, group in (("init", groups[1]), ("ephemeral", groups[2]))
+        if group
+    )
+    raise errors.bad_request(
+        f"a container name must be specified for pod {name}, choose one of: [{' '.join(groups[0])}]{others}"
+    )
+
+
+async def exec_(call: Call) -> Answer:
+    """``pods/<name>/exec``."""
+    if not call.request.query.get("command"):
+        raise errors.bad_request("you must specify at least one command for the container")
+    return await _in_container(call, "exec")
+
+
+async def attach(call: Call) -> Answer:
+    """``pods/<name>/attach``."""
+    return await _in_container(call, "attach")
+
+
+async def port_forward(call: Call) -> Answer:
+    """``pods/<name>/portforward``."""
+    pod = await _checked(call)
+    query = [
+        ("port", value) for value in call.request.query.get("ports", []) + call.request.query.get("port", [])
+    ]
+    return await _tunnel(call, pod, f"/portForward/{quote(call.namespace)}/{quote(call.name)}", query)
+
+
+async def _in_container(call: Call, verb: str) -> Answer:
+    pod = await _checked(call)
+    container = container_of(pod, call.request.param("container"))
+    query = stream_query(call.request)
+    target = f"/{verb}/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
+    return await _tunnel(call, pod, target, query)
+
+
+def stream_query(request: Request) -> list[tuple[str, str]]:
+    """The node agent's names for what is wanted. Raises ApiError 400 when nothing is."""
+    query = [("command", value) for value in request.query.get("command", [])]
+    wanted = [
+        (short, "1")
+        for name, short in (("stdin", "input"), ("stdout", "output"), ("stderr", "error"))
+        if request.flag(name)
+    ]
+    if not wanted:
+        raise errors.bad_request("you must specify at least 1 of stdin, stdout, stderr")
+    if request.flag("tty"):
+        if ("error", "1") in wanted and len(wanted) == 1:
+            raise errors.bad_request("a terminal has no separate stderr: ask for stdout")
+        wanted.append(("tty", "1"))
+    return [*query, *wanted]
+
+
+async def _checked(call: Call) -> Object:
+    if call.verb not in ("get", "create"):
+        raise errors.method_not_allowed()
+    headers = call.request.headers
+    if "upgrade" not in headers.get("connection", "").lower() or not headers.get("upgrade"):
+        raise errors.bad_request("Upgrade request required")
+    if headers["upgrade"].lower() == "websocket":
+        offered = {one.strip() for one in headers.get("sec-websocket-protocol", "").split(",") if one.strip()}
+        if offered == {_UNSPOKEN}:
+            raise errors.bad_request(
+                f"the websocket protocol {_UNSPOKEN} is not spoken by the container runtime: use SPDY or v4.channel.k8s.io"
+            )
+    pod = await current(call)
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        phase = pod["status"]["phase"]
+        raise errors.bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
+    return pod
+
+
+async def _tunnel(call: Call, pod: Object, target: str, query: list[tuple[str, str]]) -> Tunnel:
+    place = _place(call, pod)
+    if query:
+        target = f"{target}?{urlencode(query)}"
+    head = request_head(call.request.method, target, forwarded(call.request, f"{place.host}:{place.port}"))
+    node: RawConnection = await call.services.dialer.raw(place)
+    return splice(node, head, call.request.body)
+
+
+def splice(backend: RawConnection, head: bytes, body: bytes = b"") -> Tunnel:
+    """Send ``head`` to ``backend`` and join it with whoever takes the tunnel."""
+
+    async def serve(client: RawConnection) -> None:
+        try:
+            await backend.write(head + body)
+            await relay(client, backend)
+        finally:
+            backend.close()
+
+    return Tunnel(serve)
+
+
+def forwarded(request: Request, host: str) -> list[tuple[str, str]]:
+    """The client's headers for the next server. What came several times goes on several times, because the stream
+    protocols are negotiated that way."""
+    headers = [("Host", host)]
+    for name, value in request.headers.items():
+        if name in NOT_FORWARDED or name.startswith(_NOT_FORWARDED_PREFIXES):
+            continue
+        if name == "x-stream-protocol-version":
+            headers.extend((name, one.strip()) for one in value.replace("\n", ",").split(",") if one.strip())
+        else:
+            headers.extend((name, one) for one in value.split("\n"))
+    if request.body:
+        headers.append(("Content-Length", str(len(request.body))))
+    if request.peer.address:
+        headers.append(("X-Forwarded-For", request.peer.address))
+    return headers
+
+
+def _place(call: Call, pod: dict[str, Any]) -> Place:
+    name = (pod.get("spec") or {}).get("nodeName")
+    if not name:
+        raise errors.bad_request(f"pod {call.name} does not have a host assigned")
+    return node_place(call, name)
+
+
+def node_place(call: Call, name: str) -> Place:
+    """Where the agent of a node listens. Raises ApiError 404 or 400."""
+    if call.services.dialer is None:
+        raise errors.internal(
+            "this API server has no client certificate for node agents: see --kubelet-client-certificate"
+        )
+    row = table.by_name("nodes")
+    node = call.services.reader.get(row.key, "", name)
+    if node is None:
+        raise errors.not_found("nodes", name)
+    return place_of(node)
+
+
+def _said(status: int, text: str, name: str) -> errors.ApiError:
+    """The node agent's refusal as an API error."""
+    if status == 400:
+        return errors.bad_request(text)
+    if status == 404:
+        return errors.ApiError(
+            404, "NotFound", text or f'pods "{name}" not found', {"name": name, "kind": "pods"}
+        )
+    return errors.internal(text or f"the node agent answered {status}")
