@@ -53,9 +53,9 @@ def forget() -> None:
         MACHINE_STATE.rmdir()
 
 
-def choose(given: Path | None) -> LabPaths:
+def choose(given: Path | None, cache: Path | None = None) -> LabPaths:
     """The lab a command means: the one named, else this machine's, else ``.lab`` here."""
-    return LabPaths.at(given or current() or Path(".lab"))
+    return LabPaths.at(given or current() or Path(".lab"), cache)
 
 
 @contextmanager

@@ -35,6 +35,12 @@ def build_parser(*, complete: bool) -> argparse.ArgumentParser:
         metavar="DIR",
         help="the lab's state (default: the running lab's, else ./.lab)",
     )
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="images and packages, kept by 'down' (default: .cache beside it)",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     up = verbs.add_parser("up", help="bring the lab up and wait until it is ready")
     up.add_argument(
@@ -113,7 +119,7 @@ def _lab(args: argparse.Namespace) -> Lab:
 
     # Wide enough for a table when the output is a file or a pipe.
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    return Lab(Topology(), machine.choose(args.lab_dir), console)
+    return Lab(Topology(), machine.choose(args.lab_dir, args.cache_dir), console)
 
 
 def _lab_verb(args: argparse.Namespace) -> int:
@@ -151,7 +157,7 @@ def _lab_verb(args: argparse.Namespace) -> int:
 def _kubeconfig(args: argparse.Namespace) -> int:
     from bamikube.lab import machine
 
-    path = machine.choose(args.lab_dir).kubeconfig
+    path = machine.choose(args.lab_dir, args.cache_dir).kubeconfig
     print(path)
     if not path.is_file():
         print("it is not there yet: 'bamikube up' writes it", file=sys.stderr)
@@ -166,7 +172,7 @@ def _image(args: argparse.Namespace) -> int:
     from bamikube.lab.images.names import short_name
     from bamikube.lab.images.store import ImageStore
 
-    paths = machine.choose(args.lab_dir)
+    paths = machine.choose(args.lab_dir, args.cache_dir)
     loaded, built = ImageStore(paths.loaded_images), ImageStore(paths.built_images)
     if args.image_verb == "build":
         made = build_all(built, paths.cache, print)
@@ -191,7 +197,7 @@ def _maintenance(args: argparse.Namespace) -> int:
     from bamikube.lab.topology import Topology
 
     topology = Topology()
-    kubernetes = machine.choose(args.lab_dir).node(topology.master.name).kubernetes
+    kubernetes = machine.choose(args.lab_dir, args.cache_dir).node(topology.master.name).kubernetes
     if args.verb == _ETCD:
         if args.pki_dir == etcd_verbs.DEFAULT_PKI and not args.pki_dir.is_dir() and kubernetes.is_dir():
             args.pki_dir = kubernetes / "pki"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 CONTROL_PLANE = "control-plane"
@@ -107,12 +107,13 @@ class LabPaths:
     """The lab's state folder (``.lab``) and, beside it, the cache that outlives it."""
 
     root: Path
-    cache: Path = field(default=Path(".cache"))
+    cache: Path
 
     @classmethod
-    def at(cls, root: Path) -> LabPaths:
+    def at(cls, root: Path, cache: Path | None = None) -> LabPaths:
+        """The lab whose state is at ``root``; its cache is ``cache``, else ``.cache`` beside it."""
         root = root.absolute()
-        return cls(root, root.parent / ".cache")
+        return cls(root, (cache or root.parent / ".cache").absolute())
 
     def node(self, name: str) -> NodePaths:
         return NodePaths(self.root / "nodes" / name)
