@@ -129,7 +129,8 @@ def _binding(obj: dict[str, Any], now: float) -> list[Any]:
 def _quota(obj: dict[str, Any], now: float) -> list[Any]:
     status = obj.get("status") or {}
     hard, used = status.get("hard") or {}, status.get("used") or {}
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for key in sorted(hard):
         shown = f"{key}: {used.get(key, '0')}/{hard[key]}"
         (limits if key.startswith("limits.") else requests).append(shown)

@@ -1,0 +1,120 @@
+"""Decoding as Go decodes: types, unknown fields, nulls, quantities and times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bamikube.api import schema, table
+from bamikube.api.errors import ApiError
+from bamikube.api.schema.compile import visitor
+
+DEPLOYMENTS = table.by_name("deployments.apps")
+PODS = table.by_name("pods")
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+
+
+def test_every_definition_compiles() -> None:
+    for name in schema.definition_names():
+        assert callable(visitor(name))
+
+
+def test_definitions_are_narrowed() -> None:
+    pod = schema.definition("io.k8s.api.core.v1.PodSpec")
+    assert pod["properties"]["volumes"]["type"] == "array"
+    assert pod["properties"]["volumes"]["items"] == {"$ref": "#/definitions/io.k8s.api.core.v1.Volume"}
+    assert "enum" not in schema.definition("io.k8s.api.core.v1.Pod")["properties"]["kind"]
+    for each in schema.all_definitions().values():
+        for field in each.get("properties", {}).values():
+            assert isinstance(field.get("type", ""), str)
+    port = schema.definition("io.k8s.apimachinery.pkg.util.intstr.IntOrString")
+    assert port["format"] == "int-or-string"
+
+
+def test_wrong_types_are_worded_as_go_words_them() -> None:
+    with pytest.raises(ApiError) as caught:
+        schema.ensure(DEPLOYMENTS, deployment(replicas="3"))
+    assert caught.value.code == 400
+    assert caught.value.message == (
+        'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct '
+        "field DeploymentSpec.spec.replicas of type int32"
+    )
+
+
+def test_a_path_through_lists_names_the_field_not_the_element() -> None:
+    template = {"spec": {"containers": [{"name": "a", "env": [{"name": "X", "value": 1}]}]}}
+    report = schema.check(DEPLOYMENTS, deployment(template=template))
+    assert report.errors[0].field == "spec.template.spec.containers[0].env[0].value"
+    assert "EnvVar.spec.template.spec.containers.env.value of type string" in report.errors[0].message
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 1.5, True])
+def test_int32_has_limits(number: Any) -> None:
+    assert schema.check(DEPLOYMENTS, deployment(replicas=number)).errors
+
+
+def test_unknown_fields_ignore_warn_strict() -> None:
+    for validation, expected in (("Ignore", []), ("Warn", ['unknown field "spec.foo"'])):
+        obj = deployment(foo=1)
+        assert schema.ensure(DEPLOYMENTS, obj, validation) == expected
+        assert "foo" not in obj["spec"]
+    with pytest.raises(ApiError, match=r'strict decoding error: unknown field "spec\.foo"'):
+        schema.ensure(DEPLOYMENTS, deployment(foo=1), "Strict")
+
+
+def test_null_means_not_given() -> None:
+    obj = deployment(template={"metadata": {"creationTimestamp": None, "labels": {"a": None}}, "spec": None})
+    assert schema.check(DEPLOYMENTS, obj).errors == []
+    assert obj["spec"]["template"] == {"metadata": {"labels": {"a": ""}}}
+
+
+def test_quantities_and_times_become_canonical() -> None:
+    limits = {"cpu": 1, "memory": "1024Mi", "ephemeral-storage": "0.5"}
+    pod = {
+        "metadata": {"name": "a", "deletionTimestamp": "2026-01-02T03:04:05.678+09:00"},
+        "spec": {"containers": [{"name": "a", "resources": {"limits": limits}}]},
+    }
+    assert schema.check(PODS, pod).errors == []
+    assert limits == {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "500m"}
+    assert pod["metadata"]["deletionTimestamp"] == "2026-01-01T18:04:05Z"
+
+
+def test_micro_times_keep_six_digits() -> None:
+    lease = {"metadata": {"name": "a"}, "spec": {"renewTime": "2026-01-02T03:04:05Z"}}
+    assert schema.check(table.by_name("leases.coordination.k8s.io"), lease).errors == []
+    assert lease["spec"]["renewTime"] == "2026-01-02T03:04:05.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data", {"a": "%%%"}, "illegal base64 data at input byte 0"),
+        ("data", [], "cannot unmarshal array into Go struct field Secret.data of type map[string][]uint8"),
+    ],
+)
+def test_bytes(field: str, value: Any, message: str) -> None:
+    report = schema.check(table.by_name("secrets"), {"metadata": {"name": "a"}, field: value})
+    assert message in report.errors[0].message
+
+
+def test_bad_quantity_and_time() -> None:
+    pod = {
+        "metadata": {"name": "a", "creationTimestamp": "yesterday"},
+        "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "lots"}}}]},
+    }
+    messages = [cause.message for cause in schema.check(PODS, pod).errors]
+    assert any("quantities must match the regular expression" in each for each in messages)
+    assert any("parsing time" in each for each in messages)
+
+
+def test_merge_questions() -> None:
+    containers = schema.property("io.k8s.api.core.v1.PodSpec", "containers")
+    assert containers is not None
+    assert (containers.patch_strategy, containers.patch_merge_key) == ("merge", "name")
+    assert containers.items_ref == "io.k8s.api.core.v1.Container"
+    ports = schema.property("io.k8s.api.core.v1.ServiceSpec", "ports")
+    assert ports is not None and ports.list_map_keys == ("port", "protocol")
+    assert schema.property("io.k8s.api.core.v1.PodSpec", "nothing") is None
