@@ -70,7 +70,7 @@ WAITING = {
                 conditions=[{"type": "Ready", "status": "False"}],
             ),
             "1/2",
-            "Running",
+            "NotReady",
         ),
     ],
 )

@@ -12,7 +12,7 @@ MAX_INT32 = 2**31 - 1
 
 def _deployment(obj: dict[str, Any]) -> None:
     spec = obj.setdefault("spec", {})
-    template(spec.get("template"))
+    template(spec.setdefault("template", {}))
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
@@ -26,7 +26,7 @@ def _deployment(obj: dict[str, Any]) -> None:
 
 def _replica_set(obj: dict[str, Any]) -> None:
     spec = obj.setdefault("spec", {})
-    template(spec.get("template"))
+    template(spec.setdefault("template", {}))
     spec.setdefault("replicas", 1)
 
 
@@ -45,7 +45,7 @@ def _replication_controller(obj: dict[str, Any]) -> None:
 
 def _daemon_set(obj: dict[str, Any]) -> None:
     spec = obj.setdefault("spec", {})
-    template(spec.get("template"))
+    template(spec.setdefault("template", {}))
     spec.setdefault("revisionHistoryLimit", 10)
     strategy = spec.setdefault("updateStrategy", {})
     strategy["type"] = strategy.get("type") or "RollingUpdate"
@@ -57,7 +57,7 @@ def _daemon_set(obj: dict[str, Any]) -> None:
 
 def _stateful_set(obj: dict[str, Any]) -> None:
     spec = obj.setdefault("spec", {})
-    template(spec.get("template"))
+    template(spec.setdefault("template", {}))
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     spec["podManagementPolicy"] = spec.get("podManagementPolicy") or "OrderedReady"
@@ -77,7 +77,7 @@ def _stateful_set(obj: dict[str, Any]) -> None:
 
 def _job(obj: dict[str, Any]) -> None:
     spec = obj.setdefault("spec", {})
-    template(spec.get("template"))
+    template(spec.setdefault("template", {}))
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
@@ -101,7 +101,8 @@ def _cron_job(obj: dict[str, Any]) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
-    template(((spec.get("jobTemplate") or {}).get("spec") or {}).get("template"))
+    job = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
+    template(job.setdefault("template", {}))
 
 
 def _pod_template(obj: dict[str, Any]) -> None:

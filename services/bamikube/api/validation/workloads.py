@@ -26,14 +26,14 @@ CRON_NAME_LIMIT = 52  # eleven characters less than a job's name, for the time t
 _SELECTOR_MISMATCH = "`selector` does not match template `labels`"
 
 
-def _selector(spec: dict[str, Any], field: str = "spec") -> list[Cause]:
+def _selector(spec: dict[str, Any], field: str = "spec", kind: str = "deployment") -> list[Cause]:
     """The selector has to be there, select something, and match the template."""
     selector = spec.get("selector")
     if selector is None:
         return [required(f"{field}.selector")]
     causes = label_selector(f"{field}.selector", selector)
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        causes.append(invalid(f"{field}.selector", selector, "empty selector is invalid for deployment"))
+        causes.append(invalid(f"{field}.selector", selector, f"empty selector is invalid for {kind}"))
     if causes:
         return causes
     given = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
@@ -43,7 +43,10 @@ def _selector(spec: dict[str, Any], field: str = "spec") -> list[Cause]:
 
 
 def _template(
-    spec: dict[str, Any], policies: tuple[str, ...] = ("Always",), field: str = "spec"
+    spec: dict[str, Any],
+    policies: tuple[str, ...] = ("Always",),
+    field: str = "spec",
+    kind: str = "ReplicaSet",
 ) -> list[Cause]:
     template = spec.get("template")
     if template is None:
@@ -54,13 +57,9 @@ def _template(
     if policy and policy not in policies:
         causes.append(not_supported(f"{field}.template.spec.restartPolicy", policy, policies))
     if policies == ("Always",) and pod.get("activeDeadlineSeconds") is not None:
-        detail = f"activeDeadlineSeconds in {_kind_of(policies)} is not Supported"
+        detail = f"activeDeadlineSeconds in {kind} is not Supported"
         causes.append(forbidden(f"{field}.template.spec.activeDeadlineSeconds", detail))
     return causes
-
-
-def _kind_of(policies: tuple[str, ...]) -> str:
-    return "ReplicaSet" if policies == ("Always",) else "Job"
 
 
 def int_or_percent(field: str, value: Any) -> list[Cause]:
@@ -130,7 +129,7 @@ def _replication_controller(obj: dict[str, Any]) -> list[Cause]:
 
 def _daemon_set(obj: dict[str, Any]) -> list[Cause]:
     spec = obj.get("spec") or {}
-    causes = _selector(spec) + _template(spec)
+    causes = _selector(spec, kind="daemonset") + _template(spec, kind="DaemonSet")
     causes += not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
     strategy = spec.get("updateStrategy") or {}
     causes += one_of("spec.updateStrategy.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))
@@ -163,7 +162,7 @@ def _stateful_set(obj: dict[str, Any]) -> list[Cause]:
     for name in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
         causes += not_negative(f"spec.{name}", spec.get(name))
     causes += not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    return causes + _selector(spec) + _template(spec)
+    return causes + _selector(spec, kind="statefulset") + _template(spec, kind="StatefulSet")
 
 
 def _job_spec(spec: dict[str, Any], field: str, *, selector: bool) -> list[Cause]:
