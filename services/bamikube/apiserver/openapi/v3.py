@@ -1,0 +1,84 @@
+"""OpenAPI 3.0 documents, one for each group version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bamikube.apiserver.openapi.operations import Operation, Parameter, tag
+from bamikube.apiserver.openapi.schemas import V3, for_v3, known, needed
+
+ANSWER_TYPES = ("application/json", "application/vnd.kubernetes.protobuf", "application/yaml")
+
+
+def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
+    """The document of one group version."""
+    operations = list(operations)
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": version},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {name: for_v3(schema) for name, schema in needed(operations).items()},
+            "securitySchemes": {
+                "BearerToken": {
+                    "type": "apiKey",
+                    "description": "Bearer Token authentication",
+                    "name": "authorization",
+                    "in": "header",
+                }
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    schema = (
+        {"$ref": V3 + operation.answers}
+        if operation.answers and known(operation.answers)
+        else {"type": "string"}
+    )
+    types = ANSWER_TYPES if operation.answers else ("*/*",)
+    responses: dict[str, Any] = {
+        str(status): {
+            "description": {200: "OK", 201: "Created", 202: "Accepted"}[status],
+            "content": {media: {"schema": schema} for media in types},
+        }
+        for status in operation.statuses
+    }
+    responses["401"] = {"description": "Unauthorized"}
+    written: dict[str, Any] = {
+        "tags": [tag(operation.path)],
+        "description": operation.description,
+        "operationId": operation.ident,
+        "parameters": [_parameter(one) for one in operation.parameters],
+        "responses": responses,
+        "x-kubernetes-action": operation.action,
+        "x-kubernetes-group-version-kind": {
+            "group": operation.group,
+            "version": operation.version,
+            "kind": operation.kind,
+        },
+    }
+    if operation.body and known(operation.body):
+        body = {"schema": {"$ref": V3 + operation.body}}
+        media = ("*/*",) if operation.method not in ("patch",) else operation.consumes
+        written["requestBody"] = {"content": dict.fromkeys(media, body)}
+        if operation.method != "delete":
+            written["requestBody"]["required"] = True
+    return written
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": {"type": parameter.kind, "uniqueItems": True},
+    }
+    if parameter.required:
+        written["required"] = True
+    return written
