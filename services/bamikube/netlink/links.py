@@ -23,6 +23,7 @@ PROTOCOL = 66
 _SCOPE_LINK = 253
 _ONLINK = 4
 _NUD_PERMANENT = 0x80
+_NUD_NOARP = 0x40
 _NTF_SELF = 0x02
 
 
@@ -239,7 +240,14 @@ class Links:
                 connection.neigh(
                     "replace", dst=peer.inner, lladdr=peer.mac, ifindex=index, state=_NUD_PERMANENT
                 )
-                connection.fdb("replace", ifindex=index, lladdr=peer.mac, dst=peer.address)
+                connection.fdb(
+                    "replace",
+                    ifindex=index,
+                    lladdr=peer.mac,
+                    dst=peer.address,
+                    state=_NUD_PERMANENT | _NUD_NOARP,
+                    flags=_NTF_SELF,
+                )
 
         await self.thread.call(put)
 
