@@ -27,6 +27,7 @@ BINDS: Mapping[str, str] = {
     "var-lib-containerd": "/var/lib/containerd",
     "var-lib-kubelet": "/var/lib/kubelet",
     "var-lib-etcd": "/var/lib/etcd",
+    "var-lib-cni": "/var/lib/cni",
     "var-lib-bamikube": "/var/lib/bamikube",
     "etc-kubernetes": "/etc/kubernetes",
     "etc-containerd": "/etc/containerd",
@@ -101,8 +102,8 @@ def _write_resolver(text: str) -> None:
     target.write_text(text, encoding="utf-8")
 
 
-def write_hosts(name: str, addresses: Mapping[str, str]) -> None:
-    """The node's hostname and hosts file."""
+def write_hosts(name: str, names: Mapping[str, str]) -> None:
+    """The node's hostname and hosts file; ``names`` maps addresses to names."""
     Path("/etc/hostname").write_text(name + "\n", encoding="utf-8")
-    lines = ["127.0.0.1 localhost", *(f"{address} {host}" for host, address in addresses.items())]
+    lines = ["127.0.0.1 localhost", *(f"{address} {host}" for address, host in names.items())]
     Path("/etc/hosts").write_text("\n".join(lines) + "\n", encoding="utf-8")

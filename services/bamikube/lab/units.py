@@ -147,6 +147,7 @@ def proxy(node: Node, topology: Topology) -> UnitSpec:
         kubeconfig="/etc/kubernetes/proxy.conf",
         hostname_override=node.name,
         cluster_cidr=topology.pod_cidr,
+        service_cluster_ip_range=topology.service_cidr,
         healthz_port=10256,
     )
     return UnitSpec("proxy", argv, "bamikube.proxy.main")
@@ -162,10 +163,14 @@ def network(node: Node, topology: Topology) -> UnitSpec:
     return UnitSpec("network", argv, "bamikube.network.main")
 
 
-def dns(topology: Topology) -> UnitSpec:
+def dns(node: Node, topology: Topology) -> UnitSpec:
     argv = _flags(
         kubeconfig="/etc/kubernetes/dns.conf",
         cluster_domain=topology.domain,
+        cluster_dns_ip=topology.dns_address,
+        bind_address=f"{node.address},127.0.0.1",
+        advertise_address=node.address,
+        hostname_override=node.name,
         healthz_port=8181,
     )
     return UnitSpec("dns", argv, "bamikube.dns.main")
@@ -181,5 +186,5 @@ def units_for(node: Node, topology: Topology, paths: LabPaths) -> tuple[UnitSpec
         units += [apiserver(node, topology), controllers(topology), scheduler()]
     units += [network(node, topology), nodeagent(node, topology), proxy(node, topology)]
     if node.control_plane:
-        units += [dns(topology)]
+        units += [dns(node, topology)]
     return tuple(units)

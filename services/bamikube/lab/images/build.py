@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,12 @@ def build_all(
     if complete and not refresh and keys.get("*") == static:
         return 0
     with store.writing(), ThreadPoolExecutor(4) as pool:
-        closures = dict(
-            zip(
-                (r.name for r in recipes),
-                pool.map(lambda r: debian.closure(r.packages), recipes),
-                strict=True,
-            )
-        )
-        everything = {package.name: package for packages in closures.values() for package in packages}
-        say(f"images: {len(everything)} Debian packages")
-        files = debian.fetch(everything.values(), cache / "debs")
+        try:
+            closures, files = _gather(recipes, cache, pool.map, say)
+        except debian.AptError as error:
+            say(f"images: {str(error).splitlines()[0]}; fetching the package lists")
+            debian.update()
+            closures, files = _gather(recipes, cache, pool.map, say)
         stale = [
             recipe
             for recipe in recipes
@@ -97,6 +93,22 @@ def build_all(
     keys_file.write_bytes(orjson.dumps(keys, option=orjson.OPT_INDENT_2))
     store.sweep()
     return len(stale)
+
+
+def _gather(
+    recipes: Sequence[Recipe], cache: Path, run: Callable[..., Iterable[Any]], say: Callable[[str], None]
+) -> tuple[dict[str, list[debian.Package]], dict[str, Path]]:
+    """Each recipe's packages, and the files of all of them."""
+    closures = dict(
+        zip(
+            (recipe.name for recipe in recipes),
+            run(lambda recipe: debian.closure(recipe.packages), recipes),
+            strict=True,
+        )
+    )
+    everything = {package.name: package for packages in closures.values() for package in packages}
+    say(f"images: {len(everything)} Debian packages")
+    return closures, debian.fetch(everything.values(), cache / "debs")
 
 
 def build(

@@ -130,3 +130,8 @@ def unpack(deb: Path, root: Path) -> None:
 def architecture() -> str:
     """Debian's name of this machine's architecture, the same as OCI's for the ones we build for."""
     return _run(["dpkg", "--print-architecture"]).strip()
+
+
+def update() -> None:
+    """Fetch the package lists: they are missing on a fresh machine, and old ones name files that are gone."""
+    _run(["apt-get", "update", "-qq"])
