@@ -69,3 +69,15 @@ def test_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         }
     )
     assert pod["spec"]["containers"][0]["imagePullPolicy"] == policy
+
+
+@pytest.mark.parametrize("status", [{"podIP": "10.244.1.7"}, {"podIPs": [{"ip": "10.244.1.7"}]}])
+def test_a_pods_address_and_its_list_mean_the_same(status: dict[str, Any]) -> None:
+    pod = applied({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": status})
+    assert pod["status"] == {"podIP": "10.244.1.7", "podIPs": [{"ip": "10.244.1.7"}]}
+
+
+@pytest.mark.parametrize("spec", [{"podCIDR": "10.244.1.0/24"}, {"podCIDRs": ["10.244.1.0/24"]}])
+def test_a_nodes_range_and_its_list_mean_the_same(spec: dict[str, Any]) -> None:
+    node = applied({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}, "spec": spec})
+    assert node["spec"] == {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}

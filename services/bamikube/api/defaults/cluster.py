@@ -17,6 +17,11 @@ def _namespace(obj: dict[str, Any]) -> None:
 
 
 def _node(obj: dict[str, Any]) -> None:
+    spec = obj.get("spec") or {}
+    if spec.get("podCIDRs"):  # the single name and the list mean the same, whoever writes one means both
+        spec["podCIDR"] = spec["podCIDRs"][0]
+    elif spec.get("podCIDR"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
     status = obj.get("status") or {}
     if status.get("capacity") and "allocatable" not in status:
         status["allocatable"] = dict(status["capacity"])

@@ -155,8 +155,19 @@ def _requests(resources: dict[str, Any]) -> None:
             requests.setdefault(name, value)
 
 
+def _addresses(status: dict[str, Any]) -> None:
+    """``podIP`` is the first of ``podIPs``; whoever writes one of them means both."""
+    first = (status.get("podIPs") or [{}])[0].get("ip")
+    if first:
+        status["podIP"] = first
+    elif status.get("podIP"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
+
+
 def pod(obj: dict[str, Any]) -> None:
     """The defaults of a pod."""
+    if obj.get("status"):
+        _addresses(obj["status"])
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
