@@ -12,8 +12,10 @@ from bamikube.api.errors import ApiError
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
+from bamikube.kit.world import World
 
 NAMESPACES = ("", "namespaces")
+MISSING_WAIT = 0.05  # seconds, as in Kubernetes
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 
 # Access reviews ask about a namespace; they put nothing into it.
@@ -23,27 +25,33 @@ _HARMLESS = frozenset({("authorization.k8s.io", "localsubjectaccessreviews")})
 class NamespaceLifecycle(Plugin):
     name = "NamespaceLifecycle"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, world: World) -> None:
         self._reader = reader
+        self._world = world
 
-    async def validate(self, ctx: AdmissionContext) -> None:
-        if ctx.resource.key == NAMESPACES:
-            if ctx.operation == "DELETE" and ctx.name in IMMORTAL:
-                raise errors.forbidden("namespaces", ctx.name, "this namespace may not be deleted")
-            return
+    async def mutate(self, ctx: AdmissionContext) -> None:
+        """In the first step, so that the missing namespace is what the client hears of, not what follows from it."""
         if not ctx.namespace or ctx.operation != "CREATE" or ctx.resource.key in _HARMLESS:
             return
         if ctx.subresource:
             return  # the parent is there already; binding, eviction and tokens add no content of their own
         namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
         if namespace is None:
+            # Perhaps another API server has just made it and our cache is about to hear.
+            await self._world.clock.sleep(MISSING_WAIT)
+            namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
+        if namespace is None:
             raise errors.not_found("namespaces", ctx.namespace)
         phase = (namespace.get("status") or {}).get("phase")
         if phase == "Terminating" or namespace["metadata"].get("deletionTimestamp"):
-            raise _terminating(ctx, namespace["metadata"].get("deletionTimestamp", ""))
+            raise _terminating(ctx)
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.operation == "DELETE" and ctx.resource.key == NAMESPACES and ctx.name in IMMORTAL:
+            raise errors.forbidden("namespaces", ctx.name, "this namespace may not be deleted")
 
 
-def _terminating(ctx: AdmissionContext, since: str) -> ApiError:
+def _terminating(ctx: AdmissionContext) -> ApiError:
     error = errors.forbidden(
         ctx.resource.plural,
         ctx.name,

@@ -78,7 +78,7 @@ class ServiceAccount(Plugin):
 
     async def _account(self, namespace: str, name: str) -> dict[str, Any] | None:
         account = self._reader.get(ACCOUNTS, namespace, name)
-        if account is not None:
+        if account is not None or name != DEFAULT:
             return account
         deadline = self._world.clock.monotonic() + _WAIT
         while account is None and self._world.clock.monotonic() < deadline:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import ipaddress
 import ssl as tls
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from bamikube.api import errors
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.subresources.dialing import Place, fetch, unreachable
 from bamikube.apiserver.subresources.rewriting import Object, current
-from bamikube.apiserver.subresources.streams import forwarded, node_place, splice
+from bamikube.apiserver.subresources.streams import dialer_of, forwarded, node_place, splice
 from bamikube.kit.http import Answer, Response, Stream
 from bamikube.kit.tunnel import dial, request_head
 
@@ -127,15 +127,13 @@ async def proxy_node(call: Call) -> Answer:
         return await _send(
             call, target.scheme, check_address(place.host), int(target.port) if target.port.isdigit() else 0
         )
-    exchange = await call.services.dialer.open(
+    exchange = await dialer_of(call).open(
         place, call.request.method, _rest(call), headers=_headers(call, place), body=call.request.body
     )
     return Stream(exchange.status, exchange.chunks(), *_returned(exchange.headers))
 
 
 async def _named(call: Call, name: str) -> Object:
-    from dataclasses import replace
-
     return await current(replace(call, name=name))
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from bamikube.api import errors, table
+from bamikube.api import errors
 from bamikube.api.errors import Cause
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.subresources.dialing import Place, place_of
+from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.kit.http import Answer, RawConnection, Request, Stream, Tunnel
 from bamikube.kit.tunnel import relay, request_head
@@ -43,9 +43,7 @@ async def log(call: Call) -> Answer:
     container = container_of(pod, call.request.param("container"))
     place = _place(call, pod)
     target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
-    exchange = await call.services.dialer.open(
-        place, "GET", target + (f"?{urlencode(query)}" if query else "")
-    )
+    exchange = await dialer_of(call).open(place, "GET", target + (f"?{urlencode(query)}" if query else ""))
     if exchange.status >= 300:
         raise _said(exchange.status, await exchange.text(), call.name)
     return Stream(200, exchange.chunks(), content_type="text/plain")
@@ -191,7 +189,7 @@ async def _tunnel(call: Call, pod: Object, target: str, query: list[tuple[str, s
     if query:
         target = f"{target}?{urlencode(query)}"
     head = request_head(call.request.method, target, forwarded(call.request, f"{place.host}:{place.port}"))
-    node: RawConnection = await call.services.dialer.raw(place)
+    node: RawConnection = await dialer_of(call).raw(place)
     return splice(node, head, call.request.body)
 
 
@@ -235,15 +233,29 @@ def _place(call: Call, pod: dict[str, Any]) -> Place:
 
 def node_place(call: Call, name: str) -> Place:
     """Where the agent of a node listens. Raises ApiError 404 or 400."""
-    if call.services.dialer is None:
-        raise errors.internal(
-            "this API server has no client certificate for node agents: see --kubelet-client-certificate"
-        )
-    row = table.by_name("nodes")
-    node = call.services.reader.get(row.key, "", name)
+    node = call.services.reader.get(("", "nodes"), "", name)
     if node is None:
         raise errors.not_found("nodes", name)
-    return place_of(node)
+    preferred = getattr(call.services.options, "kubelet_preferred_address_types", None)
+    return place_of(node, tuple(preferred)) if preferred else place_of(node)
+
+
+def dialer_of(call: Call) -> NodeDialer:
+    """The dialer of this server, made from its options when it is first needed. Raises ApiError 500 naming the flag."""
+    services = call.services
+    if services.dialer is None:
+        options = services.options
+        certificate = getattr(options, "kubelet_client_certificate", "")
+        try:
+            services.dialer = NodeDialer.from_files(
+                certificate,
+                getattr(options, "kubelet_client_key", ""),
+                getattr(options, "kubelet_certificate_authority", ""),
+            )
+        except (OSError, ValueError) as problem:
+            raise errors.internal(f"--kubelet-client-certificate {certificate}: {problem}") from problem
+    dialer: NodeDialer = services.dialer
+    return dialer
 
 
 def _said(status: int, text: str, name: str) -> errors.ApiError:
