@@ -234,3 +234,12 @@ def test_schedules(text: str, good: bool) -> None:
         "spec": {"schedule": text, "jobTemplate": {"spec": {"template": template}}},
     }
     assert (faults(cron) == []) is good
+
+
+def test_parts_added_after_defaulting_do_not_count_as_changes() -> None:
+    old = made(pod())
+    old["spec"]["volumes"] = [{"name": "late", "configMap": {"name": "x"}}]
+    new = copy.deepcopy(old)
+    defaults.apply(table.by_name("pods"), new)
+    assert new["spec"] != old["spec"]
+    assert changes(old, new) == []

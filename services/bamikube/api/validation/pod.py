@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 from typing import Any
 
+from bamikube.api.defaults.pod import pod as default_pod
 from bamikube.api.errors import Cause
 from bamikube.api.names import (
     is_dns1123_label,
@@ -413,6 +415,13 @@ def _tolerated(new: list[dict[str, Any]], old: list[dict[str, Any]]) -> list[Cau
     ]
 
 
+def _only_defaults(after: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether what differs is defaults alone: the stored pod may hold parts that were added after defaulting."""
+    defaulted = copy.deepcopy(old)
+    default_pod(defaulted)
+    return _without_changeable(after, defaulted["spec"]) == defaulted["spec"]
+
+
 def validate_pod_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What may change in a pod: images, deadline (shorter), tolerations (more of them), gates (fewer)."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
@@ -454,6 +463,6 @@ def validate_pod_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]
         )
     causes += _tolerated(after.get("tolerations") or [], before.get("tolerations") or [])
     causes += _tolerations("spec.tolerations", after.get("tolerations") or [])
-    if _without_changeable(after, before) != before:
+    if _without_changeable(after, before) != before and not _only_defaults(after, old):
         causes.append(forbidden("spec", f"pod updates may not change fields other than {_PLAIN_CHANGES}"))
     return causes
