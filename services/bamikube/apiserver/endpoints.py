@@ -52,7 +52,7 @@ class Endpoints:
             if verb == "deletecollection":
                 return await self._delete_collection(request, resource, namespace, user)
             wanted = self._filter(request, resource, namespace, info)
-            shape = Shape.of(request, resource, self._world.clock.now())
+            shape = Shape.of(request, resource, self._world.clock.now)
             options = list_options(request)
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
@@ -66,7 +66,7 @@ class Endpoints:
         if subresource == "scale":
             return await self._scale(request, verb, resource, namespace, name, user)
         if verb == "get":
-            shape = Shape.of(request, resource, self._world.clock.now())
+            shape = Shape.of(request, resource, self._world.clock.now)
             version = request.param("resourceVersion") if request.raw_query else ""
             item = await self._registry.get_item(resource, namespace, name, version)
             return shape.object(item.raw)
@@ -94,7 +94,7 @@ class Endpoints:
         if resource.namespaced and not namespace:
             raise errors.method_not_allowed()
         options = write_options(request)
-        shape = Shape.of(request, resource, self._world.clock.now())
+        shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(resource, obj, options["fieldValidation"])
         written = await self._registry.create_item(
@@ -106,7 +106,7 @@ class Endpoints:
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
     ) -> Answer:
         options = write_options(request)
-        shape = Shape.of(request, resource, self._world.clock.now())
+        shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(resource, obj, options["fieldValidation"])
         written = await self._registry.update_item(
@@ -125,7 +125,7 @@ class Endpoints:
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
     ) -> Answer:
         options = write_options(request)
-        shape = Shape.of(request, resource, self._world.clock.now())
+        shape = Shape.of(request, resource, self._world.clock.now)
         media = negotiation.content_type(request)
         patch = parse_patch(media, request.body, resource)
         written = await self._registry.patch_item(
@@ -174,7 +174,7 @@ class Endpoints:
         self, request: Request, resource: Resource, namespace: str, name: str, user: User
     ) -> Answer:
         options = delete_options(request)
-        shape = Shape.of(request, resource, self._world.clock.now())
+        shape = Shape.of(request, resource, self._world.clock.now)
         written = await self._registry.delete_item(resource, namespace, name, options, user=user)
         if not written.removed or resource.key in policy.RETURNS_DELETED:
             return shape.object(written.item.raw)
@@ -201,7 +201,7 @@ class Endpoints:
             request.param("fieldSelector"),
             self._registry.stored(resource),
         )
-        shape = Shape.of(request, resource, self._world.clock.now())
+        shape = Shape.of(request, resource, self._world.clock.now)
         items = await self._registry.delete_collection(
             resource, wanted, list_options(request), options, user=user
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ def _read(flag: str, path: str) -> bytes:
 
 def make_authenticator(
     options: ApiServerOptions, reader: Reader, world: World, methods: Sequence[Method] = ()
-) -> tuple[Authenticator, Any]:
-    """The authenticator, and the signer of service-account tokens (None without a key).
+) -> tuple[Authenticator, Any, Any]:
+    """The authenticator, the signer of service-account tokens and their verifier (None without keys).
 
     Imports of the cryptographic parts wait until a file is named, so that a simulation needs none of them.
     Raises ValueError that names the flag and the file at fault.
@@ -30,6 +30,7 @@ def make_authenticator(
     chain: list[Method] = list(methods)
     tokens: list[Any] = []
     signer: Any = None
+    verifier: Any = None
     if options.requestheader_client_ca_file:
         from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
         from bamikube.apiserver.authn.x509 import Certificates
@@ -66,19 +67,6 @@ def make_authenticator(
         verifier = TokenVerifier(
             pems, tuple(options.service_account_issuer), world, audiences=options.audiences
         )
-        method = ServiceAccountMethod(_Signatures(verifier), reader, world.clock, options.audiences)
+        method = ServiceAccountMethod(verifier, reader, world.clock)
         tokens.append(method)
-    return Authenticator(chain, tokens=tokens, anonymous=options.anonymous_auth), signer
-
-
-class _Signatures:
-    """The claims of a token whose signature and issuer hold; times and bindings are the method's to judge."""
-
-    def __init__(self, verifier: Any) -> None:
-        self._verifier = verifier
-
-    def claims(self, token: str) -> Mapping[str, Any]:
-        if not self._verifier.issued_here(token):
-            raise ValueError("the token was issued by somebody else")
-        found: Mapping[str, Any] = self._verifier._decode(token)
-        return found
+    return Authenticator(chain, tokens=tokens, anonymous=options.anonymous_auth), signer, verifier

@@ -10,6 +10,7 @@ Source: Kubernetes' "API concepts", sections on alternate representations and on
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import orjson
 import yaml
 
-from bamikube.api import columns, conversion, errors, protobuf
+from bamikube.api import columns, conversion, errors, protobuf, table
 from bamikube.api.resources import Resource
 from bamikube.kit.http import Request, Response
 
@@ -183,14 +184,20 @@ class Shape:
     """
 
     def __init__(
-        self, resource: Resource, wanted: Accepted, *, now: float, include: str = "", pretty: bool = False
+        self,
+        resource: Resource,
+        wanted: Accepted,
+        *,
+        now: Callable[[], float],
+        include: str = "",
+        pretty: bool = False,
     ) -> None:
         self.resource = resource
         self.wanted = wanted
         self._now = now
         self._include = include or "Metadata"
         self._pretty = pretty
-        self._converts = conversion.needed(resource)
+        self._converts = table.storage_row(resource) is not resource
         self.plain = wanted == _PLAIN and not self._converts and not pretty
         self.form: Any = (
             "plain"
@@ -199,7 +206,7 @@ class Shape:
         )
 
     @classmethod
-    def of(cls, request: Request, resource: Resource, now: float) -> Shape:
+    def of(cls, request: Request, resource: Resource, now: Callable[[], float]) -> Shape:
         """The shape a request asks for. Raises 406."""
         wanted = accepted(request, resource)
         raw_query = request.raw_query
@@ -239,22 +246,10 @@ class Shape:
             "metadata": obj.get("metadata") or {},
         }
 
-    def _row(self, obj: dict[str, Any]) -> dict[str, Any]:
-        row: dict[str, Any] = {"cells": columns.row(self.resource, obj, self._now)}
-        if self._include == "Object":
-            row["object"] = obj
-        elif self._include == "Metadata":
-            row["object"] = self._partial(obj)
-        return row
-
     def _table(self, objs: list[dict[str, Any]], metadata: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "kind": "Table",
-            "apiVersion": f"meta.k8s.io/{self.wanted.version}",
-            "metadata": metadata,
-            "columnDefinitions": columns.columns(self.resource),
-            "rows": [self._row(obj) for obj in objs],
-        }
+        made = columns.table(self.resource, objs, now=self._now(), metadata=metadata, include=self._include)
+        made["apiVersion"] = f"meta.k8s.io/{self.wanted.version}"
+        return made
 
     def transform(self, obj: dict[str, Any]) -> dict[str, Any]:
         """One object, transformed but not encoded."""
@@ -320,7 +315,11 @@ class Shape:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         if self.wanted.media == "protobuf":
             metadata.pop("creationTimestamp")
-        obj = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+        obj: dict[str, Any] = {
+            "kind": self.resource.kind,
+            "apiVersion": self.resource.api_version,
+            "metadata": metadata,
+        }
         if self.wanted.transform == "Partial":
             obj = self._partial(obj)
         elif self.wanted.transform == "Table":

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import Any, cast
 
 import orjson
 
@@ -87,7 +88,9 @@ class ApiServer:
             hooks=[self.allocator],
             event_ttl=int(options.event_ttl),
         )
-        self.authenticator, self.signer = make_authenticator(options, self.cache, world, methods)
+        self.authenticator, self.signer, self._verifier = make_authenticator(
+            options, self.cache, world, methods
+        )
         self.services = Services(
             reader=self.cache,
             options=options,
@@ -95,6 +98,7 @@ class ApiServer:
             authorizer=self.authorizer,
             admission=self.admission,
             signer=self.signer,
+            dialer=self._dialer(),
             tasks=self._tasks,
         )
         self.discovery = Discovery(self.resources, options.external_hostname or options.advertise_address)
@@ -102,7 +106,7 @@ class ApiServer:
         self.endpoints = Endpoints(self.registry, world)
         self.health = Health()
         self.bootstrap = Bootstrap(
-            self.cache, self.registry, world, service_cidr=options.service_cluster_ip_range
+            self.cache, cast(Any, self.registry), world, service_cidr=options.service_cluster_ip_range
         )
         self._add_checks()
 
@@ -111,6 +115,26 @@ class ApiServer:
     def resources(self) -> tuple[Resource, ...]:
         """All rows that are served."""
         return table.TABLE
+
+    def _dialer(self) -> Any:
+        """The way to the node agents; None when no certificate was given to show them."""
+        options = self.options
+        if not options.kubelet_client_certificate:
+            return None
+        from bamikube.apiserver.subresources.dialing import NodeDialer
+
+        try:
+            return NodeDialer.from_files(
+                options.kubelet_client_certificate,
+                options.kubelet_client_key,
+                options.kubelet_certificate_authority,
+            )
+        except OSError as error:
+            raise ValueError(
+                f"--kubelet-client-certificate {options.kubelet_client_certificate} with --kubelet-client-key "
+                f"{options.kubelet_client_key} and --kubelet-certificate-authority "
+                f"{options.kubelet_certificate_authority}: {error}"
+            ) from None
 
     def _add_checks(self) -> None:
         async def ping() -> str | None:
@@ -161,7 +185,7 @@ class ApiServer:
                 service = KubernetesService(
                     self._store,
                     self.cache,
-                    self.registry,
+                    cast(Any, self.registry),
                     self.world,
                     address=options.advertise_address,
                     port=options.secure_port,
@@ -324,6 +348,14 @@ class ApiServer:
             return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
         if path == "/":
             return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
+        if self._verifier is not None:
+            if path == "/.well-known/openid-configuration":
+                jwks = f"{self.options.service_account_issuer[0]}/openid/v1/jwks"
+                return Response(200, orjson.dumps(self._verifier.openid_configuration(jwks)))
+            if path == "/openid/v1/jwks":
+                return Response(
+                    200, orjson.dumps(self._verifier.jwks()), content_type="application/jwk-set+json"
+                )
         answer: Answer | None = await self.discovery.handle(request)
         if answer is None:
             answer = await self.openapi.handle(request)

@@ -124,6 +124,10 @@ class Raw(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    @property
+    def half_closable(self) -> bool:
+        return self._transport.can_write_eof()
+
     async def read(self) -> bytes:
         while not self._buffer:
             if self._ended:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bamikube.api.resources import Resource
@@ -327,7 +327,7 @@ class Cache:
             )
             return None
 
-    def feed(self, changes: list[Change]) -> None:
+    def feed(self, changes: Sequence[Change]) -> None:
         """Take a batch of the store's changes in. Never waits."""
         if not changes:
             return

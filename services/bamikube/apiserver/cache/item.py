@@ -12,22 +12,22 @@ so that every GET, LIST and WATCH afterwards copies bytes and encodes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from bamikube.api import selectable
 from bamikube.api.resources import Resource
 
 _METADATA = b'"metadata":{'
 _EMPTY: Mapping[str, str] = {}
 
-# Fields that are absent in JSON when they are false or zero, and what a selector compares them with then.
-_ZERO = {
-    "spec.unschedulable": "false",
-    "spec.hostNetwork": "false",
-    "status.replicas": "0",
-    "status.successful": "0",
-}
+
+@lru_cache(maxsize=512)
+def _indexed(resource: Resource) -> tuple[str, ...]:
+    """Selectable fields beyond name and namespace, which an item has anyway."""
+    return tuple(path for path in resource.selectable_fields if not path.startswith("metadata."))
 
 
 class Item:
@@ -72,7 +72,7 @@ class Item:
             metadata.get("namespace") or "",
             metadata.get("name") or "",
             metadata.get("labels") or _EMPTY,
-            selectable(resource, obj),
+            {path: selectable.value(resource, obj, path) for path in _indexed(resource)},
         )
 
     @property
@@ -97,27 +97,6 @@ class Item:
         """A decoded copy of one's own."""
         decoded: dict[str, Any] = orjson.loads(self.raw)
         return decoded
-
-
-def selectable(resource: Resource, obj: dict[str, Any]) -> dict[str, str]:
-    """What field selectors of this resource may ask, as text."""
-    return {field: field_text(obj, field) for field in resource.selectable_fields if field[:9] != "metadata."}
-
-
-def field_text(obj: dict[str, Any], field: str) -> str:
-    """A field's value as selectors see it: absent is empty (or the field's zero), booleans are true and false."""
-    value: Any = obj
-    for step in field.split("."):
-        value = value.get(step) if isinstance(value, dict) else None
-    if value is None:
-        return _ZERO.get(field, "")
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, dict):  # an event's source is selected by its component
-        return str(value.get("component") or "")
-    return str(value)
 
 
 def encode(obj: dict[str, Any]) -> bytes:

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 TRIES = 12  # how often a write is tried against changing objects before the client is told
 LEASE_BUCKET = 60  # seconds of events that share one lease
 
+# What other requests are judged by; an acknowledged write of these must be known to this server.
+READ_BACK = frozenset(
+    {
+        ("", "namespaces"),
+        ("", "serviceaccounts"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("scheduling.k8s.io", "priorityclasses"),
+    }
+)
+
 HookCall = Callable[[WriteHook], Awaitable[Extra]]
 
 
@@ -114,6 +127,9 @@ class Base:
             return None, done.current[0]
         item = Item.of(self.stored(resource), value, done.revision, obj)
         self.cache.expect(key, done.revision, item)
+        if resource.storage_key in READ_BACK:
+            # Admission and authorization of the very next request read these from the cache: let it catch up.
+            await self.cache.reach(done.revision, 1.0)
         return item, None
 
     def private(self, item: Item) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def scale_of(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     elif resource.key == ("", "replicationcontrollers"):
         text = str(selectors.from_map(selector))
     else:
-        text = str(selectors.from_object(selector))
+        text = selectors.format_object(selector)
     shown: dict[str, Any] = {"replicas": status.get("replicas") or 0}
     if text:
         shown["selector"] = text

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bamikube.api import errors, selectors
 from bamikube.api.resources import Resource
-from bamikube.apiserver.cache.item import Item, field_text
+from bamikube.apiserver.cache.item import Item
 from bamikube.apiserver.cache.watcher import Filter
 
 
@@ -49,8 +49,7 @@ def _field_matcher(resource: Resource, chosen: selectors.FieldSelector) -> Calla
             return item.name
         if path == "metadata.namespace":
             return item.namespace
-        known = item.fields.get(path)
-        return field_text(item.obj, _STORED.get(path, path)) if known is None else known
+        return item.fields.get(_STORED.get(path, path), "")
 
     if len(chosen.requirements) == 1:
         only = chosen.requirements[0]

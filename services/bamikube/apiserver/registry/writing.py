@@ -362,7 +362,7 @@ class Writing(Base):
     def _shown(self, resource: Resource, item: Item) -> dict[str, Any]:
         """A private copy of an item in ``resource``'s version."""
         obj = item.decode()
-        return conversion.from_storage(resource, obj) if conversion.needed(resource) else obj
+        return conversion.from_storage(resource, obj)
 
     def _unwritten(self, resource: Resource, obj: dict[str, Any], revision: int = 0) -> Item:
         """The item a dry run would have written."""
@@ -384,8 +384,6 @@ def expect_kind(resource: Resource, obj: dict[str, Any]) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     obj["kind"], obj["apiVersion"] = kind, version
-    if not isinstance(obj.get("metadata", {}), dict):
-        obj["metadata"] = {}
 
 
 def settle_namespace(resource: Resource, metadata: dict[str, Any], namespace: str) -> str:
