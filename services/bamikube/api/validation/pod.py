@@ -389,7 +389,7 @@ def _without_changeable(spec: dict[str, Any], old: dict[str, Any]) -> dict[str, 
             ]
             if not now:
                 result.pop(kind, None)
-    for field in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"):
+    for field in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
         result.pop(field, None)
         if field in old:
             result[field] = old[field]
