@@ -116,9 +116,11 @@ class PodAgent:
             uid = next((u for u, w in self.workers.items() if _mentions(w, event.id)), None)
         if uid is None and event.kind == "exited":
             await self.relist()
-            return
+            uid = self._owner.get(event.id)
         worker = self.workers.get(uid or "")
-        if worker is not None:
+        if worker is not None and event.kind == "exited":
+            worker.exited(event.id)
+        elif worker is not None:
             worker.wake()
 
     async def relist(self) -> None:

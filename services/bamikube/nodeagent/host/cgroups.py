@@ -24,7 +24,7 @@ from bamikube.nodeagent.runtime.port import Resources
 log = logging.getLogger(__name__)
 
 _V1 = ("cpu", "cpuacct", "memory", "pids", "cpuset", "devices", "freezer", "blkio", "hugetlb", "net_cls",
-       "perf_event", "net_prio", "systemd", "rdma", "misc")  # fmt: skip
+       "perf_event", "net_prio", "systemd", "rdma", "misc", "unified")  # fmt: skip
 
 
 class Cgroups:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from bamikube.api.errors import ApiError
 from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent import labels
 from bamikube.nodeagent.host.port import HostFailure
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
+LOOKS = 20  # how often an ended container is looked at again while CRI still calls it running
+LOOK_AGAIN = 0.015  # seconds between those looks
 
 
 class PodWorker:
@@ -58,6 +61,8 @@ class PodWorker:
         self._addresses: dict[str, Sandbox] = {}
         self._told: dict[str, str] = {}
         self._refreshed = 0.0
+        self._exits: dict[str, int] = {}  # ids that have ended, and how often to look again
+        self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------
 
@@ -84,6 +89,15 @@ class PodWorker:
     def wake(self) -> None:
         self._wake.set()
 
+    def exited(self, identity: str) -> None:
+        """The runtime's event stream says that this container or sandbox has ended.
+
+        CRI hears of it by the same stream and may still report it as running for some milliseconds, so the worker
+        looks again until both agree.
+        """
+        self._exits[identity] = LOOKS
+        self.wake()
+
     def spawn(self) -> None:
         """Begin to work."""
         self._tasks.spawn(self.run(), "worker")
@@ -104,11 +118,17 @@ class PodWorker:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._gone:
+                return
             try:
                 await self.step()
             except RuntimeFailure as failure:
                 log.warning("pod %s: the runtime failed: %s", facts.full_name(self.pod), failure)
                 self._wake_at(self._shared.world.clock.now() + RETRY)
+            except Exception:
+                # A pod that cannot be decided about must not be forgotten: say it, and look again later.
+                log.exception("pod %s: the worker failed", facts.full_name(self.pod))
+                self._wake_at(self._shared.world.clock.now() + RETRY * 10)
 
     async def step(self) -> None:
         """One round: observe, plan, publish, act."""
@@ -128,7 +148,15 @@ class PodWorker:
                 self._refreshed, refresh = now, now + REFRESH
                 self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
             decision.wake_at = min(refresh, decision.wake_at or refresh)
+        if self._disagrees():
+            decision.wake_at = now + LOOK_AGAIN
         self._wake_at(decision.wake_at)
+
+    def _disagrees(self) -> bool:
+        """Whether something that has ended still looks alive."""
+        alive = {c.id for c in self.state.running()} | {s.id for s in self.state.sandboxes if s.ready}
+        self._exits = {i: left - 1 for i, left in self._exits.items() if i in alive and left > 0}
+        return bool(self._exits)
 
     def _wake_at(self, at: float | None) -> None:
         if self._timer is not None:
@@ -375,7 +403,13 @@ class PodWorker:
     async def _delete(self) -> None:
         """The last words: final status, the API object, then the runtime's leftovers."""
         await self._publisher.flush()
-        await self._shared.api.delete(self.pod)
+        try:
+            await self._shared.api.delete(self.pod)
+        except ApiError as error:
+            log.warning("cannot delete pod %s yet: %s", facts.full_name(self.pod), error)
+            await self._shared.world.clock.sleep(RETRY)
+            return
+        self._gone = True
         with contextlib.suppress(RuntimeFailure):
             for container in await self._shared.runtime.list_containers(self.uid):
                 await self._shared.runtime.remove_container(container.id)

@@ -1,0 +1,206 @@
+"""A containerd of the test's own: own root, state, socket, cgroups, and a network namespace around the test.
+
+``network_namespace`` moves the calling thread (and every process it starts) into a fresh network namespace, so pod
+links never appear on the machine, and back again. Images are made here: pause, and busybox from the machine's static
+binary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bamikube.lab.images.pause import pause_program
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CONFIG = """
+version = 2
+root = "{base}/root"
+state = "{base}/state"
+disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+  address = "{base}/containerd.sock"
+[ttrpc]
+  address = "{base}/containerd.sock.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{base}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "bamikube.test/pause:1"
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{base}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+      Root = "{base}/runc"
+"""
+
+CNI = {
+    "cniVersion": "0.4.0",
+    "name": "test",
+    "plugins": [
+        {
+            "type": "ptp",
+            "ipMasq": False,
+            "ipam": {"type": "host-local", "subnet": "10.213.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]},
+        }
+    ],
+}
+
+
+@contextlib.contextmanager
+def network_namespace() -> Iterator[None]:
+    """Run the body (this thread and its children) in a network namespace of its own, loopback up."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if _libc.unshare(_CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "cannot make a network namespace: run as root")
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        _libc.setns(before, _CLONE_NEWNET)
+        os.close(before)
+
+
+def image_archive(
+    name: str, files: dict[str, bytes], links: dict[str, str], config: dict[str, object]
+) -> bytes:
+    """A docker-save archive with one layer."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for folder in ("bin", "tmp", "etc"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(info)
+        for path, data in files.items():
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(data), 0o755
+            tar.addfile(info, io.BytesIO(data))
+        for path, target in links.items():
+            info = tarfile.TarInfo(path)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+    layer_bytes = layer.getvalue()
+    diff = "sha256:" + hashlib.sha256(layer_bytes).hexdigest()
+    document = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [diff]},
+    }
+    text = json.dumps(document).encode()
+    config_name = hashlib.sha256(text).hexdigest() + ".json"
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, data in (
+            (config_name, text),
+            ("layer.tar", layer_bytes),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            info = tarfile.TarInfo(path)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def _images() -> list[bytes]:
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    busybox = Path("/bin/busybox").read_bytes()
+    applets = subprocess.run(
+        ["/bin/busybox", "--list"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
+    path = ["PATH=/bin"]
+    return [
+        image_archive(
+            "bamikube.test/pause:1", {"pause": pause_program(architecture)}, {}, {"Entrypoint": ["/pause"]}
+        ),
+        image_archive(
+            "bamikube.test/busybox:1", {"bin/busybox": busybox}, links, {"Cmd": ["sh"], "Env": path}
+        ),
+    ]
+
+
+class PrivateContainerd:
+    """A running containerd; ``endpoint`` is its CRI address."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.endpoint = f"unix://{base}/containerd.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        (self.base / "cni").mkdir(parents=True, exist_ok=True)
+        (self.base / "cni" / "10-test.conflist").write_text(json.dumps(CNI))
+        (self.base / "config.toml").write_text(CONFIG.format(base=self.base))
+        with (self.base / "containerd.log").open("ab") as out:
+            self._process = subprocess.Popen(
+                ["containerd", "--config", str(self.base / "config.toml")], stdout=out, stderr=out
+            )
+        deadline = time.monotonic() + 30
+        while subprocess.run([*self._ctr(), "version"], capture_output=True).returncode:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(
+                    f"containerd did not start:\n{(self.base / 'containerd.log').read_text()[-3000:]}"
+                )
+            time.sleep(0.05)
+
+    def load_images(self) -> None:
+        for archive in _images():
+            done = subprocess.run([*self._ctr(), "images", "import", "-"], input=archive, capture_output=True)
+            if done.returncode:
+                raise RuntimeError(done.stderr.decode())
+
+    def _ctr(self) -> list[str]:
+        return [
+            "ctr",
+            "--address",
+            f"{self.base}/containerd.sock",
+            "--namespace",
+            "k8s.io",
+            "--connect-timeout",
+            "2s",
+        ]
+
+    def stop(self) -> None:
+        """Kill containerd, its shims and what they hold."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                line = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if "containerd-shim-runc-v2" in line and f"{self.base}/containerd.sock" in line:
+                    children = subprocess.run(
+                        ["pgrep", "-P", folder.name], capture_output=True, text=True
+                    ).stdout
+                    for pid in [*children.split(), folder.name]:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.2)
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for point in sorted(points, key=len, reverse=True):
+            if point.startswith(f"{self.base}/"):
+                subprocess.run(["umount", "-l", point], check=False)
