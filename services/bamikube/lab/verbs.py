@@ -24,8 +24,7 @@ from bamikube.lab import cgroups, cluster, hostnet, launch, machine, nodefiles, 
 from bamikube.lab.images.build import build_all
 from bamikube.lab.images.store import ImageStore
 from bamikube.lab.topology import MACHINE_STATE, LabPaths, Node, Topology
-from bamikube.pki import files as pki_files
-from bamikube.pki import issue
+from bamikube.pki import issue, kubeconfig
 from bamikube.pki.profiles import ClusterNames, NodeNames
 
 # A unit that ended this often while the cluster comes up will not recover by itself.
@@ -102,9 +101,8 @@ class Lab:
             folder.mkdir(parents=True, exist_ok=True)
         outcomes = issue.issue_all(folders, names, nodes, World())
         made = sum(1 for each in outcomes.values() for outcome in each if outcome.action != "kept")
-        admin = (folders[self.topology.master.name] / "admin.conf").read_bytes()
-        if not self.paths.kubeconfig.is_file() or self.paths.kubeconfig.read_bytes() != admin:
-            pki_files.write_atomically(self.paths.kubeconfig, admin)
+        admin = kubeconfig.read(folders[self.topology.master.name] / "admin.conf")
+        kubeconfig.write(self.paths.kubeconfig, with_context(admin, names.name))
         self._step("certificates", f"{made} issued" if made else "all valid")
 
     def _launch(self, node: Node) -> None:
@@ -358,6 +356,12 @@ class Lab:
         deadline = time.monotonic() + 3.0
         while cgroups.remove(f"{self.topology.cgroup}/{node.name}") and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def with_context(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A kubeconfig of one context, with that context called ``name``: what people type after ``--context``."""
+    contexts = [{**entry, "name": name} for entry in config["contexts"]]
+    return {**config, "contexts": contexts, "current-context": name}
 
 
 def tail(path: Path, lines: int) -> list[str]:

@@ -1,0 +1,180 @@
+"""The lab that all e2e tests share: started once a session if it does not run, and a real kubectl to talk to it.
+
+The tests never stop a lab; ``make test`` and ``make e2e`` do so at the end, and a lab that ran before is used as it is.
+
+Environment: ``BAMIKUBE_KUBECTL`` names the kubectl to use; ``BAMIKUBE_LAB_DIR`` where the lab's state is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+# Of several kubectl that lie side by side, the one whose version is nearest to what the project is tested with.
+PREFERRED = ("kubectl.1.33", "kubectl.1.34", "kubectl.1.32", "kubectl.1.31", "kubectl.1.30")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "e2e: needs a running lab")
+    config.addinivalue_line(
+        "markers", "slow: takes long; run by 'make e2e' and 'make soak', not by 'make test'"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+def find_kubectl() -> str:
+    """The real kubectl: a named version beside the one on PATH (which may be a dispatcher), else the one on PATH."""
+    if named := os.environ.get("BAMIKUBE_KUBECTL"):
+        return named
+    found = shutil.which("kubectl")
+    if found is None:
+        pytest.exit("no kubectl on PATH: run 'make install'", returncode=3)
+    for folder in (Path(found).parent, Path(found).resolve().parent):
+        for name in PREFERRED:
+            if os.access(folder / name, os.X_OK):
+                return str(folder / name)
+    return found
+
+
+class Bamikube:
+    """The ``bamikube`` command of this tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(
+        self, *words: str, check: bool = True, timeout: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bamikube.lab.main", "--lab-dir", str(self.folder), *words]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT / "services")}
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=environment,
+            cwd=PROJECT,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"bamikube {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def status(self) -> dict[str, Any]:
+        """``bamikube status -o json``, whatever the lab's health."""
+        return dict(json.loads(self("status", "-o", "json", check=False).stdout))
+
+    def node(self, name: str) -> dict[str, Any]:
+        return next(node for node in self.status()["nodes"] if node["name"] == name)
+
+    def unit_pid(self, node: str, unit: str) -> int:
+        """The machine's pid of a unit; 0 while it is not running."""
+        return int(self.node(node)["units"][unit]["pid"])
+
+
+class Kubectl:
+    """The real kubectl with the administrator's kubeconfig."""
+
+    def __init__(self, path: str, kubeconfig: str) -> None:
+        self.path = path
+        self.kubeconfig = kubeconfig
+
+    def __call__(
+        self, *words: str, given: str | None = None, check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "KUBECONFIG": self.kubeconfig}
+        done = subprocess.run(
+            [self.path, *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=environment,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """The answer to ``kubectl WORDS -o json``."""
+        return dict(json.loads(self(*words, "-o", "json").stdout))
+
+    def version(self) -> tuple[int, int]:
+        """kubectl's own version, to skip what an old one lacks (``create token`` came with 1.24)."""
+        found = json.loads(self("version", "--client", "-o", "json").stdout)["clientVersion"]
+        return int(found["major"]), int("".join(c for c in found["minor"] if c.isdigit()))
+
+
+def wait_until(look: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
+    """Look until something true comes back; AssertionError with the last failure otherwise."""
+    deadline = time.monotonic() + seconds
+    last: BaseException | None = None
+    while time.monotonic() < deadline:
+        try:
+            if found := look():
+                return found
+            last = None
+        except (AssertionError, KeyError, IndexError, StopIteration, subprocess.TimeoutExpired) as error:
+            last = error
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come true within {seconds:.0f} s") from last
+
+
+@pytest.fixture(scope="session")
+def bamikube() -> Bamikube:
+    return Bamikube(Path(os.environ.get("BAMIKUBE_LAB_DIR", PROJECT / ".lab")).absolute())
+
+
+@pytest.fixture(scope="session")
+def lab(bamikube: Bamikube) -> Iterator[Bamikube]:
+    """A running lab with all nodes Ready."""
+    if os.geteuid() != 0:
+        pytest.skip("a lab needs root")
+    bamikube("up")
+    yield bamikube
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(lab: Bamikube) -> str:
+    return str(lab.folder / "kubeconfig")
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: str) -> Kubectl:
+    return Kubectl(find_kubectl(), kubeconfig)
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, removed afterwards."""
+    stem = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"t-{stem}-{os.getpid()}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """:func:`wait_until`, for tests: ``eventually(look, seconds, what)``."""
+    return wait_until
