@@ -45,7 +45,7 @@ def compute(
     final = ending and not state.running() and not memory.starting
     phase = _phase(pod, init, main, final=final and facts.deleted(pod))
     result: JSON = {}
-    if failure is not None:
+    if failure is not None and not state.running():  # what still runs has not failed yet
         phase, result["reason"], result["message"] = "Failed", failure[0], failure[1]
     if facts.terminal(pod):
         phase = old["phase"]

@@ -1,0 +1,117 @@
+"""The node's HTTP API on real containers: logs, exec over a websocket, usage, and who is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from bamikube.client.client import Client
+from bamikube.client.transport import InProcessTransport
+from bamikube.kit.http import Request, Response
+from bamikube.kit.httpserver import serve
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.world import World
+from bamikube.nodeagent.server.app import NodeApi
+from bamikube.nodeagent.server.auth import Delegated
+from bamikube.nodeagent.server.usage import Usage
+
+
+class Reviews:
+    """Answers TokenReview and SubjectAccessReview: the token ``good`` is somebody, ``weak`` somebody without rights."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    async def __call__(self, request: Request) -> Response:
+        body = orjson.loads(request.body)
+        self.asked.append(body)
+        if body["kind"] == "TokenReview":
+            token = body["spec"]["token"]
+            known = token in ("good", "weak")
+            body["status"] = {"authenticated": known, "user": {"username": token}}
+        else:
+            body["status"] = {"allowed": body["spec"]["user"] == "good"}
+        return Response(201, orjson.dumps(body))
+
+
+class Workers:
+    """The agent as the API sees it."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    @property
+    def workers(self) -> dict[str, Any]:
+        return self._node.workers
+
+    def worker(self, namespace: str, name: str) -> Any:
+        return next((w for w in self.workers.values() if w.pod["metadata"]["name"] == name), None)
+
+
+@pytest.fixture
+async def api(node: Any) -> AsyncIterator[Any]:
+    world, tasks = World(), Tasks("test")
+    reviews = Reviews()
+    client = Client(InProcessTransport(reviews), world)
+    usage = Usage(node.runtime, world, "node-1")
+    handler = NodeApi(Workers(node), node.runtime, world, Delegated(client, world, "node-1"), usage)  # type: ignore[arg-type]
+    server = await serve(handler.handle, host="127.0.0.1", port=0, ssl=None, tasks=tasks)
+    async with aiohttp.ClientSession(
+        f"http://127.0.0.1:{server.port}", headers={"Authorization": "Bearer good"}
+    ) as session:
+        session.reviews = reviews  # type: ignore[attr-defined]
+        yield session
+    await server.close()
+    await tasks.close()
+
+
+async def test_logs_are_read_from_the_end_and_followed(node: Any, api: Any, until: Any) -> None:
+    script = "echo one; echo two; echo three; sleep 0.5; echo four"
+    spec = {"restartPolicy": "Never", "containers": [{"name": "app", "command": ["sh", "-c", script]}]}
+    worker = node.run(node.pod("talker", spec))
+    await until(lambda: worker.status.get("phase") == "Running")
+    async with api.get("/containerLogs/default/talker/app?follow=true") as answer:
+        assert (await answer.text()) == "one\ntwo\nthree\nfour\n"
+    async with api.get("/containerLogs/default/talker/app?tailLines=2") as answer:
+        assert (await answer.text()) == "three\nfour\n"
+    async with api.get("/containerLogs/default/talker/app?tailLines=1&timestamps=true") as answer:
+        assert (await answer.text()).split(" ", 1)[1] == "four\n"
+    async with api.get("/containerLogs/default/talker/app?previous=true") as answer:
+        assert answer.status == 400
+    async with api.get("/containerLogs/default/talker/none") as answer:
+        assert (await answer.json())["message"] == "container none is not valid for pod talker"
+
+
+async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -> None:
+    worker = node.run(node.pod("shell", {"containers": [{"name": "app", "command": ["sleep", "1000"]}]}))
+    await until(lambda: worker.status.get("phase") == "Running")
+    target = "/exec/default/shell/app?command=echo&command=hello&output=1&error=1"
+    async with api.ws_connect(target, protocols=["v4.channel.k8s.io"]) as socket:
+        received = [message.data async for message in socket]
+    assert b"\x01hello\n" in received
+    assert orjson.loads(received[-1][1:])["status"] == "Success"
+    async with api.post("/run/default/shell/app?cmd=hostname") as answer:
+        assert (await answer.text()) == "shell\n"
+    async with api.get("/stats/summary") as answer:
+        pods = (await answer.json())["pods"]
+        assert [p["podRef"]["name"] for p in pods] == ["shell"]
+    async with api.get("/metrics/resource") as answer:
+        assert 'container="app",namespace="default",pod="shell"' in await answer.text()
+
+
+async def test_nobody_is_anonymous_and_permission_is_asked(api: Any) -> None:
+    async with api.get("/pods", headers={"Authorization": ""}) as answer:
+        assert answer.status == 401
+    async with api.get("/pods", headers={"Authorization": "Bearer unknown"}) as answer:
+        assert answer.status == 401
+    async with api.get("/stats/summary", headers={"Authorization": "Bearer weak"}) as answer:
+        assert answer.status == 403
+        assert "nodes/stats" in (await answer.json())["message"]
+    async with api.get("/healthz") as answer:
+        assert answer.status == 200
+    asked = [b["spec"]["resourceAttributes"] for b in api.reviews.asked if b["kind"] == "SubjectAccessReview"]
+    assert asked[0]["subresource"] == "stats" and asked[0]["verb"] == "get" and asked[0]["name"] == "node-1"
