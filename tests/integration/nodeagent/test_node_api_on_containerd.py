@@ -8,7 +8,6 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-
 from bamikube.client.client import Client
 from bamikube.client.transport import InProcessTransport
 from bamikube.kit.http import Request, Response

@@ -1,0 +1,84 @@
+"""CRI logs: lines, parts, tails, limits, rotation."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from bamikube.kit.clock import SystemClock
+from bamikube.nodeagent.server.logs import LogOptions, parse_line, read, tail_offset
+
+
+def line(number: int, flag: str = "F", stream: str = "stdout") -> str:
+    return f"2026-01-01T00:00:{number:02d}.123456789Z {stream} {flag} line {number}\n"
+
+
+async def ended() -> bool:
+    return False
+
+
+async def text(path: Path, options: LogOptions) -> str:
+    return b"".join([chunk async for chunk in read(path, options, SystemClock(), ended)]).decode()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "0.log"
+    path.write_text("".join(line(n) for n in range(10)))
+    return path
+
+
+async def test_tail_since_and_limit(log: Path) -> None:
+    assert await text(log, LogOptions(tail=2)) == "line 8\nline 9\n"
+    assert await text(log, LogOptions(tail=0)) == ""
+    assert (await text(log, LogOptions(tail=99))).count("\n") == 10
+    assert await text(log, LogOptions(limit=9)) == "line 0\nli"
+    since = 1767225608.0  # 2026-01-01T00:00:08Z
+    assert await text(log, LogOptions(since=since)) == "line 8\nline 9\n"
+
+
+async def test_tail_over_many_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "big.log"
+    path.write_text("".join(f"2026-01-01T00:00:00.1Z stdout F {n} {'x' * 300}\n" for n in range(500)))
+    assert (await text(path, LogOptions(tail=200))).split(" ", 1)[0] == "300"
+
+
+async def test_parts_are_joined_and_stamped_once(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_text(line(1, "P") + line(2))
+    assert await text(path, LogOptions(timestamps=True)) == "2026-01-01T00:00:01.123456789Z line 1line 2\n"
+    assert parse_line(b"garbage\n") is None
+
+
+async def test_following_goes_on_after_a_rotation(log: Path) -> None:
+    running = True
+
+    async def alive() -> bool:
+        return running
+
+    seen: list[bytes] = []
+    rotated = asyncio.Event()
+
+    async def follow() -> None:
+        async for chunk in read(log, LogOptions(follow=True), SystemClock(), alive):
+            seen.append(chunk)
+            rotated.set()
+
+    task = asyncio.ensure_future(follow())
+    await rotated.wait()
+    log.rename(log.with_suffix(".old"))
+    log.write_text(line(42))
+    async with asyncio.timeout(5):
+        while b"line 42\n" not in b"".join(seen):
+            rotated.clear()
+            await rotated.wait()
+    running = False
+    async with asyncio.timeout(5):
+        await task
+
+
+def test_an_unfinished_last_line_counts(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_text(line(1) + line(2) + line(3, "P"))
+    assert path.read_bytes()[tail_offset(path, 1) :].decode() == line(3, "P")

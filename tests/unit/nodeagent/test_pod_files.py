@@ -1,0 +1,132 @@
+"""Names, hosts, volumes on disk, classes and image names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bamikube.nodeagent.container import dns, images
+from bamikube.nodeagent.node.status import parse_taint
+from bamikube.nodeagent.pod.admission import admit
+from bamikube.nodeagent.pod.publisher import patch_between
+from bamikube.nodeagent.pod.qos import container_resources, qos_class
+from bamikube.nodeagent.volumes import atomic
+from bamikube.nodeagent.volumes.payload import File
+
+NODE = dns.Resolver(("192.0.2.53",), ("example.org",), ())
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {"containers": []} | spec}
+
+
+def test_resolvers_by_policy() -> None:
+    made = dns.resolver(pod(), node=NODE, cluster_dns=("10.96.0.10",), domain="cluster.local")
+    assert made.servers == ("10.96.0.10",)
+    assert made.searches == ("shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org")
+    assert made.options == ("ndots:5",)
+    host = pod(hostNetwork=True)
+    assert dns.resolver(host, node=NODE, cluster_dns=("10.96.0.10",), domain="cluster.local") == NODE
+    host = pod(hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet")
+    assert dns.resolver(host, node=NODE, cluster_dns=("10.96.0.10",), domain="d").servers == ("10.96.0.10",)
+    own = pod(
+        dnsPolicy="None", dnsConfig={"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]}
+    )
+    assert dns.resolver(own, node=NODE, cluster_dns=(), domain="d") == dns.Resolver(
+        ("1.1.1.1",), (), ("ndots:2",)
+    )
+
+
+def test_hosts_file_names_the_pod_and_its_aliases() -> None:
+    made = pod(subdomain="db", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}])
+    text = dns.hosts_file(made, ("10.0.0.1",), "n1", "cluster.local", "")
+    assert "10.0.0.1\tweb.db.shop.svc.cluster.local\tweb\n" in text
+    assert text.endswith("# Entries added by HostAliases.\n1.2.3.4\ta\tb\n")
+
+
+def test_volumes_change_all_at_once(tmp_path: Path) -> None:
+    assert atomic.write(tmp_path, {"a": File(b"1", 0o644), "d/b": File(b"2", 0o400)}, "v1")
+    assert (tmp_path / "a").read_bytes() == b"1" and (tmp_path / "d/b").read_bytes() == b"2"
+    assert not atomic.write(tmp_path, {"a": File(b"1", 0o644), "d/b": File(b"2", 0o400)}, "v2")
+    assert atomic.write(tmp_path, {"a": File(b"3", 0o644)}, "v3")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["..data", "..v3", "a"]
+    assert (tmp_path / "a").read_bytes() == b"3"
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+    ],
+)
+def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
+    assert qos_class(pod(containers=[{"name": "c", "resources": resources}])) == expected
+
+
+def test_cgroup_values() -> None:
+    spec = {
+        "name": "c",
+        "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}},
+    }
+    made = container_resources(pod(containers=[spec]), spec, 2**30)
+    assert (made.cpu_shares, made.cpu_quota, made.cpu_period, made.memory_limit) == (
+        256,
+        50000,
+        100000,
+        64 * 2**20,
+    )
+    assert made.oom_score_adj == 999
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx:1.2", "localhost:5000/a/b:t", "a.b/c@sha256:" + "0" * 64])
+def test_image_names(name: str) -> None:
+    assert images.valid(name)
+
+
+@pytest.mark.parametrize("name", ["Nginx", "a b", "", "x:", "a//b"])
+def test_bad_image_names(name: str) -> None:
+    assert not images.valid(name)
+
+
+def test_pull_policies() -> None:
+    assert images.policy({"image": "nginx"}) == "Always"
+    assert images.policy({"image": "h:5000/nginx:1"}) == "IfNotPresent"
+    first = images.pull_trouble("x", "no", None, 100.0)
+    second = images.pull_trouble("x", "no", first, 200.0)
+    assert (first.until, second.until) == (110.0, 220.0)
+    assert first.at(101)[0] == "ErrImagePull" and first.at(106)[0] == "ImagePullBackOff"
+
+
+def test_host_ports_are_taken_once() -> None:
+    port = {"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080}]}
+    refusal = admit(pod(containers=[port]), [pod(containers=[port])], "n1", 110)
+    assert refusal is not None and refusal[0] == "NodePorts"
+    assert admit(pod(containers=[port]), [], "n1", 110) is None
+    assert (admit(pod(nodeName="other"), [], "n1", 110) or ("",))[0] == "NodeName"
+
+
+def test_status_patches_hold_changes_only() -> None:
+    old = {
+        "phase": "Pending",
+        "podIPs": [{"ip": "1"}],
+        "reason": "x",
+        "conditions": [{"type": "A", "status": "True"}],
+    }
+    new = {"phase": "Running", "podIPs": [{"ip": "2"}], "conditions": [{"type": "A", "status": "True"}]}
+    assert patch_between(old, new) == {
+        "phase": "Running",
+        "podIPs": [{"ip": "2"}, {"$patch": "delete", "ip": "1"}],
+        "reason": None,
+    }
+    assert patch_between(new, new) == {}
+
+
+def test_taints() -> None:
+    assert parse_taint("a/b=:NoSchedule") == {"key": "a/b", "effect": "NoSchedule"}
+    assert parse_taint("k=v:NoExecute") == {"key": "k", "value": "v", "effect": "NoExecute"}
+    with pytest.raises(ValueError, match="--register-with-taints"):
+        parse_taint("k=v")
