@@ -299,12 +299,12 @@ async def test_other_names_are_asked_upstream_over_udp_and_tcp(three: World3) ->
             reply.add_answer(*dnslib.RR.fromZone(f"{owner} 300 A 192.0.2.80"))
         return bytes(reply.pack())
 
-    async def serve_udp() -> None:
-        udp.setblocking(False)
-        loop = asyncio.get_running_loop()
-        while True:
-            data, peer = await loop.sock_recvfrom(udp, 4096)
-            await loop.sock_sendto(udp, respond(data, over_tcp=False), peer)
+    class Server(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, address: Any) -> None:
+            self.transport.sendto(respond(data, over_tcp=False), address)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         size = int.from_bytes(await reader.readexactly(2), "big")
@@ -312,7 +312,7 @@ async def test_other_names_are_asked_upstream_over_udp_and_tcp(three: World3) ->
         writer.write(len(reply).to_bytes(2, "big") + reply)
         writer.close()
 
-    three.tasks.spawn(serve_udp(), "upstream")
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Server, sock=udp)
     server = await asyncio.start_server(serve, sock=tcp)
     try:
         for _ in range(3):
@@ -344,7 +344,7 @@ async def test_other_names_are_asked_upstream_over_udp_and_tcp(three: World3) ->
         await until(followed, "the alias")
     finally:
         server.close()
-        udp.close()
+        transport.close()
 
 
 async def _condition(three: World3) -> bool:
