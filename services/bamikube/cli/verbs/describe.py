@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from bamikube.api.resources import Resource
 from bamikube.api.selectors import format_object
+from bamikube.api.times import seconds
 from bamikube.cli.errors import ServerError
 from bamikube.cli.printers import dump_yaml, format_rows
 from bamikube.cli.resources import path_of
 from bamikube.cli.selection import select
 from bamikube.cli.session import Session
+from bamikube.kit.clock import SystemClock
 
 SUMMARY = "Show details of a specific resource or group of resources"
 Map = dict[str, Any]
@@ -312,7 +313,7 @@ def _events(session: Session, obj: Map) -> str:
     if not items:
         return line("Events", None) + "\n"
     items.sort(key=_last_seen)
-    now = datetime.now(UTC)
+    now = SystemClock().now()
     rows = [
         [
             event.get("type", ""),
@@ -336,12 +337,12 @@ def _last_seen(event: Map) -> str:
     )
 
 
-def _age(text: str, now: datetime) -> str:
-    try:
-        seconds = int((now - datetime.fromisoformat(text)).total_seconds())
-    except ValueError:
+def _age(text: str, now: float) -> str:
+    since = seconds(text)
+    if not since:
         return "<unknown>"
+    passed = int(now - since)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{max(0, seconds)}s"
+        if passed >= 2 * size:
+            return f"{passed // size}{unit}"
+    return f"{max(0, passed)}s"
