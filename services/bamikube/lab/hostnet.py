@@ -88,6 +88,11 @@ def unplug(node: Node) -> None:
     run(["ip", "link", "set", node.link, "down"])
 
 
+def pull_out(node: Node) -> None:
+    """Remove the node's cable: a crashed node's sockets may keep its network alive in the kernel for minutes."""
+    quietly(["ip", "link", "del", node.link])
+
+
 def plug(node: Node) -> None:
     run(["ip", "link", "set", node.link, "up"])
 

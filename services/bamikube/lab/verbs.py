@@ -304,6 +304,7 @@ class Lab:
             with contextlib.suppress(hostnet.NetworkError):
                 hostnet.unplug(node)
             launch.kill(self.paths.node(node.name))
+            hostnet.pull_out(node)
             self._clear_cgroups(node)
         self.console.print(f"{node.name} has crashed. Bring it back: bamikube node start {node.name}")
         return 0
