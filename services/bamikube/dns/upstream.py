@@ -67,12 +67,22 @@ def servers_of(texts: Iterable[str], own: Iterable[str]) -> list[Server]:
 
 
 def resolv_conf(path: Path) -> list[str]:
-    """The name servers of a resolv.conf; none where there is no such file."""
+    """The name servers of a resolv.conf that are addresses; none where there is no such file. IPv6 in brackets."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return [parts[1] for line in lines if len(parts := line.split()) >= 2 and parts[0] == "nameserver"]
+    found = []
+    for line in lines:
+        parts = line.split()
+        if len(parts) >= 2 and parts[0] == "nameserver":
+            try:
+                version = ipaddress.ip_address(parts[1].partition("%")[0]).version
+            except ValueError:
+                log.warning("%s: nameserver %s is not an address; left out", path, parts[1])
+                continue
+            found.append(f"[{parts[1]}]" if version == 6 else parts[1])
+    return found
 
 
 class _Channel(asyncio.DatagramProtocol):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from bamikube.dns.model import Endpoint, Port, Service, Slice, service_of, slice_of
 from bamikube.dns.resolver import Resolver
-from bamikube.dns.upstream import Upstream, servers_of
+from bamikube.dns.upstream import Upstream, resolv_conf, servers_of
 from bamikube.dns.wire import Question, parse
 from bamikube.dns.zone import Zone
 from bamikube.kit.world import World
@@ -149,6 +149,15 @@ def test_own_addresses_are_no_upstream_servers() -> None:
     assert servers_of(["10.96.0.10", "192.0.2.1", "192.0.2.2:5353"], {"10.96.0.10"})[0].host == "192.0.2.1"
     with pytest.raises(ValueError, match="example"):
         servers_of(["example"], ())
+
+
+def test_a_resolv_conf_with_rubbish_still_gives_its_servers(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "# a comment\nsearch example.org\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\nnameserver rubbish\n"
+    )
+    assert [server.host for server in servers_of(resolv_conf(path), ())] == ["192.0.2.53", "fe80::1%eth0"]
+    assert resolv_conf(tmp_path / "missing") == []
 
 
 def test_names_removed_leave_nothing_behind() -> None:
