@@ -31,12 +31,14 @@ from bamikube.apiserver.cache.window import Event, Window
 from bamikube.apiserver.registry.reader import ChangeCallback, ResourceKey
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.store.port import Change, Compacted, Store, StoreError
+from bamikube.store.port import Change, Compacted, Put, Store, StoreError
 
 log = logging.getLogger(__name__)
 
 PAGE = 2_000  # keys a range of the initial load
 FLUSH_DELAY = 0.002  # seconds in which events of a busy stretch are gathered into one write
+BOOKMARK = b"/bamikube/bookmark"  # written to see our own watch move
+NUDGE_AFTER = 0.1  # seconds a consistent read waits before it writes the bookmark
 QUIET = 0.005  # seconds after which an event is delivered at once
 
 
@@ -244,8 +246,17 @@ class Cache:
         following.add_done_callback(pass_on)
 
     async def consistent(self, timeout: float = 3.0) -> bool:
-        """Wait until the cache is at least as new as the store was when this was called."""
-        return await self.reach(await self.current(), timeout)
+        """Wait until the cache is at least as new as the store was when this was called.
+
+        A revision may belong to somebody else who shares the etcd (``--etcd-prefix``): no event of ours comes with
+        it. So after a moment a bookmark key is written; its event says that everything before it has been seen.
+        """
+        wanted = await self.current()
+        if await self.reach(wanted, NUDGE_AFTER):
+            return True
+        if self.synced.is_set():
+            await self._store.txn([], [Put(BOOKMARK, b"")])
+        return await self.reach(wanted, timeout)
 
     @property
     def age(self) -> float:
