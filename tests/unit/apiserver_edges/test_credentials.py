@@ -1,0 +1,172 @@
+"""Certificates, tokens, the front proxy, and acting as somebody else."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from bamikube.api.errors import ApiError
+from bamikube.apiserver.authn import Authenticator, BadCredentials, impersonate
+from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
+from bamikube.apiserver.authn.service_accounts import ServiceAccountMethod
+from bamikube.apiserver.authn.token_file import TokenFileMethod, parse
+from bamikube.apiserver.authn.x509 import Certificates, X509Method
+from bamikube.apiserver.authz.verdict import Verdict
+from bamikube.apiserver.identity import User
+from bamikube.kit.clock import SystemClock
+from bamikube.kit.http import Peer, Request
+from bamikube.kit.world import World
+from bamikube.pki.tokens import Bound, TokenSigner, TokenVerifier
+
+NOW = datetime.datetime.now(datetime.UTC)
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+class Authority:
+    def __init__(self, name: str) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self._sign(self.name, self.key, ca=True)
+
+    def issue(self, name: str, *groups: str, days: float = 1) -> bytes:
+        parts = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        parts += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        made = self._sign(x509.Name(parts), ec.generate_private_key(ec.SECP256R1()), days=days)
+        return made.public_bytes(serialization.Encoding.DER)
+
+    def _sign(self, subject: x509.Name, key: Any, *, ca: bool = False, days: float = 1) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - datetime.timedelta(days=9))
+            .not_valid_after(NOW + datetime.timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca, None), critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+
+
+CLUSTER, FRONT = Authority("kubernetes"), Authority("front-proxy")
+
+
+def showing(der: bytes | None, **headers: str) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request.make("GET", "/api", headers=named, peer=Peer("127.0.0.1", der))
+
+
+def authenticator(**more: Any) -> Authenticator:
+    clock = SystemClock()
+    methods = [
+        FrontProxyMethod(Certificates([FRONT.certificate]), clock, allowed_names=["front-proxy-client"]),
+        X509Method(Certificates([CLUSTER.certificate]), clock),
+    ]
+    return Authenticator(methods, **more)
+
+
+async def test_a_certificate_names_user_and_groups() -> None:
+    user = await authenticator().authenticate(showing(CLUSTER.issue("alice", "dev", "ops")))
+    assert user is not None
+    assert (user.name, user.groups) == ("alice", ("dev", "ops", "system:authenticated"))
+
+
+async def test_certificates_of_the_front_proxy_ca_are_no_users() -> None:
+    user = await authenticator().authenticate(showing(FRONT.issue("alice", "system:masters")))
+    assert user is not None and user.name == "system:anonymous"
+    with pytest.raises(ApiError) as caught:
+        await authenticator().authenticate(showing(FRONT.issue("mallory"), x_remote_user="alice"))
+    assert caught.value.code == 401
+    shown = showing(FRONT.issue("front-proxy-client"), x_remote_user="alice", x_remote_group="a,b", x_remote_extra_k="v")
+    user = await authenticator().authenticate(shown)
+    assert user == User("alice", ("a", "b", "system:authenticated"), "", {"k": ("v",)})
+    # A user's own certificate does not make the headers count.
+    user = await authenticator().authenticate(showing(CLUSTER.issue("bob"), x_remote_user="admin"))
+    assert user is not None and user.name == "bob"
+
+
+async def test_expired_certificates_and_unknown_tokens_are_401_no_credentials_are_anonymous() -> None:
+    with pytest.raises(ApiError) as caught:
+        await authenticator().authenticate(showing(CLUSTER.issue("alice", days=-1)))
+    assert (caught.value.code, caught.value.message) == (401, "Unauthorized")
+    with pytest.raises(ApiError):
+        await authenticator().authenticate(showing(None, authorization="Bearer nonsense"))
+    user = await authenticator().authenticate(showing(None))
+    assert user is not None and user.groups == ("system:unauthenticated",)
+    assert await authenticator(anonymous=False).authenticate(showing(None)) is None
+
+
+async def test_the_token_file_and_its_mistakes() -> None:
+    users = parse('secret,alice,u1,"dev,ops"\nother,bob,u2\n', "tokens.csv")
+    answer = authenticator(tokens=[TokenFileMethod(users)], audiences=[ISSUER])
+    user = await answer.authenticate(showing(None, authorization="Bearer secret"))
+    assert user == User("alice", ("dev", "ops", "system:authenticated"), "u1")
+    assert (await answer.review("other", [])).audiences == (ISSUER,)
+    with pytest.raises(BadCredentials):
+        await answer.review("other", ["somebody-else"])
+    with pytest.raises(ValueError, match="tokens.csv line 1"):
+        parse("a,b", "tokens.csv")
+
+
+async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(reader: Any) -> None:
+    world = World()
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    signer = TokenSigner(private, ISSUER, world)
+    method = ServiceAccountMethod(TokenVerifier([public], [ISSUER], world), reader, world.clock)
+    answer = Authenticator([], tokens=[method], audiences=[ISSUER])
+    account = {"metadata": {"name": "bot", "namespace": "web", "uid": "a1"}}
+    reader.put(("", "serviceaccounts"), account)
+    reader.put(("", "pods"), {"metadata": {"name": "p", "namespace": "web", "uid": "p1"}})
+    token, _ = signer.sign("web", "bot", "a1", audiences=[ISSUER], pod=Bound("p", "p1"))
+    user = await answer.authenticate(showing(None, authorization=f"Bearer {token}"))
+    assert user is not None and user.name == "system:serviceaccount:web:bot" and user.uid == "a1"
+    assert user.groups == ("system:serviceaccounts", "system:serviceaccounts:web", "system:authenticated")
+    assert user.extra["authentication.kubernetes.io/pod-uid"] == ("p1",)
+    other, _ = signer.sign("web", "bot", "a1", audiences=["vault"])
+    with pytest.raises(ApiError):
+        await answer.authenticate(showing(None, authorization=f"Bearer {other}"))
+    assert (await answer.review(other, ["vault", "x"])).audiences == ("vault",)
+    reader.drop(("", "pods"), "web", "p")
+    with pytest.raises(ApiError):
+        await answer.authenticate(showing(None, authorization=f"Bearer {token}"))
+    plain, _ = signer.sign("web", "bot", "a1", audiences=[ISSUER])
+    await answer.authenticate(showing(None, authorization=f"Bearer {plain}"))
+    reader.put(("", "serviceaccounts"), {"metadata": {**account["metadata"], "uid": "a2"}})
+    with pytest.raises(ApiError):
+        await answer.authenticate(showing(None, authorization=f"Bearer {plain}"))
+
+
+class Allows:
+    """Authorizes what is listed, as (resource, name)."""
+
+    def __init__(self, *allowed: tuple[str, str]) -> None:
+        self.allowed = allowed
+
+    def authorize(self, attributes: Any) -> Verdict:
+        return Verdict((attributes.resource, attributes.name) in self.allowed)
+
+
+def test_impersonation_needs_the_right_to_every_part() -> None:
+    me = User("me")
+    asked = showing(None, impersonate_user="bob", impersonate_group="dev,ops")
+    allowed = Allows(("users", "bob"), ("groups", "dev"), ("groups", "ops"))
+    assert impersonate(asked, me, allowed) == User("bob", ("dev", "ops", "system:authenticated"))
+    with pytest.raises(ApiError, match='cannot impersonate resource "groups"'):
+        impersonate(asked, me, Allows(("users", "bob"), ("groups", "dev")))
+    account = showing(None, impersonate_user="system:serviceaccount:web:bot")
+    became = impersonate(account, me, Allows(("serviceaccounts", "bot")))
+    assert "system:serviceaccounts:web" in became.groups
+    with pytest.raises(ApiError) as caught:
+        impersonate(showing(None, impersonate_group="dev"), me, allowed)
+    assert caught.value.code == 400
+    assert impersonate(showing(None), me, Allows()) is me
