@@ -142,7 +142,7 @@ class Node:
         for worker in list(self.workers.values()):
             self.delete(worker, 0)
         async with asyncio.timeout(30):
-            while self.workers:
+            while self.workers:  # noqa: ASYNC110 - a poll is all a test needs
                 await asyncio.sleep(0.05)
         if self._listener is not None:
             self._listener.cancel()
@@ -175,7 +175,7 @@ def until() -> Until:
 
     async def wait(condition: Callable[[], object]) -> None:
         async with asyncio.timeout(30):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions are plain functions
                 await asyncio.sleep(0.02)
 
     return wait
