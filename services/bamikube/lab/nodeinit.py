@@ -71,6 +71,7 @@ class Unit:
             "state": state,
             "since": self.since,
             "restarts": self.restarts,
+            "failures": self.failures,
             "lastExit": self.last_exit,
         }
 

@@ -27,8 +27,8 @@ from bamikube.lab.topology import MACHINE_STATE, LabPaths, Node, Topology
 from bamikube.pki import issue, kubeconfig
 from bamikube.pki.profiles import ClusterNames, NodeNames
 
-# A unit that ended this often while the cluster comes up will not recover by itself.
-HOPELESS_RESTARTS = 8
+# A unit that ended this often in a row, never living for long, will not recover by itself.
+HOPELESS_FAILURES = 8
 LOG_LINES = 12
 
 
@@ -138,7 +138,7 @@ class Lab:
             if not self.pid(node):
                 return f"node {node.name} ended by itself; see {self.paths.node(node.name).logs / 'init.log'}"
             for name, unit in self.units(node).items():
-                if unit["state"] != "running" and unit["restarts"] >= HOPELESS_RESTARTS:
+                if unit["state"] != "running" and unit["failures"] >= HOPELESS_FAILURES:
                     return f"{name} on {node.name} does not stay up ({unit['lastExit']})"
         return ""
 
