@@ -58,12 +58,18 @@ def parse_output(text: str | None) -> Output:
 
 
 def dump_yaml(obj: Any) -> str:
-    """YAML with keys in order, as kubectl prints it."""
+    """YAML with keys in order and texts of several lines as blocks, as kubectl prints it."""
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        pass
+
+    def text_node(dumper: Any, text: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, text_node)
     text: str = yaml.dump(
-        obj, Dumper=dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10**6
+        obj, Dumper=Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10**6
     )
     return text
 

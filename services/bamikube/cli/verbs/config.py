@@ -137,7 +137,9 @@ def _set(section: str, what: str, fields: Callable[[argparse.Namespace], Map]) -
             content.pop(key.removesuffix("-data"), None)
             content[key] = value
         file.save()
-        print(f'{what} "{name}" {"created" if created else "modified" if section == "contexts" else "set"}.')
+        print(
+            f'{what} "{name}" {("created" if created else "modified") if section == "contexts" else "set"}.'
+        )
 
     return change
 
