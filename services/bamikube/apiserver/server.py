@@ -217,9 +217,17 @@ class ApiServer:
         start = self.world.clock.monotonic()
         info = requestinfo.parse(request)
         try:
-            answer = await self._answer(request, info)
+            async with asyncio.timeout(
+                self.options.request_timeout
+            ):  # the answer's head; streams go on after it
+                answer = await self._answer(request, info)
         except ApiError as error:
             answer = self._failed(request, error)
+        except TimeoutError:
+            late = (
+                f"the request was not done within {self.options.request_timeout:g} s; its outcome is unknown"
+            )
+            answer = self._failed(request, errors.timeout(late))
         except TooLarge as error:
             answer = self._failed(
                 request, errors.too_large(f"the object is larger than the store takes: {error}")
