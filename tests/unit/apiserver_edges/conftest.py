@@ -71,7 +71,14 @@ class Caller:
         self.server = server
 
     async def __call__(
-        self, method: str, target: str, body: Any = None, *, user: str = "admin", groups: str = "system:masters", **headers: str
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        user: str = "admin",
+        groups: str = "system:masters",
+        **headers: str,
     ) -> tuple[int, Any]:
         sent = {"x-test-user": user, "x-test-groups": groups, "content-type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -83,7 +83,9 @@ async def test_certificates_of_the_front_proxy_ca_are_no_users() -> None:
     with pytest.raises(ApiError) as caught:
         await authenticator().authenticate(showing(FRONT.issue("mallory"), x_remote_user="alice"))
     assert caught.value.code == 401
-    shown = showing(FRONT.issue("front-proxy-client"), x_remote_user="alice", x_remote_group="a,b", x_remote_extra_k="v")
+    shown = showing(
+        FRONT.issue("front-proxy-client"), x_remote_user="alice", x_remote_group="a,b", x_remote_extra_k="v"
+    )
     user = await authenticator().authenticate(shown)
     assert user == User("alice", ("a", "b", "system:authenticated"), "", {"k": ("v",)})
     # A user's own certificate does not make the headers count.
@@ -120,7 +122,9 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     signer = TokenSigner(private, ISSUER, world)
     method = ServiceAccountMethod(TokenVerifier([public], [ISSUER], world), reader, world.clock)
     answer = Authenticator([], tokens=[method], audiences=[ISSUER])

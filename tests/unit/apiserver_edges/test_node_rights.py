@@ -23,7 +23,10 @@ def pod(node: str = "worker-1", **spec: Any) -> dict[str, Any]:
     made = {
         "serviceAccountName": "bot",
         "containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "env"}}]}],
-        "volumes": [{"name": "v", "configMap": {"name": "conf"}}, {"name": "s", "secret": {"secretName": "tls"}}],
+        "volumes": [
+            {"name": "v", "configMap": {"name": "conf"}},
+            {"name": "s", "secret": {"secretName": "tls"}},
+        ],
         **spec,
     }
     if node:
@@ -31,7 +34,9 @@ def pod(node: str = "worker-1", **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p", "namespace": "web", "uid": "u1"}, "spec": made}
 
 
-def may(authorizer: Authorizer, verb: str, resource: str, name: str = "", namespace: str = "web", **more: Any) -> bool:
+def may(
+    authorizer: Authorizer, verb: str, resource: str, name: str = "", namespace: str = "web", **more: Any
+) -> bool:
     resource, _, subresource = resource.partition("/")
     asked = Attributes(
         NODE, verb, resource=resource, subresource=subresource, name=name, namespace=namespace, **more
@@ -73,9 +78,14 @@ def test_pods_nodes_and_leases(reader: Any) -> None:
 def test_references_of_a_pod_are_complete() -> None:
     spec = {
         "imagePullSecrets": [{"name": "pull"}],
-        "initContainers": [{"name": "i", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "key"}}}]}],
+        "initContainers": [
+            {"name": "i", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "key"}}}]}
+        ],
         "volumes": [
-            {"name": "p", "projected": {"sources": [{"secret": {"name": "proj"}}, {"configMap": {"name": "ca"}}]}},
+            {
+                "name": "p",
+                "projected": {"sources": [{"secret": {"name": "proj"}}, {"configMap": {"name": "ca"}}]},
+            },
             {"name": "d", "persistentVolumeClaim": {"claimName": "disk"}},
         ],
     }
@@ -113,4 +123,6 @@ async def test_admission_looks_inside_what_a_node_writes(reader: Any) -> None:
 def test_labels_that_a_node_may_set_on_itself() -> None:
     assert own_label("disk") and own_label("kubernetes.io/arch") and own_label("example.com/x")
     assert own_label("kubelet.kubernetes.io/x")
-    assert not own_label("node-role.kubernetes.io/control-plane") and not own_label("node-restriction.kubernetes.io/a")
+    assert not own_label("node-role.kubernetes.io/control-plane") and not own_label(
+        "node-restriction.kubernetes.io/a"
+    )

@@ -16,10 +16,20 @@ ALICE = User("alice", ("dev", "system:authenticated"))
 
 
 def role(name: str, rules: list[dict[str, Any]], namespace: str = "", **more: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, **({"namespace": namespace} if namespace else {}), **more.pop("metadata", {})}, "rules": rules, **more}
+    return {
+        "metadata": {
+            "name": name,
+            **({"namespace": namespace} if namespace else {}),
+            **more.pop("metadata", {}),
+        },
+        "rules": rules,
+        **more,
+    }
 
 
-def binding(name: str, kind: str, target: str, subjects: list[dict[str, Any]], namespace: str = "") -> dict[str, Any]:
+def binding(
+    name: str, kind: str, target: str, subjects: list[dict[str, Any]], namespace: str = ""
+) -> dict[str, Any]:
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
     return {"metadata": metadata, "roleRef": {"kind": kind, "name": target}, "subjects": subjects}
 
@@ -62,8 +72,12 @@ def test_service_accounts_names_and_wildcards(reader: Any) -> None:
     assert authorizer.authorize(ask(bot, "get", "configmaps", namespace="x", name="mine")).allowed
     assert not authorizer.authorize(ask(bot, "get", "configmaps", namespace="x", name="other")).allowed
     assert not authorizer.authorize(ask(bot, "list", "configmaps", namespace="x")).allowed
-    assert authorizer.authorize(ask(bot, "update", "deployments/scale", group="apps", namespace="x", name="d")).allowed
-    assert not authorizer.authorize(ask(bot, "update", "deployments", group="apps", namespace="x", name="d")).allowed
+    assert authorizer.authorize(
+        ask(bot, "update", "deployments/scale", group="apps", namespace="x", name="d")
+    ).allowed
+    assert not authorizer.authorize(
+        ask(bot, "update", "deployments", group="apps", namespace="x", name="d")
+    ).allowed
     for path, allowed in (("/metrics", True), ("/logs/a/b", True), ("/metrics/x", False)):
         assert authorizer.authorize(Attributes(bot, "get", path=path, is_resource=False)).allowed is allowed
 
@@ -77,7 +91,10 @@ def test_aggregation_follows_labels_through_two_steps(reader: Any) -> None:
 
     reader.put((RBAC, "clusterroles"), collecting("edit", "to-edit", {}))
     reader.put((RBAC, "clusterroles"), collecting("view", "to-view", {"to-edit": "true"}))
-    reader.put((RBAC, "clusterrolebindings"), binding("b", "ClusterRole", "edit", [{"kind": "User", "name": "alice"}]))
+    reader.put(
+        (RBAC, "clusterrolebindings"),
+        binding("b", "ClusterRole", "edit", [{"kind": "User", "name": "alice"}]),
+    )
     assert not authorizer.authorize(ask(ALICE, "get", "pods", name="p")).allowed
     reader.put((RBAC, "clusterroles"), role("crd-view", READ_PODS, metadata={"labels": {"to-view": "true"}}))
     assert authorizer.authorize(ask(ALICE, "get", "pods", name="p")).allowed
@@ -86,7 +103,10 @@ def test_aggregation_follows_labels_through_two_steps(reader: Any) -> None:
 def test_masters_may_everything_and_missing_roles_are_named(reader: Any) -> None:
     authorizer = Authorizer(reader)
     assert authorizer.authorize(ask(User("x", ("system:masters",)), "delete", "nodes", name="n")).allowed
-    reader.put((RBAC, "clusterrolebindings"), binding("b", "ClusterRole", "gone", [{"kind": "User", "name": "alice"}]))
+    reader.put(
+        (RBAC, "clusterrolebindings"),
+        binding("b", "ClusterRole", "gone", [{"kind": "User", "name": "alice"}]),
+    )
     verdict = authorizer.authorize(ask(ALICE, "get", "pods", name="p"))
     assert verdict.reason == f'RBAC: clusterrole.{RBAC} "gone" not found'
 
@@ -125,7 +145,12 @@ def test_what_is_not_covered_is_found_atom_by_atom() -> None:
         {"verbs": ["get"], "nonResourceURLs": ["/logs/*"]},
     ]
     assert uncovered(owned, READ_PODS[:0]) == []
-    assert uncovered(owned, [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["p"]}]) == []
+    assert (
+        uncovered(
+            owned, [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["p"]}]
+        )
+        == []
+    )
     assert uncovered(owned, [{"verbs": ["get"], "nonResourceURLs": ["/logs/x"]}]) == []
     wanted = [{"verbs": ["get", "delete"], "apiGroups": [""], "resources": ["pods", "secrets"]}]
     lines = describe(uncovered(owned, wanted))
@@ -137,4 +162,6 @@ def test_what_is_not_covered_is_found_atom_by_atom() -> None:
 
 
 def test_path_patterns() -> None:
-    assert path_matches("*", "/x") and path_matches("/api/*", "/api/v1") and not path_matches("/api/*", "/apis")
+    assert (
+        path_matches("*", "/x") and path_matches("/api/*", "/api/v1") and not path_matches("/api/*", "/apis")
+    )

@@ -18,7 +18,12 @@ SERVICES = "/api/v1/namespaces/default/services"
 
 
 def service(name: str, **spec: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 80}], **spec}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": [{"port": 80}], **spec},
+    }
 
 
 async def records(caller: Caller) -> set[str]:
@@ -57,8 +62,13 @@ async def test_headless_external_name_and_both_protocols(call: Caller) -> None:
     assert both["spec"]["ports"][0]["nodePort"] == both["spec"]["ports"][1]["nodePort"]
     status, answer = await call("POST", SERVICES, service("o", clusterIP="192.168.0.1"))
     assert status == 422 and "not in the valid range" in answer["message"]
-    status, answer = await call("POST", SERVICES, service("o", type="NodePort", ports=[{"port": 1, "nodePort": 80}]))
-    assert status == 422 and "not in the valid range. The range of valid ports is 30000-32767" in answer["message"]
+    status, answer = await call(
+        "POST", SERVICES, service("o", type="NodePort", ports=[{"port": 1, "nodePort": 80}])
+    )
+    assert (
+        status == 422
+        and "not in the valid range. The range of valid ports is 30000-32767" in answer["message"]
+    )
 
 
 async def test_two_servers_never_give_one_port_to_two_services(world: World) -> None:
@@ -66,9 +76,14 @@ async def test_two_servers_never_give_one_port_to_two_services(world: World) -> 
     narrow = {"service_node_port_range": "30000-30019"}
     async with running(store, world, **narrow) as one, running(store, world, **narrow) as two:
         answers = await asyncio.gather(
-            *((one, two)[index % 2]("POST", SERVICES, service(f"s{index}", type="NodePort")) for index in range(16))
+            *(
+                (one, two)[index % 2]("POST", SERVICES, service(f"s{index}", type="NodePort"))
+                for index in range(16)
+            )
         )
-        assert [status for status, _ in answers] == [201] * 16, [body for status, body in answers if status != 201]
+        assert [status for status, _ in answers] == [201] * 16, [
+            body for status, body in answers if status != 201
+        ]
         ports = [body["spec"]["ports"][0]["nodePort"] for _, body in answers]
         ips = [body["spec"]["clusterIP"] for _, body in answers]
         assert len(set(ports)) == len(set(ips)) == 16
@@ -95,7 +110,11 @@ async def test_repair_at_start_puts_records_right(world: World) -> None:
 
 
 def test_a_pool_prefers_its_upper_band_and_ends(world: World) -> None:
-    assert static_band(2768, 32, 16, 128) == 86 and static_band(1 << 20, 16, 16, 256) == 256 and static_band(8, 16, 16, 256) == 0
+    assert (
+        static_band(2768, 32, 16, 128) == 86
+        and static_band(1 << 20, 16, 16, 256) == 256
+        and static_band(8, 16, 16, 256) == 0
+    )
     pool = Pool("/x/", 40, 16, world, str, int)
     picked = [int(pool.pick()) for _ in range(24)]
     assert sorted(picked) == list(range(16, 40))

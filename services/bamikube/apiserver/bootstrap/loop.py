@@ -64,6 +64,7 @@ class Bootstrap:
         """Until cancelled."""
         await self._reader.synced.wait()
         while not await self._pass():
+            _end_if_cancelled()
             await self._world.clock.sleep(_RETRY)
         self.ready.set()
         self._reader.subscribe(CLUSTER_ROLES, lambda _type, _old, _new: self._roles_changed.set())
@@ -72,6 +73,7 @@ class Bootstrap:
             await self._roles_changed.wait()
             self._roles_changed.clear()
             if not await self._aggregate():
+                _end_if_cancelled()
                 await self._world.clock.sleep(_RETRY)
                 self._roles_changed.set()
 
@@ -145,6 +147,13 @@ class Bootstrap:
                 complete = False
                 log.debug("aggregating %s: %s", role["metadata"]["name"], problem.message)
         return complete
+
+
+def _end_if_cancelled() -> None:
+    """A write that fails because the server stops reports that failure; the wish to stop must not be lost with it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def authentication_data(
