@@ -112,7 +112,7 @@ async def test_the_token_file_and_its_mistakes() -> None:
     assert (await answer.review("other", [])).audiences == (ISSUER,)
     with pytest.raises(BadCredentials):
         await answer.review("other", ["somebody-else"])
-    with pytest.raises(ValueError, match="tokens.csv line 1"):
+    with pytest.raises(ValueError, match=r"tokens\.csv line 1"):
         parse("a,b", "tokens.csv")
 
 

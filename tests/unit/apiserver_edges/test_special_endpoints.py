@@ -1,0 +1,51 @@
+"""Binding, eviction, reviews and discovery through a whole API server without sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamikube.api.table import TABLE
+from bamikube.apiserver.discovery import storage_version_hash, version_rank
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def pod(name: str) -> dict[str, Any]:
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "a"}}, "spec": spec}
+
+
+async def test_a_pod_is_bound_once(call: Any) -> None:
+    assert (await call("POST", PODS, pod("p")))[0] == 201
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    status, answer = await call("POST", f"{PODS}/p/binding", body)
+    assert (status, answer["status"]) == (201, "Success")
+    _, bound = await call("GET", f"{PODS}/p")
+    assert bound["spec"]["nodeName"] == "n1"
+    assert [one["type"] for one in bound["status"]["conditions"]] == ["PodScheduled"]
+    status, answer = await call("POST", "/api/v1/namespaces/default/bindings", body)
+    assert status == 409 and 'already assigned to node "n1"' in answer["message"]
+
+
+async def test_missing_namespaces_and_protected_ones(call: Any) -> None:
+    status, answer = await call("POST", "/api/v1/namespaces/nope/pods", pod("p"))
+    assert (status, answer["message"]) == (404, 'namespaces "nope" not found')
+    status, answer = await call("DELETE", "/api/v1/namespaces/default")
+    assert status == 403 and "this namespace may not be deleted" in answer["message"]
+
+
+async def test_access_reviews_ask_the_real_authorizer(call: Any) -> None:
+    body = {"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}}
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    _, mine = await call("POST", path, body)
+    assert mine["status"]["allowed"] is True
+    _, theirs = await call("POST", path, body, user="alice", groups="system:authenticated")
+    assert theirs["status"]["allowed"] is False
+    status, answer = await call("GET", PODS, user="alice", groups="system:authenticated")
+    assert status == 403 and answer["details"] == {"kind": "pods"}
+
+
+def test_discovery_facts() -> None:
+    pods = next(row for row in TABLE if row.plural == "pods" and not row.group)
+    assert storage_version_hash(pods) == "xPOwRZ+Yhw8="  # what Kubernetes answers
+    assert sorted(["v1beta1", "v2", "v1", "v1alpha1"], key=version_rank) == ["v2", "v1", "v1beta1", "v1alpha1"]
