@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.chance import Chance

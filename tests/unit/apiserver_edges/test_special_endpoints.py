@@ -12,12 +12,22 @@ PODS = "/api/v1/namespaces/default/pods"
 
 def pod(name: str) -> dict[str, Any]:
     spec = {"containers": [{"name": "c", "image": "i"}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "a"}}, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "a"}},
+        "spec": spec,
+    }
 
 
 async def test_a_pod_is_bound_once(call: Any) -> None:
     assert (await call("POST", PODS, pod("p")))[0] == 201
-    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "n1"},
+    }
     status, answer = await call("POST", f"{PODS}/p/binding", body)
     assert (status, answer["status"]) == (201, "Success")
     _, bound = await call("GET", f"{PODS}/p")
@@ -48,4 +58,9 @@ async def test_access_reviews_ask_the_real_authorizer(call: Any) -> None:
 def test_discovery_facts() -> None:
     pods = next(row for row in TABLE if row.plural == "pods" and not row.group)
     assert storage_version_hash(pods) == "xPOwRZ+Yhw8="  # what Kubernetes answers
-    assert sorted(["v1beta1", "v2", "v1", "v1alpha1"], key=version_rank) == ["v2", "v1", "v1beta1", "v1alpha1"]
+    assert sorted(["v1beta1", "v2", "v1", "v1alpha1"], key=version_rank) == [
+        "v2",
+        "v1",
+        "v1beta1",
+        "v1alpha1",
+    ]
