@@ -44,6 +44,8 @@ def test_json_patch_operations() -> None:
         ([{"op": "replace", "path": "/missing", "value": 1}], False),
         ([{"op": "add", "path": "/l/9", "value": 1}], False),
         ([{"op": "add", "path": "", "value": 1}], False),
+        ([{"op": "copy", "from": "/l/-", "path": "/b"}], False),
+        ([{"op": "move", "from": "/l/-", "path": "/b"}], False),
         ([{"op": "add", "path": "/b"}], True),
         ([{"op": "fly", "path": "/b"}], True),
         ([{"path": "/b"}], True),

@@ -281,7 +281,18 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["spec", "containers", "finalizers", "strategy", "name", "$patch", "$retainKeys", "$setElementOrder/containers", "$deleteFromPrimitiveList/finalizers", "$setElementOrder/finalizers"]
+                [
+                    "spec",
+                    "containers",
+                    "finalizers",
+                    "strategy",
+                    "name",
+                    "$patch",
+                    "$retainKeys",
+                    "$setElementOrder/containers",
+                    "$deleteFromPrimitiveList/finalizers",
+                    "$setElementOrder/finalizers",
+                ]
             ),
             inner | st.sampled_from(["replace", "delete", "merge"]),
             max_size=4,

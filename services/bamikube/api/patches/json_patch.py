@@ -60,11 +60,14 @@ def _resolve(doc: Any, pointer: Any) -> Any:
     if not isinstance(pointer, str):
         raise PatchError(f"not a JSON pointer: {pointer!r}", malformed=True)
     try:
-        return jsonpointer.resolve_pointer(doc, pointer)
+        found = jsonpointer.resolve_pointer(doc, pointer)
     except jsonpointer.JsonPointerException as error:
         raise PatchError(str(error)) from None
     except (TypeError, KeyError, IndexError, ValueError):
         raise PatchError(f"nothing is at {pointer}") from None
+    if isinstance(found, jsonpointer.EndOfList):  # the place behind the last element holds nothing yet
+        raise PatchError(f"nothing is at {pointer}")
+    return found
 
 
 def _test(doc: Any, operation: dict[str, Any]) -> None:
