@@ -37,8 +37,8 @@ def desired(service_cidr: str) -> list[Object]:
         found.append(_rbac("ClusterRole", role))
     for name, rules in component_roles.ROLES.items():
         found.append(_rbac("ClusterRole", {"metadata": {"name": name}, "rules": rules}))
-    for name, (role, subjects) in {**user_roles.BINDINGS, **component_roles.BINDINGS}.items():
-        found.append(_binding("ClusterRoleBinding", {"name": name}, "ClusterRole", role, subjects))
+    for name, (target, subjects) in {**user_roles.BINDINGS, **component_roles.BINDINGS}.items():
+        found.append(_binding("ClusterRoleBinding", {"name": name}, "ClusterRole", target, subjects))
     for (namespace, name), (rules, subjects) in component_roles.NAMESPACED.items():
         metadata = {"name": name, "namespace": namespace}
         found.append(_rbac("Role", {"metadata": dict(metadata), "rules": rules}))
