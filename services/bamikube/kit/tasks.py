@@ -19,7 +19,8 @@ class Tasks:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # In the order they were spawned, so that ending them is the same in every run.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._closed = False
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str = "") -> asyncio.Task[Any]:
@@ -28,12 +29,12 @@ class Tasks:
             work.close()
             raise RuntimeError(f"{self.name} is closing: no new tasks")
         task = asyncio.get_running_loop().create_task(work, name=f"{self.name}/{name}" if name else self.name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task %s failed: %r", task.get_name(), error, exc_info=error)
 

@@ -85,7 +85,8 @@ class ModelStore:
         self._keys: list[bytes] = []  # sorted; exactly the keys of _versions
         self._log: dict[int, list[bytes]] = {}  # revision -> keys changed, in order; never below _compacted
         self._leases: dict[int, _Lease] = {}
-        self._streams: set[asyncio.Queue[list[Change] | _Lost]] = set()
+        # In the order they were opened: a set's order would differ from run to run.
+        self._streams: dict[asyncio.Queue[list[Change] | _Lost], None] = {}
         self._tasks = Tasks("store-model")
         self._running = asyncio.Event()
         self._running.set()
@@ -305,7 +306,7 @@ class ModelStore:
             stream: asyncio.Queue[list[Change] | _Lost] = asyncio.Queue()
             for batch in self._history(prefix, following):
                 stream.put_nowait(batch)
-            self._streams.add(stream)
+            self._streams[stream] = None
             try:
                 while True:
                     batch_or_loss = await stream.get()
@@ -321,7 +322,7 @@ class ModelStore:
                         following = batch[-1].mod_revision + 1
                         yield batch
             finally:
-                self._streams.discard(stream)
+                self._streams.pop(stream, None)
             await self._world.clock.sleep(0.05)
         raise Unavailable("the store was closed")
 
