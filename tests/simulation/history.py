@@ -9,7 +9,6 @@ from typing import Any
 
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
-
 from tests.simulation.cluster import Cluster
 from tests.simulation.invariants import Broken, StoreWitness, Watcher, Writer, settled
 from tests.simulation.virtual import run

@@ -14,6 +14,7 @@ import contextlib
 from typing import Any
 
 import orjson
+
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.controllers.deployment import limits

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from bamikube.store.port import (
     Change,
     Compacted,

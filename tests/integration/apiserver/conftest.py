@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 import pytest
+
 from bamikube.apiserver.identity import MASTERS, User
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.http import Request, Response, Stream
 from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore
-
 from tests.support.etcd import EtcdServer, etcd_server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bamikube.api import table
 from bamikube.api.resources import Resource
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.http import Response
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import dnslib
 import pytest
+
 from bamikube.apiserver.identity import ALL_AUTHENTICATED, User
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
@@ -30,7 +31,6 @@ from bamikube.network.service import Network
 from bamikube.proxy.plan import Node
 from bamikube.proxy.service import Proxy
 from bamikube.store.model import ModelStore
-
 from tests.integration.netlink.sandbox import Sandbox, on_node, within
 
 DNS = "10.96.0.10"

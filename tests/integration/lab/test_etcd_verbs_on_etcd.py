@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from bamikube.kit.world import World
 from bamikube.lab import certs_verbs, etcd_verbs
 from bamikube.store.etcd import EtcdStore
 from bamikube.store.port import Compacted, Put
-
 from tests.support.etcd import EtcdServer, etcd_server
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from bamikube.lab import cgroups, hostnet, launch, nodefiles
 from bamikube.lab.images.archive import load_archive
 from bamikube.lab.images.build import build

@@ -8,11 +8,11 @@ import struct
 import subprocess
 
 import pytest
+
 from bamikube.netlink.conntrack import Conntrack, Flow
 from bamikube.netlink.nftables import Features, Nftables, TransactionError
 from bamikube.netlink.statements import jump, masquerade
 from bamikube.netlink.tables import ADDRESS, PROTO, SERVICE, Chain, Hook, Set, Table, goto_chain
-
 from tests.integration.netlink.sandbox import on_node, within
 
 KEY = socket.inet_aton("10.96.0.1") + struct.pack(">BxxxHxx", 6, 443)

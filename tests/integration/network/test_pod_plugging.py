@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from bamikube.kit.world import World
 from bamikube.netlink.links import Links
 from bamikube.netlink.nftables import Nftables
 from bamikube.network.addresses import Addresses
 from bamikube.network.install import install_config, install_plugin
 from bamikube.network.pods import Pods, Site
-
 from tests.integration.netlink.sandbox import Sandbox, on_node
 
 NETWORK = {"cniVersion": "1.0.0", "name": "bamikube", "type": "bamikube-cni"}

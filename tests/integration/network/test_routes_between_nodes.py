@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+
 from bamikube.netlink.links import Links
 from bamikube.network.routes import VXLAN, Neighbour, RoutePlan, plan_routes
-
 from tests.integration.netlink.sandbox import Sandbox, within
 
 CIDRS = {"a": "10.244.1.0/24", "b": "10.244.2.0/24"}

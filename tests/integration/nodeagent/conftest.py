@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bamikube.kit.world import World
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.cgroups import Cgroups
@@ -21,7 +22,6 @@ from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import RuntimeFailure
-
 from tests.support.private_containerd import PrivateContainerd, network_namespace
 
 JSON = dict[str, Any]

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+
 from bamikube.client.client import Client
 from bamikube.client.transport import InProcessTransport
 from bamikube.kit.http import Request, Response

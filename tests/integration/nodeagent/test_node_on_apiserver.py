@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bamikube.api.errors import ApiError
 from bamikube.apiserver.identity import MASTERS, User
 from bamikube.apiserver.options import ApiServerOptions

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from bamikube.netlink.conntrack import Conntrack
 from bamikube.netlink.links import Links
 from bamikube.netlink.nftables import Nftables
 from bamikube.proxy.model import Endpoint, Port, Service, Slice
 from bamikube.proxy.plan import Node
 from bamikube.proxy.state import State
-
 from tests.integration.netlink.sandbox import Sandbox, on_node
 
 VIP = "10.96.0.50"

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore
-
 from tests.support.etcd import EtcdServer, etcd_server
 from tests.support.store_contract import *  # noqa: F403
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore, open_channel, split_endpoints
 from bamikube.store.port import Change, Compacted, Delete, NoSpace, Put, Unavailable
-
 from tests.support.etcd import EtcdServer, etcd_server, free_ports
 
 

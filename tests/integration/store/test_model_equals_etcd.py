@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore
 from bamikube.store.model import ModelStore
 from bamikube.store.port import Change, Compare, Delete, Put, Store, StoreError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests.support.etcd import EtcdServer, etcd_server
 
 KEYS = st.sampled_from([b"/a", b"/a/1", b"/b", b"/b\xff"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from bamikube.api import defaults, schema, table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "api" / "defaults"

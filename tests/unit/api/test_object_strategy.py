@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from bamikube.api import conversion, selectable, strategy, table
 from bamikube.api.qos import qos_class
 

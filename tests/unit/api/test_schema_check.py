@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bamikube.api import schema, table
 from bamikube.api.errors import ApiError
 from bamikube.api.schema.compile import visitor

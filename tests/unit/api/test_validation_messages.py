@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from bamikube.api import defaults, schema, strategy, table, validation
 
 

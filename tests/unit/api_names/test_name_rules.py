@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from bamikube.api import names
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bamikube.api import names
 
 LABEL = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "

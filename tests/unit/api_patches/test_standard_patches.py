@@ -6,10 +6,11 @@ import contextlib
 from typing import Any
 
 import pytest
-from bamikube.api.fieldpath import ROOT, extract, subscript
-from bamikube.api.patches import PatchError, json_patch, merge_patch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bamikube.api.fieldpath import ROOT, extract, subscript
+from bamikube.api.patches import PatchError, json_patch, merge_patch
 
 
 def test_merge_patch_follows_the_rfc() -> None:

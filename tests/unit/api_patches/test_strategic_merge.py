@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from bamikube.api.patches import PatchError, strategic_merge_patch, three_way, two_way
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bamikube.api.patches import PatchError, strategic_merge_patch, three_way, two_way
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bamikube.api.wire.decode import read
 from bamikube.api.wire.openapi_v2 import encode_document
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bamikube.api import protobuf
-from bamikube.api.wire.encode import chunk, varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bamikube.api import protobuf
+from bamikube.api.wire.encode import chunk, varint
 
 BODIES = json.loads((Path(__file__).parent / "kubectl_bodies.json").read_text())
 

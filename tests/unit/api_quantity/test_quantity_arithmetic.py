@@ -5,9 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from bamikube.api.quantity import BINARY, DECIMAL, EXPONENT, Quantity, QuantityError, canonical, total
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bamikube.api.quantity import BINARY, DECIMAL, EXPONENT, Quantity, QuantityError, canonical, total
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ The accepted and refused strings and the messages were compared with a real kube
 from __future__ import annotations
 
 import pytest
-from bamikube.api import selectors
-from bamikube.api.selectors import SelectorError, from_object, parse_fields, parse_labels
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bamikube.api import selectors
+from bamikube.api.selectors import SelectorError, from_object, parse_fields, parse_labels
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import orjson
 import pytest
+
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
 from bamikube.kit.httpserver import Server, serve
 from bamikube.kit.tasks import Tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+
 from bamikube.api import errors, table
 from bamikube.apiserver.cache import keys
 from bamikube.apiserver.cache.item import Item, encode

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from bamikube.apiserver.identity import MASTERS, User
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer

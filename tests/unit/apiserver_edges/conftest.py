@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.chance import Chance

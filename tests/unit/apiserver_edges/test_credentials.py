@@ -6,6 +6,11 @@ import datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
 from bamikube.api.errors import ApiError
 from bamikube.apiserver.authn import Authenticator, BadCredentials, impersonate
 from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
@@ -18,10 +23,6 @@ from bamikube.kit.clock import SystemClock
 from bamikube.kit.http import Peer, Request
 from bamikube.kit.world import World
 from bamikube.pki.tokens import Bound, TokenSigner, TokenVerifier
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 
 NOW = datetime.datetime.now(datetime.UTC)
 ISSUER = "https://kubernetes.default.svc.cluster.local"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bamikube.api.errors import ApiError
 from bamikube.api.table import by_name
 from bamikube.apiserver.admission.context import AdmissionContext

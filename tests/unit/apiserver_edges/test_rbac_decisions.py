@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.authz.rules import describe, path_matches, uncovered

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
+
 from bamikube.apiserver.allocators.pool import Exhausted, Pool, static_band
 from bamikube.kit.world import World
 from bamikube.store.model import ModelStore
 from bamikube.store.port import Delete, Put
-
 from tests.unit.apiserver_edges.conftest import Caller, running
 
 SERVICES = "/api/v1/namespaces/default/services"

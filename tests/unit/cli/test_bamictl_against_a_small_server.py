@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from bamikube.cli.main import main
 
 POD = {

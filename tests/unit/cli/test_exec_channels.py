@@ -6,6 +6,7 @@ import socket
 import struct
 
 import pytest
+
 from bamikube.cli.errors import CliError
 from bamikube.cli.verbs.exec import exit_code
 from bamikube.cli.websocket import Channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bamikube.cli import jsonpath
 from bamikube.cli.errors import CliError
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamikube.controllers import deployment as d
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bamikube.controllers import deployment as d
 
 Object = dict[str, Any]
 NOW = 1_700_000_000.0

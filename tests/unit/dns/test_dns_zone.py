@@ -8,14 +8,15 @@ from pathlib import Path
 import dnslib
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bamikube.dns.model import Endpoint, Port, Service, Slice, service_of, slice_of
 from bamikube.dns.resolver import Resolver
 from bamikube.dns.upstream import Upstream, resolv_conf, servers_of
 from bamikube.dns.wire import Question, parse
 from bamikube.dns.zone import Zone
 from bamikube.kit.world import World
-from hypothesis import given
-from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "dns"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bamikube.kit.options import Options, parse_options
 from pydantic import Field
+
+from bamikube.kit.options import Options, parse_options
 
 
 class Sample(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bamikube.kit.backoff import Backoff
 from bamikube.kit.chance import Chance
 from bamikube.kit.clock import parse_rfc3339, rfc3339, rfc3339_micro

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from bamikube.kit.tunnel import StreamConnection, dial, relay, request_head
 
 

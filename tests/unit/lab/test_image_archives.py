@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bamikube.lab.images.archive import BadArchive, load_archive
 from bamikube.lab.images.store import CONFIG, INDEX, LAYER, MANIFEST, ImageStore
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+
 from bamikube.lab.images import course_app
 from bamikube.lab.images.debian import parse_index
 from bamikube.lab.images.layer import Directory, File, Layer, Link

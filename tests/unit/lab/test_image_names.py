@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bamikube.lab.images.names import full_name, is_digest, short_name
 
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from bamikube.lab import main as lab_main
 from bamikube.lab.hostnet import ruleset
 from bamikube.lab.nodefiles import containerd_config, fill, node_config

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from bamikube.netlink.links import Device
 from bamikube.network.addresses import Addresses, AddressesExhausted, Attachment
 from bamikube.network.calls import CniError, HostPort, parse

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, expand, service_variables
 
 POD: dict[str, Any] = {

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from bamikube.kit.clock import SystemClock
 from bamikube.nodeagent.server.logs import LogOptions, parse_line, read, tail_offset
 

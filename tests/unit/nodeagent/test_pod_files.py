@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bamikube.nodeagent.container import dns, images
 from bamikube.nodeagent.node.status import parse_taint
 from bamikube.nodeagent.pod.admission import admit

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from bamikube.kit.clock import parse_rfc3339, rfc3339
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.state import Backoff, Memory, ProbeState, RuntimeState, Trouble

@@ -7,13 +7,14 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+
 from bamikube.kit.chance import Chance
 from bamikube.kit.world import World
 from bamikube.lab import certs_verbs
 from bamikube.pki import inspect, issue, kubeconfig
 from bamikube.pki.authority import DAY, Authority, Request
 from bamikube.pki.profiles import ClusterNames, NodeNames
-from cryptography import x509
 
 NODES = [NodeNames(name="master", address="10.99.0.10"), NodeNames(name="worker-1", address="10.99.0.11")]
 CLUSTER = ClusterNames(api_sans=("api.example", "203.0.113.7"))

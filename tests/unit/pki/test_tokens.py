@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jwt
 import pytest
+
 from bamikube.kit.chance import Chance
 from bamikube.kit.world import World
 from bamikube.pki import keys

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from bamikube.proxy.ledger import plan
 from bamikube.proxy.model import service_of, slice_of
 from bamikube.proxy.plan import Node, frame

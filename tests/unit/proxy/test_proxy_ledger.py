@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bamikube.netlink.conntrack import Flow
 from bamikube.netlink.tables import Table, difference
 from bamikube.proxy.endpoints import choose
@@ -9,8 +12,6 @@ from bamikube.proxy.ledger import plan
 from bamikube.proxy.model import Endpoint, Port, Service, Slice
 from bamikube.proxy.plan import Fragment, Node
 from bamikube.proxy.state import State, stale_flows
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NODE = Node("n1", cluster_cidr="10.244.0.0/16")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from bamikube.kit.chance import Chance
 from bamikube.kit.world import World
 from bamikube.store.compaction import MARK, Compactor, Sample, parse, plan

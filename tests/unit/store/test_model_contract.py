@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+
 from bamikube.kit.chance import Chance
 from bamikube.kit.clock import LoopClock
 from bamikube.kit.world import World
 from bamikube.store.model import ModelStore
-
 from tests.support.store_contract import *  # noqa: F403
 
 
