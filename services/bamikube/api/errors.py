@@ -88,19 +88,27 @@ def unauthorized(message: str = "Unauthorized") -> ApiError:
 
 
 def forbidden(resource: str, name: str, message: str, group: str = "") -> ApiError:
-    subject = f'{_qualified(resource, group)} "{name}" is forbidden' if name else f"{_qualified(resource, group)} is forbidden"
+    subject = (
+        f'{_qualified(resource, group)} "{name}" is forbidden'
+        if name
+        else f"{_qualified(resource, group)} is forbidden"
+    )
     return ApiError(403, "Forbidden", f"{subject}: {message}", _details(name, group, resource))
 
 
 def not_found(resource: str, name: str, group: str = "") -> ApiError:
-    return ApiError(404, "NotFound", f'{_qualified(resource, group)} "{name}" not found', _details(name, group, resource))
+    return ApiError(
+        404, "NotFound", f'{_qualified(resource, group)} "{name}" not found', _details(name, group, resource)
+    )
 
 
 def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def method_not_allowed(message: str = "the server does not allow this method on the requested resource") -> ApiError:
+def method_not_allowed(
+    message: str = "the server does not allow this method on the requested resource",
+) -> ApiError:
     return ApiError(405, "MethodNotAllowed", message)
 
 
@@ -110,7 +118,10 @@ def not_acceptable(message: str) -> ApiError:
 
 def already_exists(resource: str, name: str, group: str = "") -> ApiError:
     return ApiError(
-        409, "AlreadyExists", f'{_qualified(resource, group)} "{name}" already exists', _details(name, group, resource)
+        409,
+        "AlreadyExists",
+        f'{_qualified(resource, group)} "{name}" already exists',
+        _details(name, group, resource),
     )
 
 
@@ -162,7 +173,9 @@ def too_many_requests(message: str, retry_after: int = 1) -> ApiError:
 
 
 def internal(message: str) -> ApiError:
-    return ApiError(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})
+    return ApiError(
+        500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]}
+    )
 
 
 def unavailable(message: str) -> ApiError:
