@@ -91,7 +91,7 @@ soak: install
 	$(call with_lab,-m "slow")
 
 bench: install
-	@for file in bench/[a-z]*.py; do echo "== $$file"; PYTHONPATH=services $(PY) $$file || exit 1; done
+	@PYTHONPATH=services $(PY) bench/run.py
 
 # -- upkeep -----------------------------------------------------------------------------------------------------------------------
 
