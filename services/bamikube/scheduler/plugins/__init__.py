@@ -1,0 +1,1 @@
+"""The plugins: each one asks its own question about a pod and all nodes."""
