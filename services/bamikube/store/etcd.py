@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -145,6 +145,21 @@ def _is_address(host: str) -> bool:
     return ":" in host or all(part.isdigit() for part in host.split("."))
 
 
+async def _finished(call: Awaitable[Any]) -> Any:
+    """The outcome of a call, and CancelledError if we were asked to stop while it ran.
+
+    grpc.aio forgets a cancellation that arrives together with the call's outcome: the outcome is handed over and the
+    caller goes on as if nobody had asked it to stop.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task is not None else 0
+    try:
+        return await call
+    finally:
+        if task is not None and task.cancelling() > asked:
+            raise asyncio.CancelledError
+
+
 class EtcdStore:
     """:class:`bamikube.store.port.Store` over etcd. Create it inside the running event loop; ``close`` it there.
 
@@ -233,8 +248,8 @@ class EtcdStore:
         while True:
             left = deadline - clock.monotonic()
             try:
-                return await self._range(
-                    request, timeout=max(left, 0.001), wait_for_ready=True, metadata=_METADATA
+                return await _finished(
+                    self._range(request, timeout=max(left, 0.001), wait_for_ready=True, metadata=_METADATA)
                 )
             except grpc.aio.AioRpcError as error:
                 if (
@@ -309,7 +324,9 @@ class EtcdStore:
     async def _call(self, method: Callable[..., Any], request: Any) -> Any:
         """One unary call, exactly once."""
         try:
-            return await method(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
+            return await _finished(
+                method(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
+            )
         except grpc.aio.AioRpcError as error:
             await self._fail(error)
 

@@ -361,7 +361,9 @@ class ModelStore:
         clock = self._world.clock
         started = clock.monotonic()
         try:
-            await asyncio.wait_for(self._running.wait(), self._timeout)
+            # Not wait_for: until Python 3.12 it forgets a cancellation that comes together with the result.
+            async with asyncio.timeout(self._timeout):
+                await self._running.wait()
         except TimeoutError:
             raise Unavailable(f"the model did not answer within {self._timeout:g} s") from None
         await clock.sleep(min(self._latency, self._timeout))
