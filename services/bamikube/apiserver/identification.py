@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bamikube.apiserver.authn import Authenticator, Method
+from bamikube.apiserver.bootstrap.loop import authentication_data
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
@@ -69,4 +70,29 @@ def make_authenticator(
         )
         method = ServiceAccountMethod(verifier, reader, world.clock)
         tokens.append(method)
-    return Authenticator(chain, tokens=tokens, anonymous=options.anonymous_auth), signer, verifier
+    authenticator = Authenticator(
+        chain,
+        tokens=tokens,
+        anonymous=options.anonymous_auth,
+        anonymous_paths=options.anonymous_auth_paths,
+        audiences=options.audiences,
+    )
+    return authenticator, signer, verifier
+
+
+def published_trust(options: ApiServerOptions) -> dict[str, str]:
+    """What extension API servers may know of how users are recognised: the data of the ConfigMap
+    ``kube-system/extension-apiserver-authentication``. Raises ValueError that names the flag and the file."""
+    client = front_proxy = ""
+    if options.client_ca_file:
+        client = _read("--client-ca-file", options.client_ca_file).decode()
+    if options.requestheader_client_ca_file:
+        front_proxy = _read("--requestheader-client-ca-file", options.requestheader_client_ca_file).decode()
+    return authentication_data(
+        client,
+        front_proxy,
+        tuple(options.requestheader_allowed_names),
+        username_headers=tuple(options.requestheader_username_headers),
+        group_headers=tuple(options.requestheader_group_headers),
+        extra_prefixes=tuple(options.requestheader_extra_headers_prefix),
+    )

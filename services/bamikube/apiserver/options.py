@@ -51,9 +51,15 @@ class ApiServerOptions(Options):
     service_account_issuer: list[str] = Field(
         ["https://kubernetes.default.svc.cluster.local"], description="issuers of tokens; the first one signs"
     )
+    service_account_jwks_uri: str = Field(
+        "", description="where others find the keys of tokens; empty: this server's /openid/v1/jwks"
+    )
     api_audiences: list[str] = Field([], description="audiences of the API; empty: the issuer")
     token_auth_file: str = Field("", description="CSV file of static tokens: token,user,uid,groups")
     anonymous_auth: bool = Field(True, description="let requests without credentials in as system:anonymous")
+    anonymous_auth_paths: list[str] = Field(
+        [], description="the only paths anonymous requests are let in at, such as /healthz; empty: all paths"
+    )
     authorization_mode: list[str] = Field(["Node", "RBAC"], description="Node, RBAC, AlwaysAllow, AlwaysDeny")
 
     requestheader_client_ca_file: str = Field(
@@ -104,6 +110,23 @@ class ApiServerOptions(Options):
         if not dash or not low.isdigit() or not high.isdigit() or not 0 < int(low) <= int(high) <= 65535:
             raise ValueError(f"{value!r} is not a range of ports such as 30000-32767")
         return value
+
+    @field_validator("anonymous_auth_paths")
+    @classmethod
+    def _paths(cls, value: list[str]) -> list[str]:
+        for path in value:
+            if not path.startswith("/"):
+                raise ValueError(f"{path!r} is not a path: it must begin with /")
+        return value
+
+    @property
+    def jwks_uri(self) -> str:
+        """What the issuer's discovery document says of the keys."""
+        if self.service_account_jwks_uri:
+            return self.service_account_jwks_uri
+        host = self.external_hostname or self.advertise_address
+        where = f"https://{host}:{self.secure_port}" if host else self.service_account_issuer[0]
+        return f"{where}/openid/v1/jwks"
 
     @property
     def node_ports(self) -> tuple[int, int]:

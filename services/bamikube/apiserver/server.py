@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -37,7 +37,7 @@ from bamikube.apiserver.call import Call, Services
 from bamikube.apiserver.discovery import Discovery
 from bamikube.apiserver.endpoints import Endpoints
 from bamikube.apiserver.health import PATHS, Health
-from bamikube.apiserver.identification import make_authenticator
+from bamikube.apiserver.identification import make_authenticator, published_trust
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.kubernetes_service import KubernetesService
 from bamikube.apiserver.meteredstore import MeteredStore
@@ -46,6 +46,7 @@ from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
+from bamikube.apiserver.subresources.tokens import IssuerDiscovery
 from bamikube.kit import metrics
 from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.tasks import Tasks
@@ -55,6 +56,9 @@ from bamikube.store.port import NoSpace, Store, StoreError, TooLarge, Unavailabl
 
 log = logging.getLogger(__name__)
 
+# Answered while the server starts; everything else waits up to OPENING seconds for the bootstrap objects.
+EARLY = (*PATHS, "/version", "/metrics")
+OPENING = 10.0
 _IMPERSONATE = "impersonate-user"
 
 
@@ -106,8 +110,14 @@ class ApiServer:
         self.endpoints = Endpoints(self.registry, world)
         self.health = Health()
         self.bootstrap = Bootstrap(
-            self.cache, cast(Any, self.registry), world, service_cidr=options.service_cluster_ip_range
+            self.cache,
+            self.registry,
+            world,
+            service_cidr=options.service_cluster_ip_range,
+            authentication=published_trust(options),
         )
+        self.issuer = self._issuer()
+        self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
         self._add_checks()
 
     # -- putting together ----------------------------------------------------------------------------------------
@@ -136,6 +146,12 @@ class ApiServer:
                 f"{options.kubelet_certificate_authority}: {error}"
             ) from None
 
+    def _issuer(self) -> IssuerDiscovery | None:
+        """How others verify our tokens; None when this server knows no key."""
+        if self._verifier is None:
+            return None
+        return IssuerDiscovery(self._verifier, self.options.jwks_uri)
+
     def _add_checks(self) -> None:
         async def ping() -> str | None:
             return None
@@ -152,7 +168,7 @@ class ApiServer:
             return None if self.cache.synced.is_set() else "the cache is not loaded"
 
         async def bootstrapped() -> str | None:
-            return None if self.bootstrap.ready.is_set() else "bootstrap objects are not written yet"
+            return None if self._opened.is_set() else "bootstrap objects are not written yet"
 
         self.health.add("ping", ping)
         self.health.add("log", ping)
@@ -181,18 +197,18 @@ class ApiServer:
                 spawn(compactor.run(), "compaction")
             spawn(self._repair(), "allocations")
             spawn(self.bootstrap.run(), "bootstrap")
+            await self._open()
             if options.advertise_address:
                 service = KubernetesService(
                     self._store,
                     self.cache,
-                    cast(Any, self.registry),
+                    self.registry,
                     self.world,
                     address=options.advertise_address,
                     port=options.secure_port,
                     service_cidr=options.service_cluster_ip_range,
                 )
                 spawn(service.run(), "kubernetes-service")
-            await self.bootstrap.ready.wait()
             self.ready.set()
             log.info("ready at revision %d", self.cache.revision)
             await feeding
@@ -200,6 +216,30 @@ class ApiServer:
             self.ready.clear()
             self.cache.end_watchers()
             await self._tasks.close()
+
+    async def _open(self) -> None:
+        """Let requests in, once what every cluster starts with can be read here - whoever has written it."""
+        await self.bootstrap.ready.wait()
+        while True:
+            try:
+                if await self.cache.consistent():
+                    break
+                log.warning("the cache is behind the store; requests wait")
+            except StoreError as error:
+                log.warning("the store cannot be read (%s); requests wait", error)
+                await self.world.clock.sleep(0.5)
+        self._opened.set()
+
+    async def _opening(self) -> None:
+        """Hold a request that came too early: without roles and namespaces it would be refused for the wrong reason.
+
+        Raises 503 when the server does not get there in time.
+        """
+        try:
+            async with asyncio.timeout(OPENING):
+                await self._opened.wait()
+        except TimeoutError:
+            raise starting() from None
 
     async def _repair(self) -> None:
         while True:
@@ -277,6 +317,8 @@ class ApiServer:
             histogram.observe(self.world.clock.monotonic() - start)
 
     async def _answer(self, request: Request, info: RequestInfo) -> Answer:
+        if not self._opened.is_set() and not request.path.startswith(EARLY):
+            await self._opening()
         user = await self.authenticator.authenticate(request)
         if user is None:
             raise errors.unauthorized()
@@ -287,6 +329,8 @@ class ApiServer:
         attributes = self._attributes(request, info, user)
         verdict = self.authorizer.authorize(attributes)
         if not verdict.allowed:
+            if not self._opened.is_set():
+                raise starting()
             raise denied(attributes, verdict.reason)
         if not info.is_resource:
             return await self._other(request)
@@ -356,15 +400,9 @@ class ApiServer:
             return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
         if path == "/":
             return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
-        if self._verifier is not None:
-            if path == "/.well-known/openid-configuration":
-                jwks = f"{self.options.service_account_issuer[0]}/openid/v1/jwks"
-                return Response(200, orjson.dumps(self._verifier.openid_configuration(jwks)))
-            if path == "/openid/v1/jwks":
-                return Response(
-                    200, orjson.dumps(self._verifier.jwks()), content_type="application/jwk-set+json"
-                )
-        answer: Answer | None = await self.discovery.handle(request)
+        answer: Answer | None = await self.issuer.handle(request) if self.issuer is not None else None
+        if answer is None:
+            answer = await self.discovery.handle(request)
         if answer is None:
             answer = await self.openapi.handle(request)
         if answer is None:
@@ -396,6 +434,13 @@ class ApiServer:
         for group, group_version in groups:
             found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
         return sorted(found)
+
+
+def starting() -> ApiError:
+    """The answer to a request that this server is not ready for."""
+    error = errors.unavailable("the server is starting: its first objects are not written yet; try again")
+    error.headers["Retry-After"] = "1"
+    return error
 
 
 _VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"})

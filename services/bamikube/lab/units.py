@@ -88,6 +88,7 @@ def etcd(node: Node) -> UnitSpec:
 def apiserver(node: Node, topology: Topology) -> UnitSpec:
     argv = _flags(
         advertise_address=node.address,
+        anonymous_auth_paths="/healthz,/livez,/readyz,/version",
         bind_address="0.0.0.0",
         secure_port=topology.api_port,
         etcd_servers="https://127.0.0.1:2379",

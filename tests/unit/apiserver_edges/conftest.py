@@ -36,6 +36,9 @@ class DictReader:
         found = self.objects.get(resource_key, {})
         return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
 
+    async def consistent(self, timeout: float = 3.0) -> bool:
+        return True
+
     def subscribe(self, resource_key: Key, callback: Callable[..., None]) -> None:
         self.callbacks.setdefault(resource_key, []).append(callback)
         for obj in self.list(resource_key):

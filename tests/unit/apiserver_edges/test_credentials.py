@@ -104,6 +104,16 @@ async def test_expired_certificates_and_unknown_tokens_are_401_no_credentials_ar
     assert await authenticator(anonymous=False).authenticate(showing(None)) is None
 
 
+async def test_anonymous_requests_are_let_in_only_at_the_paths_given() -> None:
+    answer = authenticator(anonymous_paths=["/healthz", "/livez"])
+    for path, let_in in [("/healthz", True), ("/livez", True), ("/livez/etcd", False), ("/api", False)]:
+        user = await answer.authenticate(Request.make("GET", path))
+        assert (user is not None) == let_in, path
+    # Credentials count everywhere, and bad ones are bad where anonymous requests are welcome.
+    with pytest.raises(ApiError):
+        await answer.authenticate(Request.make("GET", "/healthz", headers={"authorization": "Bearer x"}))
+
+
 async def test_the_token_file_and_its_mistakes() -> None:
     users = parse('secret,alice,u1,"dev,ops"\nother,bob,u2\n', "tokens.csv")
     answer = authenticator(tokens=[TokenFileMethod(users)], audiences=[ISSUER])

@@ -56,7 +56,7 @@ class Admission:
         from bamikube.apiserver.admission.tolerations import DefaultTolerationSeconds
 
         plugins: list[Plugin] = [
-            NamespaceLifecycle(reader, world),
+            NamespaceLifecycle(reader),
             ServiceAccount(reader, world),
             NodeRestriction(reader),
             TaintNodesByCondition(),

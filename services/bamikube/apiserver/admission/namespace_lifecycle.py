@@ -12,10 +12,8 @@ from bamikube.api.errors import ApiError
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
-from bamikube.kit.world import World
 
 NAMESPACES = ("", "namespaces")
-MISSING_WAIT = 0.05  # seconds, as in Kubernetes
 IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 
 # Access reviews ask about a namespace; they put nothing into it.
@@ -25,9 +23,8 @@ _HARMLESS = frozenset({("authorization.k8s.io", "localsubjectaccessreviews")})
 class NamespaceLifecycle(Plugin):
     name = "NamespaceLifecycle"
 
-    def __init__(self, reader: Reader, world: World) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._world = world
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """In the first step, so that the missing namespace is what the client hears of, not what follows from it."""
@@ -38,7 +35,7 @@ class NamespaceLifecycle(Plugin):
         namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
         if namespace is None:
             # Perhaps another API server has just made it and our cache is about to hear.
-            await self._world.clock.sleep(MISSING_WAIT)
+            await self._reader.consistent()
             namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
         if namespace is None:
             raise errors.not_found("namespaces", ctx.namespace)

@@ -78,6 +78,10 @@ class ServiceAccount(Plugin):
 
     async def _account(self, namespace: str, name: str) -> dict[str, Any] | None:
         account = self._reader.get(ACCOUNTS, namespace, name)
+        if account is None:
+            # Perhaps another API server has just made it and our cache is about to hear.
+            await self._reader.consistent()
+            account = self._reader.get(ACCOUNTS, namespace, name)
         if account is not None or name != DEFAULT:
             return account
         deadline = self._world.clock.monotonic() + _WAIT

@@ -47,7 +47,9 @@ class TokenMethod(Protocol):
 
 
 class Authenticator:
-    """All methods in order. ``anonymous``: whether requests without credentials are let in as system:anonymous.
+    """All methods in order. ``anonymous``: whether requests without credentials are let in as system:anonymous;
+    ``anonymous_paths``: only at exactly these paths (empty: everywhere), as ``anonymous.conditions`` of Kubernetes'
+    AuthenticationConfiguration (KEP-4633).
 
     ``audiences`` are the API server's own (``--api-audiences``), which tokens without any are taken to be for.
     """
@@ -58,11 +60,13 @@ class Authenticator:
         *,
         tokens: Sequence[TokenMethod] = (),
         anonymous: bool = True,
+        anonymous_paths: Sequence[str] = (),
         audiences: Sequence[str] = (),
     ) -> None:
         self._methods = tuple(methods)
         self._tokens = tuple(tokens)
         self._anonymous = anonymous
+        self._anonymous_paths = frozenset(anonymous_paths)
         self.audiences = tuple(audiences)
 
     async def authenticate(self, request: Request) -> User | None:
@@ -87,7 +91,9 @@ class Authenticator:
         if problems:
             log.info("refused %s from %s: %s", request.path, request.peer.address, "; ".join(problems))
             raise errors.unauthorized()
-        return ANONYMOUS if self._anonymous else None
+        if not self._anonymous or (self._anonymous_paths and request.path not in self._anonymous_paths):
+            return None
+        return ANONYMOUS
 
     async def review(self, token: str, audiences: Sequence[str]) -> Identified:
         """Who ``token`` stands for (TokenReview), with the audiences it is good for out of those asked about (none

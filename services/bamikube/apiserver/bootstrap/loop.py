@@ -24,6 +24,7 @@ from bamikube.apiserver.authz.rbac import CLUSTER_ROLES, aggregate
 from bamikube.apiserver.bootstrap.objects import NAMESPACES, desired, reconciled
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
+from bamikube.store.port import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,11 @@ _ATTEMPTS = 5  # at one object in one pass
 class Writer(Protocol):
     """What the loops need of the registry: writes as the system itself, through admission."""
 
-    async def create(self, resource: Resource, obj: dict[str, Any], **more: Any) -> dict[str, Any]: ...
+    async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        """Raises ApiError (AlreadyExists) and StoreError."""
 
-    async def update(self, resource: Resource, obj: dict[str, Any], **more: Any) -> dict[str, Any]: ...
+    async def update(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        """Raises ApiError (Conflict) and StoreError."""
 
 
 class Bootstrap:
@@ -64,7 +67,6 @@ class Bootstrap:
         """Until cancelled."""
         await self._reader.synced.wait()
         while not await self._pass():
-            _end_if_cancelled()
             await self._world.clock.sleep(_RETRY)
         self.ready.set()
         self._reader.subscribe(CLUSTER_ROLES, lambda _type, _old, _new: self._roles_changed.set())
@@ -73,7 +75,6 @@ class Bootstrap:
             await self._roles_changed.wait()
             self._roles_changed.clear()
             if not await self._aggregate():
-                _end_if_cancelled()
                 await self._world.clock.sleep(_RETRY)
                 self._roles_changed.set()
 
@@ -91,6 +92,10 @@ class Bootstrap:
                 complete = False
                 metadata = obj["metadata"]
                 log.warning("bootstrap: %s %s: %s", obj["kind"], metadata["name"], problem.message)
+            except StoreError as problem:
+                # What comes next would meet the same store: try everything again in a moment.
+                log.warning("bootstrap: the store does not take writes: %s", problem)
+                return False
         return complete
 
     async def _ensure(self, obj: dict[str, Any]) -> None:
@@ -143,17 +148,10 @@ class Bootstrap:
                 continue
             try:
                 await self._writer.update(resource, {**role, "rules": rules})
-            except ApiError as problem:
+            except (ApiError, StoreError) as problem:
                 complete = False
-                log.debug("aggregating %s: %s", role["metadata"]["name"], problem.message)
+                log.debug("aggregating %s: %s", role["metadata"]["name"], problem)
         return complete
-
-
-def _end_if_cancelled() -> None:
-    """A write that fails because the server stops reports that failure; the wish to stop must not be lost with it."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def authentication_data(

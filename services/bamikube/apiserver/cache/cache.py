@@ -31,7 +31,7 @@ from bamikube.apiserver.cache.window import Event, Window
 from bamikube.apiserver.registry.reader import ChangeCallback, ResourceKey
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.store.port import Change, Compacted, Put, Store, StoreError
+from bamikube.store.port import Change, Compacted, Put, Store, StoreError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -209,13 +209,24 @@ class Cache:
 
     async def current(self) -> int:
         """The store's revision, asked after this call began; the question is shared."""
-        question = self._question
-        if question is None:
-            question = self._ask()
-            return await asyncio.shield(question)
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._next)
+        answer: asyncio.Future[int]
+        if self._question is None:
+            try:
+                answer = self._ask()
+            except RuntimeError:
+                raise Unavailable("the server is stopping") from None
+        else:
+            if self._next is None:
+                self._next = asyncio.get_running_loop().create_future()
+            answer = self._next
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if answer.cancelled() and not (me is not None and me.cancelling()):
+                # The question was ended, not the one who asked: he gets an answer, too.
+                raise Unavailable("the server is stopping") from None
+            raise
 
     def _ask(self) -> asyncio.Task[int]:
         task = self._tasks.spawn(self._store.revision(), "revision")
@@ -230,7 +241,11 @@ class Cache:
         follower, self._next = self._next, None
         if follower is None:
             return
-        following = self._ask()
+        try:
+            following = self._ask()
+        except RuntimeError:  # the server is stopping
+            follower.cancel()
+            return
 
         def pass_on(done: asyncio.Task[int]) -> None:
             if follower.done():

@@ -27,5 +27,10 @@ class Reader(Protocol):
     def list(self, resource_key: ResourceKey, namespace: str = "") -> list[dict[str, Any]]:
         """All objects, or those of one namespace, in key order."""
 
+    async def consistent(self, timeout: float = 3.0) -> bool:
+        """Wait until everything the store held at the time of the call can be read here; False when that took
+        longer than ``timeout`` seconds. Who is about to refuse because something is missing asks this first: another
+        API server may have just written it. Raises StoreError when the store cannot be asked."""
+
     def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback) -> None:
         """Call back on every change from now on; objects already there come first, as ADDED, once synced."""
