@@ -104,7 +104,10 @@ class Client:
         data = answer.joined()
         if answer.status >= 400:
             raise _error(answer.status, data)
-        loaded: Object = orjson.loads(data) if data else {}
+        try:
+            loaded: Object = orjson.loads(data) if data else {}
+        except orjson.JSONDecodeError as error:
+            raise ConnectionError(f"{method} {path}: the answer is not JSON ({error})") from None
         return loaded
 
     async def get(self, resource: str, name: str, namespace: str = "", subresource: str = "") -> Object:
@@ -224,7 +227,10 @@ class Client:
                 *lines, pending = pending.split(b"\n")
                 for line in lines:
                     if line.strip():
-                        event = orjson.loads(line)
+                        try:
+                            event = orjson.loads(line)
+                        except orjson.JSONDecodeError as error:
+                            raise ConnectionError(f"watch of {resource}: a broken event ({error})") from None
                         if event["type"] == "ERROR":
                             raise ApiError.of(event["object"])
                         yield WatchEvent(event["type"], event["object"])

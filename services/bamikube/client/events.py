@@ -1,9 +1,12 @@
 """Events: what happened to an object, for the person who asks ``kubectl describe``.
 
 Recording never blocks and never fails the work it reports on: events go into a bounded queue and are written by a
-task. The same event about the same object within ten minutes raises the count of one Event object instead of making
-a new one (client-go's EventCorrelator); a source that repeats itself about one object is cut to a burst of 25 with one
-more every five minutes.
+task. Three rules keep a busy cluster readable, with the numbers of client-go's EventCorrelator:
+
+* the same event about the same object raises the count of one Event object instead of making a new one;
+* when events about one object differ in their message alone, the eleventh within ten minutes and all that follow
+  become one, "(combined from similar events)";
+* a source that repeats itself about one object is cut to a burst of 25 with one more every five minutes.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bamikube.api.errors import ApiError
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 BURST = 25
 REFILL_SECONDS = 300.0
 SAME_SECONDS = 600.0
+SIMILAR = 10  # different messages of one kind before they are combined
+COMBINED = "(combined from similar events): "
 REMEMBERED = 4096
 QUEUED = 1000
 
@@ -45,7 +50,7 @@ class _Occurrence:
     reason: str
     message: str
     when: float
-    annotations: tuple[tuple[str, str], ...] = ()
+    combined: bool = False
 
 
 def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
@@ -73,6 +78,7 @@ class EventRecorder:
         self._host = host
         self._queue: asyncio.Queue[_Occurrence] = asyncio.Queue(QUEUED)
         self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._similar: OrderedDict[tuple[Any, ...], tuple[set[str], float]] = OrderedDict()
         self._spam: OrderedDict[tuple[Any, ...], tuple[float, float]] = OrderedDict()
 
     def event(
@@ -90,10 +96,27 @@ class EventRecorder:
         self._remember(self._spam, source, (max(0.0, tokens - 1), now))
         if tokens < 1:
             return
+        occurrence = _Occurrence(tuple(involved.items()), type, reason, message[:1024], now)
+        occurrence = replace(occurrence, combined=self._combined(occurrence))
         try:
-            self._queue.put_nowait(_Occurrence(tuple(involved.items()), type, reason, message[:1024], now))
+            self._queue.put_nowait(occurrence)
         except asyncio.QueueFull:
             log.warning("event dropped (queue full): %s %s %s", reason, source, message)
+
+    def _combined(self, occurrence: _Occurrence) -> bool:
+        """Whether so many similar events have come lately that this one only counts."""
+        kind = (occurrence.involved, occurrence.type, occurrence.reason)
+        bare = (tuple(part for part in kind[0] if part[0] != "resourceVersion"), *kind[1:])
+        messages, last = self._similar.get(bare, (set(), occurrence.when))
+        if occurrence.when - last > SAME_SECONDS:
+            messages = set()
+        if len(messages) < SIMILAR or occurrence.message in messages:
+            messages.add(occurrence.message)
+            combined = False
+        else:
+            combined = True
+        self._remember(self._similar, bare, (messages, occurrence.when))
+        return combined
 
     @staticmethod
     def _remember(book: OrderedDict[Any, Any], key: Any, value: Any) -> None:
@@ -121,18 +144,19 @@ class EventRecorder:
 
     async def _write(self, occurrence: _Occurrence) -> None:
         involved = dict(occurrence.involved)
+        message = (COMBINED + occurrence.message)[:1024] if occurrence.combined else occurrence.message
         # Kept under the series' own identity: the revision of the object differs from one occurrence to the next.
         identity = (
             *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid", "fieldPath")),
             occurrence.type,
             occurrence.reason,
-            occurrence.message,
+            COMBINED if occurrence.combined else occurrence.message,
         )
         stamp = rfc3339(occurrence.when)
         known = self._known.get(identity)
         if known is not None and occurrence.when - known.last < SAME_SECONDS:
             try:
-                patch = {"count": known.count + 1, "lastTimestamp": stamp, "message": occurrence.message}
+                patch = {"count": known.count + 1, "lastTimestamp": stamp, "message": message}
                 await self._client.patch("events", known.name, patch, known.namespace)
                 known.count += 1
                 known.last = occurrence.when
@@ -141,9 +165,7 @@ class EventRecorder:
                 if error.code != 404:
                     raise
         namespace = involved.get("namespace") or "default"
-        name = (
-            f"{involved.get('name', 'unknown')}.{int(occurrence.when * 1e9):x}{self._world.chance.suffix(3)}"
-        )
+        name = f"{involved.get('name', 'unknown')[:220]}.{int(occurrence.when * 1e9):x}{self._world.chance.suffix(3)}"
         source = {"component": self._component}
         if self._host:
             source["host"] = self._host
@@ -155,7 +177,7 @@ class EventRecorder:
                 "metadata": {"name": name, "namespace": namespace},
                 "involvedObject": involved,
                 "reason": occurrence.reason,
-                "message": occurrence.message,
+                "message": message,
                 "type": occurrence.type,
                 "source": source,
                 "firstTimestamp": stamp,

@@ -7,7 +7,8 @@ order, and see every object: initial ones with ``old`` None. Nobody should answe
 
 ``project`` keeps memory slim: it is given each decoded object and returns what is worth keeping (or None to skip it).
 Worked example: the list at revision 10 holds ``a``; the watch breaks at 15, resumes from 15, is told 410; the second
-list at 40 holds ``b`` only - the callbacks see ``a`` (initial), then ``b`` added, then ``a`` deleted.
+list at 40 holds ``b`` only - the callbacks see ``a`` (initial), then ``a`` deleted, then ``b`` added. What the second list
+shows unchanged is not told again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ Callback = Callable[[str, Any, Any], None]
 
 # How long one watch request lasts, in seconds, before it is renewed; spread so that a fleet does not reconnect at once.
 WATCH_SECONDS = (300, 600)
+
+# Bookmarks come about every minute, so a watch that says nothing for this many seconds has died without a word: the
+# server's machine is gone, or the server hangs while its kernel goes on answering.
+SILENCE = 200.0
 
 # Page size of the initial list.
 PAGE = 1000
@@ -60,7 +65,9 @@ class Informer:
         labels: str = "",
         fields: str = "",
         project: Callable[[dict[str, Any]], Any] | None = None,
+        fresh: bool = False,
     ) -> None:
+        """``fresh`` makes the very first list a consistent one too, for readers who act on what they see missing."""
         self.resource = resource
         self.synced = asyncio.Event()
         self.revision = ""
@@ -69,6 +76,7 @@ class Informer:
         self._world = world
         self._select = {"namespace": namespace, "labels": labels, "fields": fields}
         self._project = project
+        self._fresh = fresh
         self._objects: dict[str, Any] = {}
         self._callbacks: list[Callback] = []
         self._indexes: dict[
@@ -108,8 +116,11 @@ class Informer:
                     await self._relist()
                 await self._follow(backoff)
             except ApiError as error:
-                if error.code == 410:
-                    log.debug("%s: revision %s is too old, listing again", self.resource, self.revision)
+                if (error.code == 410 or _too_new(error)) and self.revision:
+                    # Too old: compacted. Too new: the server lags far behind, or its store was restored from a backup.
+                    log.debug(
+                        "%s: revision %s cannot be followed, listing again", self.resource, self.revision
+                    )
                     self.revision = ""
                     continue
                 delay = backoff.next()
@@ -125,7 +136,7 @@ class Informer:
         token = ""
         # Resource version 0 lets the server answer the first page from its cache, as old as that may be; a client
         # that has seen something newer must not go back in time, so only the first list asks for it.
-        version = "0" if not self.synced.is_set() else None
+        version = "0" if not self.synced.is_set() and not self._fresh else None
         while True:
             page = await self._client.list(
                 self.resource,
@@ -144,10 +155,10 @@ class Informer:
             token = page["metadata"].get("continue", "")
             if not token:
                 break
-        for key, obj in seen.items():
-            self._set(key, obj)
         for key in [key for key in self._objects if key not in seen]:
             self._remove(key)
+        for key, obj in seen.items():
+            self._set(key, obj)
         self.revision = page["metadata"]["resourceVersion"]
         self.synced.set()
 
@@ -162,7 +173,14 @@ class Informer:
             timeout=timeout,
         )
         started = self._world.clock.monotonic()
-        async for event in events:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    event = await anext(events)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                raise ConnectionError(f"the watch said nothing for {SILENCE:.0f} s") from None
             if event.type == "DELETED":
                 self._remove(key_of(event.object))
             elif event.type != "BOOKMARK":
@@ -179,6 +197,8 @@ class Informer:
             self._remove(key)
             return
         old = self._objects.get(key)
+        if old is not None and self._project is None and _version(old) == _version(kept):
+            return  # seen before: a list after a lost watch holds mostly what is known
         self._objects[key] = kept
         self._reindex(key, old, kept)
         self._tell(key, old, kept)
@@ -210,6 +230,16 @@ class Informer:
             except Exception:
                 # One wrong callback must not end the copy that others stand on.
                 log.exception("%s: a callback failed for %s", self.resource, key)
+
+
+def _version(obj: dict[str, Any]) -> str:
+    return str(obj["metadata"].get("resourceVersion") or id(obj))
+
+
+def _too_new(error: ApiError) -> bool:
+    """Whether the server has not come as far as the revision we asked for."""
+    causes = (error.details or {}).get("causes") or []
+    return error.code == 504 and any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)
 
 
 async def wait_synced(*informers: Informer) -> None:

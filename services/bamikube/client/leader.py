@@ -3,7 +3,11 @@
 A candidate takes the Lease when nobody holds it or when the holder has not renewed it for ``lease_seconds``, measured
 by the candidate's own clock from the moment it *saw* the last renewal, so that clocks need not agree. A leader that
 cannot renew within ``renew_seconds`` stops its work before anyone else can start: ``renew_seconds`` is smaller than
-``lease_seconds``. Every write is a compare on the Lease's resourceVersion, so two candidates cannot both win.
+``lease_seconds``, and the leader counts from before it *sent* its last good renewal, which is earlier than anybody can
+have seen it. Every write is a compare on the Lease's resourceVersion, so two candidates cannot both win.
+
+Worked example: a renewal is sent at 100.0, written at 100.1, answered at 104. No later one succeeds. The leader stops
+at 110; a candidate that saw the write at 100.1 waits until 115.1.
 """
 
 from __future__ import annotations
@@ -51,18 +55,25 @@ class LeaderElection:
         self._renew_seconds = renew_seconds
         self._retry_seconds = retry_seconds
         self._seen: tuple[str, float] = ("", 0.0)  # revision of the Lease, and when we first saw it
+        self._held: dict[str, Any] | None = None  # the Lease as our last write left it
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for the Lease, run ``lead`` while holding it, and give it back at the end.
 
         Raises :class:`LostLease` after ``lead`` has been cancelled because the Lease was lost.
         """
-        while not await self._try():
+        self._held = None
+        while True:
+            sent = self._world.clock.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._renew_seconds):
+                    if await self._try():
+                        break
             await self._world.clock.sleep(self._retry_seconds * (1 + 0.2 * self._world.chance.random()))
         log.info("became the leader of %s/%s", self._namespace, self._name)
         self.leading.set()
         working = asyncio.ensure_future(lead())
-        renewing = asyncio.ensure_future(self._renew())
+        renewing = asyncio.ensure_future(self._renew(sent))
         try:
             await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -76,17 +87,19 @@ class LeaderElection:
             if isinstance(result, Exception):
                 raise result
 
-    async def _renew(self) -> None:
-        last = self._world.clock.monotonic()
+    async def _renew(self, last: float) -> None:
+        """Renew for ever; ``last`` is when the request was sent that took the Lease (monotonic seconds)."""
+        clock = self._world.clock
         while True:
-            await self._world.clock.sleep(self._retry_seconds)
-            left = self._renew_seconds - (self._world.clock.monotonic() - last)
+            left = last + self._renew_seconds - clock.monotonic()
+            await clock.sleep(min(self._retry_seconds, left))
+            sent = clock.monotonic()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, left)):
+                async with asyncio.timeout(max(0.0, last + self._renew_seconds - sent)):
                     if await self._try():
-                        last = self._world.clock.monotonic()
+                        last = sent
                         continue
-            if self._world.clock.monotonic() - last >= self._renew_seconds:
+            if clock.monotonic() - last >= self._renew_seconds - 1e-6:
                 raise LostLease(
                     f"lease {self._namespace}/{self._name} was not renewed for {self._renew_seconds:.0f} s"
                 )
@@ -104,6 +117,15 @@ class LeaderElection:
 
     async def _take(self) -> bool:
         now = rfc3339_micro(self._world.clock.now())
+        if self.leading.is_set() and self._held is not None:
+            # While we lead nobody else writes the Lease: renew what we wrote last without reading it first.
+            held, self._held = self._held, None
+            try:
+                await self._write(held | {"spec": self._spec(held["spec"], now)})
+                return True
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
         try:
             lease = await self._client.get("leases.coordination.k8s.io", self._name, self._namespace)
         except ApiError as error:
@@ -112,7 +134,9 @@ class LeaderElection:
             spec = self._spec({}, now)
             meta = {"name": self._name, "namespace": self._namespace}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
-            await self._client.create("leases.coordination.k8s.io", body)
+            if self.leading.is_set():
+                raise LostLease(f"lease {self._namespace}/{self._name} has been deleted") from None
+            self._held = await self._client.create("leases.coordination.k8s.io", body)
             return True
         version = lease["metadata"]["resourceVersion"]
         monotonic = self._world.clock.monotonic()
@@ -121,14 +145,18 @@ class LeaderElection:
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         alive = monotonic - self._seen[1] < float(spec.get("leaseDurationSeconds") or self._lease_seconds)
+        if holder != self._identity and self.leading.is_set():
+            # Whoever it is, and however long ago: it has led or leads, so we must not.
+            raise LostLease(f"lease {self._namespace}/{self._name} is held by {holder or 'nobody'}")
         if holder not in ("", self._identity) and alive:
-            if self.leading.is_set():
-                raise LostLease(f"lease {self._namespace}/{self._name} is held by {holder}")
             return False
-        lease["spec"] = self._spec(spec, now)
-        updated = await self._client.update("leases.coordination.k8s.io", lease)
-        self._seen = (updated["metadata"]["resourceVersion"], monotonic)
+        await self._write(lease | {"spec": self._spec(spec, now)})
         return True
+
+    async def _write(self, lease: dict[str, Any]) -> None:
+        sent = self._world.clock.monotonic()
+        self._held = await self._client.update("leases.coordination.k8s.io", lease)
+        self._seen = (self._held["metadata"]["resourceVersion"], sent)
 
     def _spec(self, old: dict[str, Any], now: str) -> dict[str, Any]:
         mine = old.get("holderIdentity") == self._identity
@@ -147,5 +175,6 @@ class LeaderElection:
             async with asyncio.timeout(2):
                 lease = await self._client.get("leases.coordination.k8s.io", self._name, self._namespace)
                 if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    # A duration of one second lets a candidate that reads only the times start at once, too.
                     lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                     await self._client.update("leases.coordination.k8s.io", lease)

@@ -21,7 +21,7 @@ from bamikube.pki.kubeconfig import Access
 
 
 class Transport(Protocol):
-    """Carries one request. Raises OSError when the server cannot be reached."""
+    """Carries one request. Raises OSError when the server cannot be reached, of which TimeoutError is one kind."""
 
     async def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", stream: bool = False

@@ -40,6 +40,9 @@ _OWN_ANNOTATIONS = {
     MAX,
     "deprecated.deployment.rollback.to",
 }
+# Letters of the revision-history annotation; the oldest revisions make room.
+MAX_HISTORY = 2000
+
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -55,11 +58,13 @@ class Scale:
 
 @dataclass(slots=True)
 class Plan:
-    """What to write. ``annotate`` maps a ReplicaSet's name to the annotations it should have."""
+    """What to write. ``annotate`` maps a ReplicaSet's name to the annotations it should have; ``min_ready`` holds the
+    ``minReadySeconds`` of those (also named in ``annotate``) that have another one than the Deployment."""
 
     create: Object | None = None
     scale: list[Scale] = field(default_factory=list)
     annotate: dict[str, dict[str, str]] = field(default_factory=dict)
+    min_ready: dict[str, int] = field(default_factory=dict)
     delete: list[Object] = field(default_factory=list)
     revision: str = ""
     status: Object = field(default_factory=dict)
@@ -101,10 +106,13 @@ def share(value: Any, total: int, *, up: bool) -> int:
 
 
 def limits(deployment: Object) -> tuple[int, int]:
-    """``(maxSurge, maxUnavailable)`` in pods. Both zero would never move: then one may be unavailable."""
+    """``(maxSurge, maxUnavailable)`` in pods. Both zero would never move: then one may be unavailable.
+
+    Recreate has neither: while it replaces its pods, the Deployment is not available, and says so.
+    """
     spec = deployment["spec"]
-    if (spec.get("strategy") or {}).get("type") == "Recreate":
-        return 0, int(spec.get("replicas", 1))
+    if _recreates(deployment):
+        return 0, 0
     rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     total = int(spec.get("replicas", 1))
     surge = share(rolling.get("maxSurge", "25%"), total, up=True)
@@ -173,17 +181,19 @@ def new_replica_set(deployment: Object, hash_: str, replicas: int, annotations: 
     return body
 
 
-def _new_size(deployment: Object, sets: list[Object], new: Object | None, old_pods: bool) -> int:
-    """How large the new ReplicaSet may be at this step."""
+def _available(rs: Object) -> int:
+    """Available pods of a set that will still be there: its status may not have followed a scale-down yet."""
+    return min(size(rs), counted(rs, "availableReplicas"))
+
+
+def _new_size(deployment: Object, sets: list[Object], new: Object | None) -> int:
+    """How large the new ReplicaSet may be at this step of a rolling update."""
     wanted = int(deployment["spec"].get("replicas", 1))
     current = size(new) if new is not None else 0
-    if (deployment["spec"].get("strategy") or {}).get("type") == "Recreate":
-        return current if old_pods else wanted
     if current >= wanted:
         return wanted
     surge, _ = limits(deployment)
-    total = sum(size(rs) for rs in sets) + (0 if new in sets else current)
-    room = wanted + surge - total
+    room = wanted + surge - sum(size(rs) for rs in sets)
     return current if room <= 0 else min(wanted, current + room)
 
 
@@ -195,7 +205,7 @@ def _scale_old(deployment: Object, sets: list[Object], new: Object, new_size: in
     minimum = wanted - unavailable
     total = sum(size(rs) for rs in sets)
     # Pods of the new set that are not available yet must not be counted on.
-    new_missing = new_size - counted(new, "availableReplicas")
+    new_missing = max(0, new_size - counted(new, "availableReplicas"))
     room = total - size(new) + new_size - minimum - new_missing
     if room <= 0 or not olds:
         return []
@@ -203,12 +213,10 @@ def _scale_old(deployment: Object, sets: list[Object], new: Object, new_size: in
     olds.sort(key=lambda rs: rs["metadata"].get("creationTimestamp", ""))
     unhealthy_left = room
     for rs in olds:
-        # A set whose status lags behind its spec is left alone until the two agree.
-        missing = size(rs) - counted(rs, "availableReplicas")
-        gone = min(unhealthy_left, max(0, missing))
+        gone = min(unhealthy_left, size(rs) - _available(rs))
         targets[rs["metadata"]["name"]] -= gone
         unhealthy_left -= gone
-    available = sum(counted(rs, "availableReplicas") for rs in sets)
+    available = sum(_available(rs) for rs in sets)
     healthy_room = available - minimum
     for rs in olds:
         if healthy_room <= 0:
@@ -250,7 +258,8 @@ def _proportional(deployment: Object, sets: list[Object], new: Object | None) ->
     for rs in ordered:
         known = (rs["metadata"].get("annotations") or {}).get(MAX, "")
         before = int(known) if known.isdigit() and int(known) > 0 else total
-        part = round(size(rs) * allowed / before) - size(rs)
+        # Half a pod rounds up; wanted == 0 takes all there are.
+        part = math.floor(size(rs) * allowed / before + 0.5) - size(rs)
         part = max(0, min(part, left)) if spare > 0 else min(0, max(part, left))
         left -= part
         result.append(Scale(rs, size(rs), size(rs) + part, "deployment was scaled during a rollout"))
@@ -291,37 +300,29 @@ def plan(deployment: Object, sets: list[Object], old_pods_remain: bool, now: flo
         for key, value in (deployment["metadata"].get("annotations") or {}).items()
         if key not in _OWN_ANNOTATIONS
     }
-    if new is None and not paused:
-        first = str(newest + 1)
-        result.revision = first
-        hash_ = template_hash(
-            spec["template"], int((deployment.get("status") or {}).get("collisionCount") or 0)
-        )
+    if new is not None:
+        _mark_new(result, deployment, new, newest, handed_on)
+    if paused or _resized(deployment, sets):
+        result.scale = _proportional(deployment, sets, new)
+        if paused:
+            result.delete = _history_beyond(deployment, olds)
+    elif _recreates(deployment) and any(size(rs) > 0 for rs in olds):
+        result.scale = [Scale(rs, size(rs), 0, "recreate") for rs in olds if size(rs) > 0]
+    elif _recreates(deployment) and old_pods_remain:
+        pass  # the new set waits until the last old pod is gone
+    elif new is None:
+        result.revision = str(newest + 1)
+        collisions = int((deployment.get("status") or {}).get("collisionCount") or 0)
+        hash_ = template_hash(spec["template"], collisions)
         if any(rs["metadata"]["name"] == f"{deployment['metadata']['name']}-{hash_}" for rs in sets):
             result.collision = True
-        replicas = _new_size(deployment, sets, None, old_pods_remain)
-        result.create = new_replica_set(deployment, hash_, replicas, handed_on | sizes | {REVISION: first})
-        if _recreates(deployment):
-            result.scale = [Scale(rs, size(rs), 0, "recreate") for rs in olds if size(rs) > 0]
-    elif paused or _resized(deployment, sets):
-        result.scale = _proportional(deployment, sets, new)
-        if new is not None:
-            result.revision = str(revision_of(new))
-    elif new is not None:
-        revision = max(newest + 1, revision_of(new))
-        result.revision = str(revision)
-        has = dict(new["metadata"].get("annotations") or {})
-        wants = has | handed_on | {REVISION: str(revision)}
-        if revision != revision_of(new) and revision_of(new):
-            past = [part for part in has.get(HISTORY, "").split(",") if part]
-            wants[HISTORY] = ",".join([*past, str(revision_of(new))])
-        if wants != has:
-            result.annotate[new["metadata"]["name"]] = wants
-        replicas = _new_size(deployment, sets, new, old_pods_remain)
+        replicas = _new_size(deployment, sets, None)
+        annotations = handed_on | sizes | {REVISION: result.revision}
+        result.create = new_replica_set(deployment, hash_, replicas, annotations)
+    else:
+        replicas = _new_size(deployment, sets, new)
         if replicas != size(new):
             result.scale.append(Scale(new, size(new), replicas, "rolling update"))
-        elif _recreates(deployment):
-            result.scale += [Scale(rs, size(rs), 0, "recreate") for rs in olds if size(rs) > 0]
         else:
             result.scale += _scale_old(deployment, sets, new, replicas)
         if not result.scale and complete(deployment, sets, new):
@@ -338,6 +339,26 @@ def plan(deployment: Object, sets: list[Object], old_pods_remain: bool, now: flo
     result.status = status_of(deployment, sets, new, now, created=result.create)
     result.again = _deadline_in(deployment, result.status, now)
     return result
+
+
+def _mark_new(result: Plan, deployment: Object, new: Object, newest: int, handed_on: dict[str, str]) -> None:
+    """The new set carries the highest revision, the Deployment's annotations and its ``minReadySeconds``."""
+    revision = max(newest + 1, revision_of(new))
+    result.revision = str(revision)
+    has = dict(new["metadata"].get("annotations") or {})
+    wants = has | handed_on | {REVISION: str(revision)}
+    if revision != revision_of(new) and revision_of(new):
+        past = [part for part in has.get(HISTORY, "").split(",") if part]
+        past.append(str(revision_of(new)))
+        while len(",".join(past)) > MAX_HISTORY:
+            past.pop(0)
+        wants[HISTORY] = ",".join(past)
+    min_ready = int(deployment["spec"].get("minReadySeconds") or 0)
+    name = new["metadata"]["name"]
+    if min_ready != int(new["spec"].get("minReadySeconds") or 0):
+        result.min_ready[name] = min_ready
+    if wants != has or name in result.min_ready:
+        result.annotate[name] = wants
 
 
 def _recreates(deployment: Object) -> bool:
@@ -381,7 +402,9 @@ def status_of(
         "updatedReplicas": counted(new, "replicas") if new is not None else 0,
         "readyReplicas": sum(counted(rs, "readyReplicas") for rs in sets),
         "availableReplicas": available,
-        "unavailableReplicas": max(0, max(wanted, sum(size(rs) for rs in sets)) - available),
+        "unavailableReplicas": max(
+            0, sum(size(rs) for rs in [*sets, *([created] if created else [])]) - available
+        ),
     }
     status |= {name: count for name, count in counts.items() if count}
     if old.get("collisionCount"):
@@ -396,11 +419,13 @@ def status_of(
     conditions = _put(conditions, "Available", verdict, stamp_now)
     progress = _progress(deployment, sets, new, counts, created, now)
     if progress is not None:
-        conditions = _put(conditions, "Progressing", progress, stamp_now)
+        # Every step forward starts the deadline anew, also when the words stay the same.
+        renew = progress[1] == "ReplicaSetUpdated"
+        conditions = _put(conditions, "Progressing", progress, stamp_now, renew=renew)
     conditions = [condition for condition in conditions if condition["type"] != "ReplicaFailure"]
-    failures = [
-        failure for rs in ([new] if new is not None else sets) if (failure := find(rs, "ReplicaFailure"))
-    ]
+    # What ails the new set is said rather than what ails an old one.
+    ordered = [rs for rs in sets if rs is new] + [rs for rs in sets if rs is not new]
+    failures = [failure for rs in ordered if (failure := find(rs, "ReplicaFailure"))]
     if failures:
         conditions = _put(
             conditions,
@@ -412,11 +437,14 @@ def status_of(
     return status
 
 
-def _put(conditions: list[Object], type: str, verdict: tuple[str, str, str], now: str) -> list[Object]:
+def _put(
+    conditions: list[Object], type: str, verdict: tuple[str, str, str], now: str, *, renew: bool = False
+) -> list[Object]:
     """As ``conditions.put``, with ``lastUpdateTime``, which moves when anything about the condition does."""
     status, reason, message = verdict
     old = next((condition for condition in conditions if condition["type"] == type), None)
-    if old is not None and (old.get("status"), old.get("reason"), old.get("message")) == verdict:
+    same = old is not None and (old.get("status"), old.get("reason"), old.get("message")) == verdict
+    if same and not renew:
         return conditions
     new = {"type": type, "status": status, "reason": reason, "message": message, "lastUpdateTime": now}
     return put(conditions, new, now)
@@ -431,21 +459,26 @@ def _progress(
     now: float,
 ) -> tuple[str, str, str] | None:
     """The Progressing condition: ``(status, reason, message)``, or None to leave it as it is."""
-    name = deployment["metadata"]["name"]
     deadline = deployment["spec"].get("progressDeadlineSeconds")
     if deadline is None or deadline == 2**31 - 1:
         return None
     old = find(deployment, "Progressing")
+    reason = old.get("reason", "") if old is not None else ""
     if deployment["spec"].get("paused"):
+        if reason == "ProgressDeadlineExceeded":
+            return None
         return ("Unknown", "DeploymentPaused", "Deployment is paused")
     if created is not None:
         made = created["metadata"]["name"]
         return ("True", "NewReplicaSetCreated", f'Created new replica set "{made}"')
-    if old is not None and old.get("reason") == "DeploymentPaused":
+    if reason == "DeploymentPaused":
         return ("Unknown", "DeploymentResumed", "Deployment is resumed")
     if new is None:
         return None
     rs = new["metadata"]["name"]
+    if reason == "NewReplicaSetAvailable" and counts["replicas"] == counts["updatedReplicas"]:
+        # The rollout is over: pods that fail later, or a change of size, do not start it again.
+        return None
     if complete(deployment, sets, new):
         return ("True", "NewReplicaSetAvailable", f'ReplicaSet "{rs}" has successfully progressed.')
     before = deployment.get("status") or {}
@@ -456,15 +489,15 @@ def _progress(
         or counts["replicas"] - counts["updatedReplicas"]
         < counted({"status": before}, "replicas") - counted({"status": before}, "updatedReplicas")
     )
-    if moved or old is None or old.get("reason") == "NewReplicaSetAvailable":
+    if moved:
         return ("True", "ReplicaSetUpdated", f'ReplicaSet "{rs}" is progressing.')
-    if old.get("reason") == "ProgressDeadlineExceeded":
+    if old is None:
+        return ("True", "FoundNewReplicaSet", f'Found existing replica set "{rs}"')
+    if reason in ("ProgressDeadlineExceeded", "NewReplicaSetAvailable"):
         return None
     since = seconds(old.get("lastUpdateTime"))
     if since and since + deadline <= now:
         return ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{rs}" has timed out progressing.')
-    if old.get("reason") == "NewReplicaSetCreated" and name and counts["updatedReplicas"]:
-        return ("True", "ReplicaSetUpdated", f'ReplicaSet "{rs}" is progressing.')
     return None
 
 
@@ -472,9 +505,9 @@ def _deadline_in(deployment: Object, status: Object, now: float) -> float | None
     """Seconds until the progress deadline has to be looked at."""
     deadline = deployment["spec"].get("progressDeadlineSeconds")
     condition = find({"status": status}, "Progressing")
-    if deadline is None or condition is None or condition["status"] != "True":
+    if deadline is None or condition is None:
         return None
-    if condition.get("reason") == "NewReplicaSetAvailable":
+    if condition.get("reason") in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded", "DeploymentPaused"):
         return None
     return max(1.0, seconds(condition.get("lastUpdateTime")) + float(deadline) - now + 1)
 

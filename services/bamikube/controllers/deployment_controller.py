@@ -9,10 +9,26 @@ from typing import Any
 from bamikube.api import owners, selectors
 from bamikube.api.errors import ApiError
 from bamikube.client.informer import split_key
-from bamikube.controllers.adoption import adoption_patch, claim, release_patch
-from bamikube.controllers.deployment import REVISION, Plan, Scale, any_pods, find_new, plan
+from bamikube.controllers.adoption import (
+    BY_NAMESPACE,
+    candidates,
+    carry_out,
+    claim,
+    controlled,
+    index_by_controller,
+    index_by_namespace,
+)
+from bamikube.controllers.deployment import (
+    REVISION,
+    Plan,
+    Scale,
+    any_pods,
+    bare_template,
+    find_new,
+    plan,
+)
 from bamikube.controllers.expectations import Expectations
-from bamikube.controllers.shared import Controller, Shared, enqueue
+from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +47,20 @@ class DeploymentController(Controller):
         self.expectations = Expectations(self.sets, shared.world.clock)
         self.deployments.on_change(enqueue(self))
         self.sets.on_change(self._set_changed)
-        self.sets.add_index("namespace", lambda rs: [rs["metadata"]["namespace"]])
         self.pods.on_change(self._pod_changed)
-        self.pods.add_index(
-            "controller", lambda pod: [owner["uid"]] if (owner := owners.controller_of(pod)) else []
-        )
+        index_by_namespace(self.deployments)
+        index_by_controller(self.sets)
+        index_by_controller(self.pods)
 
     def _set_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         namespace = split_key(key)[0]
         for rs in (old, new):
             controller = owners.controller_of(rs) if rs is not None else None
             if controller is not None and controller.get("kind") == "Deployment":
-                owner = f"{namespace}/{controller['name']}"
-                if new is not None:
-                    self.expectations.seen(owner, key)
-                self.queue.add(owner)
+                self.queue.add(f"{namespace}/{controller['name']}")
             elif rs is not None and rs is new and controller is None:
-                for deployment in self.deployments.items():
-                    if deployment["metadata"]["namespace"] == namespace and _matches(deployment, rs):
+                for deployment in self.deployments.by_index(BY_NAMESPACE, namespace):
+                    if _matches(deployment, rs):
                         self.queue.add(f"{namespace}/{deployment['metadata']['name']}")
 
     def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
@@ -72,26 +84,20 @@ class DeploymentController(Controller):
             return None
         if not self.expectations.met(key):
             return 1.0
-        namespace = deployment["metadata"]["namespace"]
+        selector = selectors.from_object(deployment["spec"].get("selector"))
         claimed = claim(
-            deployment, self.sets.by_index("namespace", namespace), lambda rs: _matches(deployment, rs)
+            deployment,
+            candidates(self.sets, deployment),
+            lambda rs: selector.matches(rs["metadata"].get("labels") or {}),
         )
-        for rs in claimed.adopt:
-            patch = adoption_patch(deployment, rs)
-            await self.client.patch(
-                "replicasets.apps", rs["metadata"]["name"], patch, namespace, kind="strategic"
-            )
-        for rs in claimed.release:
-            patch = release_patch(deployment, rs)
-            await self.client.patch(
-                "replicasets.apps", rs["metadata"]["name"], patch, namespace, kind="strategic"
-            )
+        if not await carry_out(self.client, "deployments.apps", deployment, "replicasets.apps", claimed):
+            return None
         new = find_new(deployment, claimed.mine)
         old_pods = [
             pod
             for rs in claimed.mine
             if rs is not new
-            for pod in self.pods.by_index("controller", rs["metadata"]["uid"])
+            for pod in controlled(self.pods, rs["metadata"]["uid"])
         ]
         decision = plan(deployment, claimed.mine, any_pods(old_pods), self.world.clock.now())
         await self._apply(key, deployment, decision)
@@ -102,17 +108,18 @@ class DeploymentController(Controller):
         if decision.collision:
             await self._collided(deployment)
             return
-        if decision.create is not None:
-            await self._create(key, deployment, decision.create)
+        if decision.create is not None and not await self._create(key, deployment, decision.create):
+            return
         touched = set()
         for scale in decision.scale:
             touched.add(scale.rs["metadata"]["name"])
-            await self._scale(deployment, scale, decision.annotate.get(scale.rs["metadata"]["name"]))
+            await self._scale(deployment, scale, decision)
         for rs_name, wanted in decision.annotate.items():
             if rs_name not in touched:
-                await self.client.patch(
-                    "replicasets.apps", rs_name, {"metadata": {"annotations": wanted}}, namespace
-                )
+                patch: Object = {"metadata": {"annotations": wanted}}
+                if rs_name in decision.min_ready:
+                    patch["spec"] = {"minReadySeconds": decision.min_ready[rs_name]}
+                await self.client.patch("replicasets.apps", rs_name, patch, namespace)
         for rs in decision.delete:
             try:
                 await self.client.delete(
@@ -128,25 +135,34 @@ class DeploymentController(Controller):
         annotations = deployment["metadata"].get("annotations") or {}
         if decision.revision and annotations.get(REVISION) != decision.revision:
             patch = {"metadata": {"annotations": {REVISION: decision.revision}}}
-            await self.client.patch("deployments.apps", name, patch, namespace)
+            moved = await self.client.patch("deployments.apps", name, patch, namespace)
+            if moved["metadata"].get("generation") == deployment["metadata"].get("generation"):
+                # Nothing but the annotation has moved, so the status that was worked out still holds.
+                deployment = moved
         if decision.status != (deployment.get("status") or {}):
             await self._write_status(deployment, decision.status)
 
-    async def _create(self, key: str, deployment: Object, body: Object) -> None:
+    async def _create(self, key: str, deployment: Object, body: Object) -> bool:
+        """Create the new ReplicaSet. False when the plan must be made anew: another object has its name."""
         namespace = body["metadata"]["namespace"]
         try:
             made = await self.client.create("replicasets.apps", body)
         except ApiError as error:
+            if namespace_is_going(error):
+                return False
             if error.reason != "AlreadyExists":
                 text = f"Failed to create new replica set {body['metadata']['name']!r}: {error.message}"
                 self.shared.recorder.event(deployment, "Warning", "ReplicaSetCreateError", text)
                 raise
             held = await self.client.get("replicasets.apps", body["metadata"]["name"], namespace)
-            if not owners.controlled_by(held, deployment["metadata"]["uid"]):
+            same = bare_template(held["spec"]["template"]) == bare_template(deployment["spec"]["template"])
+            if owners.controlled_by(held, deployment["metadata"]["uid"]) and same:
+                # Ours already: the copy is behind and will show it.
+                self.expectations.created(key, held)
+            else:
                 await self._collided(deployment)
-            # Ours already: the copy is behind and will show it.
-            return
-        self.expectations.created(key, f"{namespace}/{made['metadata']['name']}")
+            return False
+        self.expectations.created(key, made)
         if body["spec"]["replicas"]:
             self.shared.recorder.event(
                 deployment,
@@ -154,16 +170,19 @@ class DeploymentController(Controller):
                 "ScalingReplicaSet",
                 f"Scaled up replica set {body['metadata']['name']} from 0 to {body['spec']['replicas']}",
             )
+        return True
 
-    async def _scale(self, deployment: Object, scale: Scale, annotations: dict[str, str] | None) -> None:
+    async def _scale(self, deployment: Object, scale: Scale, decision: Plan) -> None:
         rs = scale.rs
+        name = rs["metadata"]["name"]
         meta = {**rs["metadata"]}
-        if annotations is not None:
-            meta["annotations"] = annotations
+        if name in decision.annotate:
+            meta["annotations"] = decision.annotate[name]
+        spec = {**rs["spec"], "replicas": scale.replicas}
+        if name in decision.min_ready:
+            spec["minReadySeconds"] = decision.min_ready[name]
         # A PUT with the revision the plan was made on: a stale plan is refused, not carried out.
-        await self.client.update(
-            "replicasets.apps", {**rs, "metadata": meta, "spec": {**rs["spec"], "replicas": scale.replicas}}
-        )
+        await self.client.update("replicasets.apps", {**rs, "metadata": meta, "spec": spec})
         way = "up" if scale.replicas > scale.before else "down"
         self.shared.recorder.event(
             deployment,

@@ -5,24 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api.errors import ApiError
-from bamikube.client.informer import split_key
 from bamikube.controllers import endpoints_model
 from bamikube.controllers.endpoints_model import Backend
-from bamikube.controllers.shared import Controller, Shared, enqueue
+from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going
 
 Object = dict[str, Any]
 
 # Above this many addresses Kubernetes cuts the list and says so in an annotation.
 MAX_ADDRESSES = 1000
+HEADLESS = "service.kubernetes.io/headless"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_KINDS = ("addresses", "notReadyAddresses")
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 
 
-def subsets(found: list[Backend]) -> list[Object]:
-    """The backends grouped by the ports they serve, each group sorted by address."""
+def subsets(service: Object, found: list[Backend]) -> list[Object]:
+    """The backends grouped by the ports they serve, each group sorted by address.
+
+    A pod that serves none of the Service's ports is left out; a headless Service may have no ports at all.
+    """
+    publish = bool(service["spec"].get("publishNotReadyAddresses"))
     groups: dict[tuple[endpoints_model.Port, ...], Object] = {}
     for backend in found:
-        if backend.terminating or (not backend.ports and not backend.ready):
+        if backend.terminating and not publish:
+            continue
+        if not backend.ports and (service["spec"].get("ports") or not is_headless(service)):
             continue
         pod = backend.pod
         address: Object = {"ip": backend.address}
@@ -42,7 +49,7 @@ def subsets(found: list[Backend]) -> list[Object]:
     for ports, group in sorted(groups.items()):
         for name in ("addresses", "notReadyAddresses"):
             if name in group:
-                group[name] = sorted(group[name], key=lambda address: str(address["ip"]))[:MAX_ADDRESSES]
+                group[name] = sorted(group[name], key=lambda address: str(address["ip"]))
         if ports:
             group["ports"] = [
                 ({"name": name} if name else {})
@@ -54,22 +61,53 @@ def subsets(found: list[Backend]) -> list[Object]:
     return result
 
 
+def is_headless(service: Object) -> bool:
+    return bool(service["spec"].get("clusterIP") == "None")
+
+
+def cut(groups: list[Object]) -> tuple[list[Object], bool]:
+    """At most a thousand addresses, ready ones first, and whether any had to go."""
+    total = sum(len(group.get(name) or []) for group in groups for name in _KINDS)
+    if total <= MAX_ADDRESSES:
+        return groups, False
+    left = MAX_ADDRESSES
+    result = [dict(group) for group in groups]
+    for name in _KINDS:
+        for group in result:
+            kept = (group.pop(name, None) or [])[:left]
+            left -= len(kept)
+            if kept:
+                group[name] = kept
+    return [group for group in result if any(name in group for name in _KINDS)], True
+
+
 def plan(service: Object, found: list[Backend], current: Object | None) -> Object | None:
     """The Endpoints object to write, or None when ``current`` says it already."""
     labels = dict(service["metadata"].get("labels") or {}) | {MANAGED_BY: "endpoint-controller"}
-    if service["spec"].get("clusterIP") == "None":
-        labels["service.kubernetes.io/headless"] = ""
-    wanted = subsets(found)
+    labels.pop(HEADLESS, None)
+    if is_headless(service):
+        labels[HEADLESS] = ""
+    wanted, truncated = cut(subsets(service, found))
+    over = {OVER_CAPACITY: "truncated"} if truncated else {}
     if current is not None:
         meta = current["metadata"]
-        if (current.get("subsets") or []) == wanted and (meta.get("labels") or {}) == labels:
+        has = meta.get("annotations") or {}
+        annotations = {key: value for key, value in has.items() if key != OVER_CAPACITY} | over
+        if (
+            (current.get("subsets") or []) == wanted
+            and (meta.get("labels") or {}) == labels
+            and has == annotations
+        ):
             return None
-        return {**current, "metadata": {**meta, "labels": labels}, "subsets": wanted}
+        meta = {**meta, "labels": labels, "annotations": annotations}
+        return {**current, "metadata": meta, "subsets": wanted}
     meta = {
         "name": service["metadata"]["name"],
         "namespace": service["metadata"]["namespace"],
         "labels": labels,
     }
+    if over:
+        meta["annotations"] = over
     return {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": wanted}
 
 
@@ -82,16 +120,24 @@ class EndpointsController(Controller):
         self.services = shared.informers.of("services")
         self.pods = shared.informers.of("pods")
         self.endpoints = shared.informers.of("endpoints")
-        self.services.on_change(enqueue(self))
+        self.services.on_change(self._service_changed)
         self.endpoints.on_change(enqueue(self))
         self.pods.on_change(self._pod_changed)
-        self.pods.add_index("endpoints-namespace", lambda pod: [pod["metadata"]["namespace"]])
+        endpoints_model.add_indexes(self.services, self.pods)
+        self._deleted: set[str] = set()  # services we have seen go
+
+    def _service_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            self._deleted.add(key)
+        else:
+            self._deleted.discard(key)
+        self.queue.add(key)
 
     def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         if endpoints_model.relevant(old, new):
             for pod in (old, new):
                 if pod is not None:
-                    for service in endpoints_model.services_of(pod, self.services.items()):
+                    for service in endpoints_model.services_of(pod, self.services):
                         self.queue.add(service)
 
     async def sync(self, key: str) -> float | None:
@@ -99,15 +145,19 @@ class EndpointsController(Controller):
             await informer.synced.wait()
         service = self.services.get(key)
         current = self.endpoints.get(key)
-        namespace, name = split_key(key)
         if service is None:
-            # Endpoints carry no owner reference: they go with the service of their name, unless someone else's.
-            if current is not None and (current["metadata"].get("labels") or {}).get(MANAGED_BY):
-                await self._delete(name, namespace)
+            # Endpoints carry no owner reference: they go with the service of their name. Those that somebody wrote
+            # by hand may be there before their service is, so they go only with one that we have seen.
+            ours = current is not None and (current["metadata"].get("labels") or {}).get(MANAGED_BY)
+            if current is not None and (ours or key in self._deleted):
+                await self._delete(current)
+            self._deleted.discard(key)
             return None
         if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
             return None
-        found = endpoints_model.backends(service, self.pods.by_index("endpoints-namespace", namespace))
+        if "deletionTimestamp" in service["metadata"]:
+            return None
+        found = endpoints_model.backends(service, endpoints_model.pods_of(service, self.pods))
         wanted = plan(service, found, current)
         if wanted is None:
             return None
@@ -117,14 +167,15 @@ class EndpointsController(Controller):
             else:
                 await self.client.update("endpoints", wanted)
         except ApiError as error:
-            if error.code == 403 and "terminat" in error.message:
+            if namespace_is_going(error):
                 return None
             raise
         return None
 
-    async def _delete(self, name: str, namespace: str) -> None:
+    async def _delete(self, current: Object) -> None:
+        meta = current["metadata"]
         try:
-            await self.client.delete("endpoints", name, namespace)
+            await self.client.delete("endpoints", meta["name"], meta["namespace"], uid=meta["uid"])
         except ApiError as error:
-            if error.code != 404:
+            if error.code not in (404, 409):
                 raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bamikube.api.predicates import pods as pod_state
+from bamikube.client.informer import Informer
 
 Object = dict[str, Any]
 Port = tuple[str, str, int, str]  # name, protocol, number, application protocol
@@ -47,13 +48,21 @@ def selects(service: Object, pod: Object) -> bool:
     return bool(wanted) and all(labels.get(key) == value for key, value in wanted.items())
 
 
+def address_of(pod: Object) -> str:
+    """The pod's IPv4 address, or "" while it has none."""
+    status = pod.get("status") or {}
+    found = [status.get("podIP") or "", *(entry.get("ip") or "" for entry in status.get("podIPs") or [])]
+    return next((str(ip) for ip in found if ip and ":" not in ip), "")
+
+
 def backends(service: Object, pods: list[Object]) -> list[Backend]:
     """The pods behind ``service`` that have an address, in the order of their names."""
     result = []
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        address = (pod.get("status") or {}).get("podIP")
-        if not address or pod_state.is_terminal(pod) or not selects(service, pod):
+    chosen = [pod for pod in pods if selects(service, pod) and not pod_state.is_terminal(pod)]
+    for pod in sorted(chosen, key=lambda pod: str(pod["metadata"]["name"])):
+        address = address_of(pod)
+        if not address:
             continue
         ports = []
         for port in service["spec"].get("ports") or []:
@@ -71,14 +80,37 @@ def backends(service: Object, pods: list[Object]) -> list[Backend]:
     return result
 
 
-def services_of(pod: Object, services: list[Object]) -> list[str]:
+def _selected_by(obj: Object) -> list[tuple[str, str, str]]:
+    """One label that whoever is selected must have: the index key of a service."""
+    wanted = (obj.get("spec") or {}).get("selector") or {}
+    return [(obj["metadata"]["namespace"], *pair) for pair in sorted(wanted.items())[:1]]
+
+
+def _labelled(obj: Object) -> list[tuple[str, str, str]]:
+    labels = obj["metadata"].get("labels") or {}
+    return [(obj["metadata"]["namespace"], *pair) for pair in labels.items()]
+
+
+def add_indexes(services: Informer, pods: Informer) -> None:
+    """Make a service's pods and a pod's services findable by label. Doing it twice is harmless."""
+    services.add_index("selector", _selected_by)
+    pods.add_index("label", _labelled)
+
+
+def services_of(pod: Object, services: Informer) -> list[str]:
     """Keys of the services (of the pod's namespace) that select the pod."""
     namespace = pod["metadata"]["namespace"]
     return [
         f"{namespace}/{service['metadata']['name']}"
-        for service in services
-        if service["metadata"]["namespace"] == namespace and selects(service, pod)
+        for label in _labelled(pod)
+        for service in services.by_index("selector", label)
+        if selects(service, pod)
     ]
+
+
+def pods_of(service: Object, pods: Informer) -> list[Object]:
+    """Pods that ``service`` may select: those that have one of the labels it asks for."""
+    return [pod for label in _selected_by(service) for pod in pods.by_index("label", label)]
 
 
 def relevant(old: Object | None, new: Object | None) -> bool:
@@ -91,7 +123,7 @@ def relevant(old: Object | None, new: Object | None) -> bool:
         return (
             pod["metadata"].get("labels"),
             pod["metadata"].get("deletionTimestamp"),
-            status.get("podIP"),
+            address_of(pod),
             status.get("phase") in ("Succeeded", "Failed"),
             pod_state.is_ready(pod),
             pod_state.node_name(pod),
@@ -100,4 +132,15 @@ def relevant(old: Object | None, new: Object | None) -> bool:
     return facts(old) != facts(new)
 
 
-__all__ = ["Backend", "Port", "backends", "relevant", "selects", "services_of", "target_port"]
+__all__ = [
+    "Backend",
+    "Port",
+    "add_indexes",
+    "address_of",
+    "backends",
+    "pods_of",
+    "relevant",
+    "selects",
+    "services_of",
+    "target_port",
+]

@@ -1,37 +1,24 @@
 """EndpointSlices: the pods behind a Service in pieces of at most a hundred.
 
-``plan`` groups the backends by the ports they resolve to (named ports may differ from pod to pod), keeps every
-endpoint in the slice it is in, fills what has room and makes or drops slices for the rest, so that one pod's change
-rewrites one slice. Source: the EndpointSlice documentation and KEP-752.
+The backends are grouped by the ports they resolve to (named ports may differ from pod to pod);
+:mod:`bamikube.controllers.slices` packs the groups. Source: the EndpointSlice documentation and KEP-752.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from bamikube.api.errors import ApiError
 from bamikube.api.owners import controller_reference
-from bamikube.client.informer import split_key
-from bamikube.controllers import endpoints_model
+from bamikube.controllers import endpoints_model, slice_writer
 from bamikube.controllers.endpoints_model import Backend, Port
 from bamikube.controllers.expectations import Expectations
 from bamikube.controllers.shared import Controller, Shared, enqueue
+from bamikube.controllers.slices import HEADLESS, MANAGED_BY, SERVICE_NAME, Group, Plan, pack, ports_key
 
 Object = dict[str, Any]
 
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
-SERVICE_NAME = "kubernetes.io/service-name"
-HEADLESS = "service.kubernetes.io/headless"
-MAX_ENDPOINTS = 100
-
-
-@dataclass(slots=True)
-class Plan:
-    create: list[Object] = field(default_factory=list)
-    update: list[Object] = field(default_factory=list)
-    delete: list[Object] = field(default_factory=list)
+ZONE = "topology.kubernetes.io/zone"
 
 
 def endpoint(backend: Backend, zones: dict[str, str]) -> Object:
@@ -70,15 +57,6 @@ def _ports(ports: tuple[Port, ...]) -> list[Object]:
     return result
 
 
-def _port_key(ports: list[Object]) -> tuple[Any, ...]:
-    return tuple(
-        sorted(
-            (p.get("name") or "", p.get("protocol", "TCP"), p.get("port") or 0, p.get("appProtocol") or "")
-            for p in ports
-        )
-    )
-
-
 def labels_of(service: Object) -> dict[str, str]:
     labels = dict(service["metadata"].get("labels") or {})
     labels.pop(HEADLESS, None)
@@ -88,81 +66,26 @@ def labels_of(service: Object) -> dict[str, str]:
     return labels
 
 
-def plan(service: Object, found: list[Backend], slices: list[Object], zones: dict[str, str]) -> Plan:
-    """What to write so that ``slices`` (ours, of this service) hold ``found``."""
-    result = Plan()
-    labels = labels_of(service)
-    groups: dict[tuple[Any, ...], tuple[list[Object], dict[str, Object]]] = {}
+def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[str, str]) -> Plan:
+    """What to write so that ``held`` (our slices of this service) hold ``found``. ``zones`` is by node name."""
+    groups: dict[Any, Group] = {}
     for backend in found:
         ports = _ports(backend.ports)
-        groups.setdefault(_port_key(ports), (ports, {}))[1][backend.pod["metadata"]["uid"]] = endpoint(
-            backend, zones
-        )
-    usable: dict[tuple[Any, ...], list[Object]] = {}
-    for held in slices:
-        key = _port_key(held.get("ports") or [])
-        if held.get("addressType") == "IPv4" and key in groups:
-            usable.setdefault(key, []).append(held)
-        else:
-            result.delete.append(held)
-    if not groups:
-        # A service without any pod keeps one empty slice, so that its readers know it is empty.
-        empty = result.delete.pop(0) if result.delete else None
-        if empty is None:
-            result.create.append(_slice(service, labels, [], []))
-        elif empty.get("endpoints") or empty.get("ports") or empty["metadata"].get("labels") != labels:
-            result.update.append(_with(empty, labels, [], []))
-        return result
-    for key, (ports, wanted) in groups.items():
-        left = dict(wanted)
-        kept: list[tuple[Object, list[Object]]] = []
-        for held in usable.get(key, []):
-            mine = []
-            for old in held.get("endpoints") or []:
-                new = left.pop((old.get("targetRef") or {}).get("uid", ""), None)
-                if new is not None:
-                    mine.append(new)
-            kept.append((held, mine))
-        rest = list(left.values())
-        for _, mine in sorted(kept, key=lambda entry: -len(entry[1])):
-            room = MAX_ENDPOINTS - len(mine)
-            mine.extend(rest[:room])
-            rest = rest[room:]
-        for held, mine in kept:
-            if not mine and wanted:
-                result.delete.append(held)
-            elif mine != (held.get("endpoints") or []) or held["metadata"].get("labels") != labels:
-                result.update.append(_with(held, labels, ports, mine))
-        while rest:
-            result.create.append(_slice(service, labels, ports, rest[:MAX_ENDPOINTS]))
-            rest = rest[MAX_ENDPOINTS:]
-    return result
-
-
-def _slice(service: Object, labels: dict[str, str], ports: list[Object], endpoints: list[Object]) -> Object:
+        group = groups.setdefault(ports_key(ports), Group("IPv4", ports))
+        group.endpoints[backend.pod["metadata"]["uid"]] = endpoint(backend, zones)
     meta = service["metadata"]
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": f"{meta['name'][:57]}-",
-            "namespace": meta["namespace"],
-            "labels": labels,
-            "ownerReferences": [controller_reference(service)],
-        },
-        "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": ports,
+    frame = {
+        "generateName": f"{meta['name'][:57]}-",
+        "namespace": meta["namespace"],
+        "ownerReferences": [controller_reference(service)],
     }
+    # A service without any pod keeps one empty slice, so that its readers know it is empty.
+    wanted = list(groups.values()) or [Group("IPv4", [])]
+    return pack(wanted, held, labels_of(service), {}, frame, _uid)
 
 
-def _with(held: Object, labels: dict[str, str], ports: list[Object], endpoints: list[Object]) -> Object:
-    return {
-        **held,
-        "metadata": {**held["metadata"], "labels": labels},
-        "endpoints": endpoints,
-        "ports": ports,
-    }
+def _uid(held: Object) -> str:
+    return str((held.get("targetRef") or {}).get("uid", ""))
 
 
 class EndpointSliceController(Controller):
@@ -180,21 +103,19 @@ class EndpointSliceController(Controller):
         self.pods.on_change(self._pod_changed)
         self.slices.on_change(self._slice_changed)
         self.slices.add_index("service", _service_of)
-        self.pods.add_index("slice-namespace", lambda pod: [pod["metadata"]["namespace"]])
+        endpoints_model.add_indexes(self.services, self.pods)
 
     def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         if endpoints_model.relevant(old, new):
             for pod in (old, new):
                 if pod is not None:
-                    for service in endpoints_model.services_of(pod, self.services.items()):
+                    for service in endpoints_model.services_of(pod, self.services):
                         self.queue.add(service)
 
     def _slice_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         for held in (old, new):
             if held is not None:
                 for service in _service_of(held):
-                    if new is not None:
-                        self.expectations.seen(service, key)
                     self.queue.add(service)
 
     async def sync(self, key: str) -> float | None:
@@ -212,34 +133,16 @@ class EndpointSliceController(Controller):
             return None
         if not self.expectations.met(key):
             return 1.0
-        namespace = split_key(key)[0]
-        found = endpoints_model.backends(service, self.pods.by_index("slice-namespace", namespace))
-        zones = {
-            node["metadata"]["name"]: (node["metadata"].get("labels") or {}).get(
-                "topology.kubernetes.io/zone", ""
-            )
-            for node in self.nodes.items()
-        }
-        decision = plan(service, found, self.slices.by_index("service", key), zones)
-        resource = "endpointslices.discovery.k8s.io"
-        for held in decision.update:
-            await self.client.update(resource, held)
-        for body in decision.create:
-            try:
-                made = await self.client.create(resource, body)
-            except ApiError as error:
-                if error.code == 403 and "terminat" in error.message:
-                    return None
-                raise
-            self.expectations.created(key, f"{namespace}/{made['metadata']['name']}")
-        for held in decision.delete:
-            try:
-                await self.client.delete(
-                    resource, held["metadata"]["name"], namespace, uid=held["metadata"]["uid"]
-                )
-            except ApiError as error:
-                if error.code not in (404, 409):
-                    raise
+        found = endpoints_model.backends(service, endpoints_model.pods_of(service, self.pods))
+        zones = {}
+        for backend in found:
+            node = self.nodes.get(backend.pod["spec"].get("nodeName") or "")
+            if node is not None:
+                zones[node["metadata"]["name"]] = (node["metadata"].get("labels") or {}).get(ZONE, "")
+        held = [
+            one for one in self.slices.by_index("service", key) if "deletionTimestamp" not in one["metadata"]
+        ]
+        await slice_writer.write(self.client, self.expectations, key, plan(service, found, held, zones))
         return None
 
 

@@ -1,13 +1,17 @@
 """What a controller has done and has not yet seen come back through its informer.
 
 A decision made on a copy that lacks the pods one has just created would create them again. After each write the
-controller notes what it expects to see; while anything is outstanding for a key, the key is not decided on. There is
-nothing to count down: whether an expectation is met is read off the informer when it matters.
+controller notes what it expects to see; while anything is outstanding for a key, the key is not decided on.
+
+Revisions are one count for the whole store, so a creation is seen as soon as the informer has come to the revision the
+creation was answered with - also when the object is already gone again by then. Worked example: pods are created at
+revisions 101, 103 and 104 while the informer is at 102; the key waits until the informer says 104.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from bamikube.client.informer import Informer
 from bamikube.kit.clock import Clock
@@ -18,8 +22,9 @@ PATIENCE = 300.0
 
 @dataclass(slots=True)
 class _Expected:
-    created: dict[str, float] = field(default_factory=dict)  # informer key -> deadline
-    deleted: dict[tuple[str, str], float] = field(default_factory=dict)  # (informer key, uid) -> deadline
+    revision: int = 0  # of the latest creation
+    deleted: dict[tuple[str, str], None] = field(default_factory=dict)  # (informer key, uid)
+    deadline: float = 0.0
 
 
 class Expectations:
@@ -30,40 +35,45 @@ class Expectations:
         self._clock = clock
         self._held: dict[str, _Expected] = {}
 
-    def created(self, key: str, child: str) -> None:
-        """``child`` (an informer key) has been created for ``key``."""
-        if self._informer.get(child) is None:
-            self._held.setdefault(key, _Expected()).created[child] = self._clock.monotonic() + PATIENCE
+    def created(self, key: str, child: dict[str, Any]) -> None:
+        """``child``, as the server answered it, has been created for ``key``."""
+        expected = self._expect(key)
+        expected.revision = max(expected.revision, _number(child["metadata"].get("resourceVersion")))
 
     def deleted(self, key: str, child: str, uid: str) -> None:
-        """``child`` with that uid has been asked to go."""
-        self._held.setdefault(key, _Expected()).deleted[(child, uid)] = self._clock.monotonic() + PATIENCE
+        """``child`` (an informer key) with that uid has been asked to go."""
+        self._expect(key).deleted[(child, uid)] = None
 
-    def seen(self, key: str, child: str) -> None:
-        """The informer has shown ``child``: it may be gone again by the time anybody asks."""
-        if (expected := self._held.get(key)) is not None:
-            expected.created.pop(child, None)
+    def _expect(self, key: str) -> _Expected:
+        expected = self._held.setdefault(key, _Expected())
+        expected.deadline = self._clock.monotonic() + PATIENCE
+        return expected
 
     def met(self, key: str) -> bool:
         """Whether everything done for ``key`` has been seen (or has been waited for long enough)."""
         expected = self._held.get(key)
         if expected is None:
             return True
-        now = self._clock.monotonic()
-        for child, deadline in list(expected.created.items()):
-            if now >= deadline or self._informer.get(child) is not None:
-                del expected.created[child]
-        for (child, uid), deadline in list(expected.deleted.items()):
-            seen = self._informer.get(child)
-            gone = (
-                seen is None or seen["metadata"].get("uid") != uid or "deletionTimestamp" in seen["metadata"]
-            )
-            if now >= deadline or gone:
+        if self._clock.monotonic() < expected.deadline:
+            if _number(self._informer.revision) < expected.revision:
+                return False
+            # What is gone is crossed off, so that looking again starts at the first one that is not.
+            while expected.deleted:
+                child, uid = next(iter(expected.deleted))
+                seen = self._informer.get(child)
+                if (
+                    seen is not None
+                    and seen["metadata"].get("uid") == uid
+                    and "deletionTimestamp" not in seen["metadata"]
+                ):
+                    return False
                 del expected.deleted[(child, uid)]
-        if not expected.created and not expected.deleted:
-            del self._held[key]
-            return True
-        return False
+        del self._held[key]
+        return True
 
     def forget(self, key: str) -> None:
         self._held.pop(key, None)
+
+
+def _number(revision: str | None) -> int:
+    return int(revision) if revision and revision.isdigit() else 0

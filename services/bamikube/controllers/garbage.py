@@ -8,8 +8,13 @@ it is being deleted. Edges go from a dependent to its owners by uid. Three thing
   ``blockOwnerDeletion`` hold it, and the finalizer is removed when none is left;
 * **orphan**: it carries the ``orphan`` finalizer, so its dependents lose their reference to it and stay.
 
-``classify`` and ``plan`` are pure. An owner that the graph does not know is asked for at the server before anything is
-deleted: a copy that lags behind must never be the reason. Worked example: ReplicaSet ``r`` (uid 1) owns pods ``a`` and
+``plan`` is pure. An owner that the graph does not know is asked for at the server before anything is deleted: a copy
+that lags behind must never be the reason. A reference means the object of that kind, name *and* uid in the dependent's
+own namespace (or a cluster-scoped one); one that points into another namespace points at nothing, and its dependent is
+collected, as in Kubernetes. A cluster-scoped object cannot be owned by a namespaced one: such a reference is never a
+reason to delete.
+
+Worked example: ReplicaSet ``r`` (uid 1) owns pods ``a`` and
 ``b``. ``r`` is deleted: the watch takes uid 1 out of the graph, ``a`` and ``b`` are queued, their owner is looked up,
 is not there, and both are deleted.
 """
@@ -25,7 +30,7 @@ from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
 from bamikube.client.client import path_of
-from bamikube.client.informer import Informer, split_key
+from bamikube.client.informer import Callback, Informer, split_key
 from bamikube.controllers.shared import Controller, Shared
 from bamikube.kit.tasks import Tasks
 
@@ -36,8 +41,20 @@ Object = dict[str, Any]
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 
+# Seconds until an object is looked at again whose owner the server knows and the graph does not.
+UNSEEN_AGAIN = 2.0
+
 # Kinds whose objects own nothing and are owned by nothing that matters, and change too often to be followed.
 _SKIPPED = {("", "events"), ("events.k8s.io", "events")}
+
+
+Identity = tuple[str, str, str, str]  # uid, group, kind, namespace/name
+
+
+def _identity_of(owner: Object, namespace: str) -> Identity:
+    """What a reference from an object in ``namespace`` (empty: cluster-scoped) means."""
+    key = f"{namespace}/{owner['name']}" if namespace else str(owner["name"])
+    return (owner["uid"], owner["apiVersion"].rpartition("/")[0], owner["kind"], key)
 
 
 @dataclass(slots=True)
@@ -50,6 +67,10 @@ class Node:
     owners: tuple[Object, ...] = ()
     finalizers: tuple[str, ...] = ()
     deleting: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        return (self.uid, self.resource.group, self.resource.kind, self.key)
 
     @property
     def orphaning(self) -> bool:
@@ -99,16 +120,19 @@ class Owners:
     solid: tuple[Object, ...]
     dangling: tuple[Object, ...]
     waiting: tuple[Object, ...]  # being deleted in the foreground: they wait for this object
+    unseen: bool = False  # the server has one that the graph has not: look again
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``kind`` is nothing, unlink, delete, orphan-dependents, drop-finalizer or wait."""
+    """``kind`` is nothing, unlink, delete, orphan-dependents, drop-finalizer or wait. ``unblock``: first let go of the
+    owners, since some dependent is waiting for this object already (a circle of owners)."""
 
     kind: str
     reason: str = ""
     propagation: str = ""
     remove: tuple[str, ...] = ()
+    unblock: bool = False
 
 
 def plan(node: Node, owners: Owners, dependents: list[Node]) -> Action:
@@ -132,7 +156,8 @@ def plan(node: Node, owners: Owners, dependents: list[Node]) -> Action:
             Action("unlink", "an owner is gone, another remains", remove=gone) if gone else Action("nothing")
         )
     if owners.waiting and dependents:
-        return Action("delete", "its owner is deleted in the foreground", "Foreground")
+        circle = any(child.foreground for child in dependents)
+        return Action("delete", "its owner is deleted in the foreground", "Foreground", unblock=circle)
     if ORPHAN in node.finalizers:
         return Action("delete", "its owners are gone", "Orphan")
     if FOREGROUND in node.finalizers:
@@ -147,8 +172,9 @@ class GarbageCollector(Controller):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self.graph = Graph()
-        self.absent: dict[str, None] = {}  # uids known to be gone for ever: uids are never used twice
-        self.informers: list[Informer] = []
+        self.absent: dict[Identity, None] = {}  # known to be gone for ever: uids are never used twice
+        self.informers: list[Informer] = []  # all it reads
+        self.own: list[Informer] = []  # those of them that it has to run itself
         for resource in table.TABLE:
             name = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
             if (
@@ -157,23 +183,29 @@ class GarbageCollector(Controller):
                 and resource.key not in _SKIPPED
                 and table.by_name(name) is resource
             ):
-                informer = Informer(shared.client, name, shared.world, project=_slim)
-                informer.on_change(self._changed(resource))
+                informer = shared.informers.held(name)
+                if informer is not None:
+                    informer.on_change(_slimmed(self._changed(resource)))
+                else:
+                    informer = Informer(shared.client, name, shared.world, project=_slim, fresh=True)
+                    informer.on_change(self._changed(resource))
+                    self.own.append(informer)
                 self.informers.append(informer)
 
     async def run(self, tasks: Tasks) -> None:
-        for informer in self.informers:
+        for informer in self.own:
             tasks.spawn(informer.run(), f"gc {informer.resource}")
         for informer in self.informers:
             await informer.synced.wait()
         await super().run(tasks)
 
-    def _changed(self, resource: Resource) -> Any:
+    def _changed(self, resource: Resource) -> Callback:
         def changed(key: str, old: Object | None, new: Object | None) -> None:
             if old is not None and (new is None or new["uid"] != old["uid"]):
                 uid = old["uid"]
+                if (gone := self.graph.nodes.get(uid)) is not None:
+                    self._note_absent(gone.identity)
                 self.graph.remove(uid)
-                self._note_absent(uid)
                 for child in self.graph.dependents_of(uid):
                     self.queue.add(child.uid)
                 for owner in old["owners"]:
@@ -182,6 +214,8 @@ class GarbageCollector(Controller):
                 return
             before = self.graph.nodes.get(new["uid"])
             node = Node(new["uid"], resource, key, new["owners"], new["finalizers"], new["deleting"])
+            if before == node:
+                return  # something changed that is none of our business: a status, a heartbeat
             self.graph.put(node)
             if node.deleting and node.foreground:
                 for child in self.graph.dependents_of(node.uid):
@@ -194,8 +228,8 @@ class GarbageCollector(Controller):
 
         return changed
 
-    def _note_absent(self, uid: str) -> None:
-        self.absent[uid] = None
+    def _note_absent(self, identity: Identity) -> None:
+        self.absent[identity] = None
         if len(self.absent) > 10_000:
             self.absent.pop(next(iter(self.absent)))
 
@@ -221,42 +255,57 @@ class GarbageCollector(Controller):
             for child in dependents:
                 if not child.deleting:
                     self.queue.add(child.uid)
-        return None
+        # An owner that only the server knows might be deleted before the graph ever sees it: then nobody would tell.
+        return UNSEEN_AGAIN if owners.unseen else None
 
     async def _classify(self, node: Node) -> Owners:
         solid, dangling, waiting = [], [], []
+        unseen = False
         namespace = split_key(node.key)[0]
         for owner in node.owners:
+            resource = table.by_kind(owner["apiVersion"], owner["kind"])
+            if resource is None:
+                # A kind that is not served here: it may come (a CRD), so its dependents are kept.
+                solid.append(owner)
+                continue
+            if resource.namespaced and not namespace:
+                log.warning(
+                    "%s %s is cluster-scoped and names the namespaced %s %s as its owner: it is left alone",
+                    node.resource.plural,
+                    node.key,
+                    owner["kind"],
+                    owner["name"],
+                )
+                solid.append(owner)
+                continue
+            identity = _identity_of(owner, namespace if resource.namespaced else "")
             known = self.graph.nodes.get(owner["uid"])
-            if known is None and not await self._exists(owner, namespace):
+            if known is not None and known.identity != identity:
+                known = None
+            if known is None and not await self._exists(resource, identity):
                 dangling.append(owner)
-            elif known is not None and known.foreground and owner.get("blockOwnerDeletion"):
+            elif known is not None and known.foreground:
                 waiting.append(owner)
             else:
                 solid.append(owner)
-        return Owners(tuple(solid), tuple(dangling), tuple(waiting))
+                unseen = unseen or known is None
+        return Owners(tuple(solid), tuple(dangling), tuple(waiting), unseen)
 
-    async def _exists(self, owner: Object, namespace: str) -> bool:
+    async def _exists(self, resource: Resource, identity: Identity) -> bool:
         """Ask the server whether an owner the graph does not know exists (with that very uid)."""
-        uid = owner["uid"]
-        if uid in self.absent:
+        if identity in self.absent:
             return False
-        resource = table.by_kind(owner["apiVersion"], owner["kind"])
-        if resource is None:
-            # A kind that is not served here: it may come (a CRD), so its dependents are kept.
-            return True
+        namespace, name = split_key(identity[3])
         try:
-            found = await self.client.call(
-                "GET", path_of(resource, namespace if resource.namespaced else "", owner["name"])
-            )
+            found = await self.client.call("GET", path_of(resource, namespace, name))
         except ApiError as error:
             if error.code != 404:
                 raise
-            self._note_absent(uid)
+            self._note_absent(identity)
             return False
-        if found["metadata"]["uid"] == uid:
+        if found["metadata"]["uid"] == identity[0]:
             return True
-        self._note_absent(uid)
+        self._note_absent(identity)
         return False
 
     async def _delete(self, node: Node, owners: Owners, action: Action) -> None:
@@ -275,6 +324,8 @@ class GarbageCollector(Controller):
         if held != {owner["uid"] for owner in node.owners}:
             self.queue.add_after(node.uid, 0.5)
             return
+        if action.unblock:
+            live = await self._stop_blocking(path, live)
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -289,6 +340,24 @@ class GarbageCollector(Controller):
                 self.queue.add_after(node.uid, 0.1)
             elif error.code != 404:
                 raise
+
+    async def _stop_blocking(self, path: str, live: Object) -> Object:
+        """Take ``blockOwnerDeletion`` off an object's references; returns the object as it is then."""
+        meta = live["metadata"]
+        references = [
+            {**owner, "blockOwnerDeletion": False} if owner.get("blockOwnerDeletion") else owner
+            for owner in meta.get("ownerReferences") or []
+        ]
+        patch = {
+            "metadata": {
+                "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"],
+                "ownerReferences": references,
+            }
+        }
+        return await self.client.call(
+            "PATCH", path, None, patch, {"Content-Type": "application/merge-patch+json"}
+        )
 
     async def _unlink(self, node: Node, uids: tuple[str, ...]) -> None:
         """Take references to ``uids`` off an object."""
@@ -331,6 +400,15 @@ class GarbageCollector(Controller):
         except ApiError as error:
             if error.code != 404:
                 raise
+
+
+def _slimmed(changed: Callback) -> Callback:
+    """``changed`` for an informer that keeps whole objects."""
+
+    def slimmed(key: str, old: Object | None, new: Object | None) -> None:
+        changed(key, None if old is None else _slim(old), None if new is None else _slim(new))
+
+    return slimmed
 
 
 def _slim(obj: Object) -> Object:

@@ -118,7 +118,9 @@ class NamespaceController(Controller):
         left: list[Left] = []
         pods: list[Object] = []
         for resource in table.TABLE:
-            if resource.namespaced and "deletecollection" in resource.verbs and "list" in resource.verbs:
+            # Kinds that are served in several versions are kept once.
+            once = not resource.virtual and table.storage_row(resource) is resource
+            if once and resource.namespaced and {"deletecollection", "list"} <= set(resource.verbs):
                 path = path_of(resource, key)
                 try:
                     held = await self._empty(path)

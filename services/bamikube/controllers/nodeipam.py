@@ -1,7 +1,8 @@
 """One pod CIDR per node, cut from the cluster's.
 
 The allocation is read off the nodes themselves: what a node carries in ``spec.podCIDR`` is taken, and nothing else
-has to be remembered. Only the leader allocates, one node at a time, so two nodes cannot get the same piece.
+has to be remembered. Only the leader allocates, one node at a time, and it lists the nodes afresh before it does: the
+copy of a new leader may lack what the old one wrote last, and two nodes must never get the same piece.
 """
 
 from __future__ import annotations
@@ -29,12 +30,11 @@ def allocate(cluster_cidr: str, mask: int, taken: Iterable[str]) -> Verdict:
     """The first free piece of ``cluster_cidr`` with ``mask`` bits that overlaps nothing in ``taken``."""
     network = ipaddress.ip_network(cluster_cidr)
     used = {ipaddress.ip_network(text, strict=False) for text in taken if text}
+    used = {net for net in used if net.version == network.version}
     same = {net for net in used if net.prefixlen == mask}
     others = [net for net in used if net.prefixlen != mask]
     for piece in network.subnets(new_prefix=mask):
-        if piece not in same and not any(
-            piece.overlaps(net) for net in others if net.version == piece.version
-        ):
+        if piece not in same and not any(piece.overlaps(net) for net in others):
             return Verdict(cidr=str(piece))
     return Verdict(reason=f"no free /{mask} is left in the cluster CIDR {cluster_cidr}")
 
@@ -58,10 +58,13 @@ class NodeIpamController(Controller):
             self._given.pop(key, None)
             return None
         if (node.get("spec") or {}).get("podCIDR"):
+            self._given.pop(key, None)
             return None
-        taken = {(other.get("spec") or {}).get("podCIDR", "") for other in self.nodes.items()} | set(
-            self._given.values()
-        )
+        live = (await self.client.list("nodes")).get("items") or []
+        taken = set(self._given.values())
+        for other in live:
+            spec = other.get("spec") or {}
+            taken |= {spec.get("podCIDR") or "", *(spec.get("podCIDRs") or [])}
         verdict = (
             Verdict(self._given[key]) if key in self._given else allocate(self.cluster_cidr, self.mask, taken)
         )
@@ -76,5 +79,8 @@ class NodeIpamController(Controller):
             if error.code == 404:
                 self._given.pop(key, None)
                 return None
+            if error.code in (409, 422):
+                # The node has got another one meanwhile, which its next event will show.
+                self._given.pop(key, None)
             raise
         return None

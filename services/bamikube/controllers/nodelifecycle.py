@@ -9,7 +9,10 @@ last moved, by our own clock, with the grace period:
 3. its pods are marked not ready, so that services stop sending to them;
 4. a pod that does not tolerate a NoExecute taint is deleted, at once or after its ``tolerationSeconds``.
 
-When every node looks silent at once the fault is more likely here than there, and no pod is evicted.
+When no node at all is ready the fault is more likely here than there: no pod is evicted, and the NoExecute taints come
+off. When the first node is back, the others have a grace period to follow before they are tainted again, so that the
+end of an outage of ours evicts nobody. The time a pod may stay counts from the taint or from when the pod was bound,
+whichever is later.
 Source: "Nodes" and "Taints and Tolerations" of the Kubernetes documentation.
 """
 
@@ -20,7 +23,7 @@ from typing import Any
 
 from bamikube.api.errors import ApiError
 from bamikube.api.predicates import pods as pod_state
-from bamikube.api.predicates.conditions import find, put
+from bamikube.api.predicates.conditions import find, is_true, put
 from bamikube.api.predicates.tolerations import stay_seconds
 from bamikube.api.times import seconds, stamp
 from bamikube.controllers.shared import Controller, Shared, enqueue
@@ -52,15 +55,15 @@ class Plan:
     events: list[tuple[str, str]] = field(default_factory=list)
 
 
-def wanted_taints(node: Object, conditions: list[Object], now: float) -> list[Object]:
-    """The node's taints as its conditions and ``spec.unschedulable`` ask for."""
+def wanted_taints(node: Object, conditions: list[Object], now: float, *, evict: bool = True) -> list[Object]:
+    """The node's taints as its conditions and ``spec.unschedulable`` ask for; NoExecute ones only with ``evict``."""
     held = list((node.get("spec") or {}).get("taints") or [])
     status = {condition["type"]: condition.get("status") for condition in conditions}
     wanted: list[tuple[str, str]] = []
     ready = status.get("Ready")
     if ready != "True" and ready is not None:
         key = NOT_READY if ready == "False" else UNREACHABLE
-        wanted += [(key, "NoSchedule"), (key, "NoExecute")]
+        wanted += [(key, "NoSchedule"), (key, "NoExecute")] if evict else [(key, "NoSchedule")]
     elif ready is None:
         wanted.append((NOT_READY, "NoSchedule"))
     wanted += [(key, "NoSchedule") for type, key in _PRESSURE.items() if status.get(type) == "True"]
@@ -79,8 +82,11 @@ def wanted_taints(node: Object, conditions: list[Object], now: float) -> list[Ob
     return result
 
 
-def plan(node: Object, silent_for: float, grace: float, now: float) -> Plan:
-    """What to write about a node that has been silent for ``silent_for`` seconds (``grace`` are allowed)."""
+def plan(node: Object, silent_for: float, grace: float, now: float, *, evict: bool = True) -> Plan:
+    """What to write about a node that has been silent for ``silent_for`` seconds (``grace`` are allowed).
+
+    Without ``evict`` no NoExecute taint is wanted.
+    """
     result = Plan()
     conditions = list((node.get("status") or {}).get("conditions") or [])
     ready = find(node, "Ready")
@@ -113,10 +119,34 @@ def plan(node: Object, silent_for: float, grace: float, now: float) -> Plan:
         result.again = grace - silent_for
     current = next((condition for condition in conditions if condition["type"] == "Ready"), None)
     result.ready = str(current.get("status")) if current is not None else "Unknown"
-    taints = wanted_taints(node, conditions, now)
+    taints = wanted_taints(node, conditions, now, evict=evict)
     if taints != list((node.get("spec") or {}).get("taints") or []):
         result.taints = taints
     return result
+
+
+def evict_at(pod: Object, taints: list[Object], now: float) -> float | None:
+    """When (seconds since the epoch) a pod has to leave because of its node's taints; None: it may stay.
+
+    Each NoExecute taint gives its own time: the later of when it was added and when the pod was bound, plus the
+    shortest ``tolerationSeconds`` of the pod's tolerations for it; nothing for a taint that is not tolerated.
+    """
+    bound = seconds((find(pod, "PodScheduled") or {}).get("lastTransitionTime")) or seconds(
+        pod["metadata"].get("creationTimestamp")
+    )
+    times = []
+    for taint in taints:
+        if taint.get("effect") != "NoExecute":
+            continue
+        stay = stay_seconds([taint], pod["spec"].get("tolerations") or [])
+        if stay is not None:
+            times.append(max(seconds(taint.get("timeAdded")) or now, bound) + stay if stay else now)
+    return min(times, default=None)
+
+
+def _drives_out(node: Object | None) -> bool:
+    taints = ((node or {}).get("spec") or {}).get("taints") or []
+    return any(taint.get("effect") == "NoExecute" for taint in taints)
 
 
 class NodeLifecycleController(Controller):
@@ -131,6 +161,8 @@ class NodeLifecycleController(Controller):
         self.leases = shared.informers.of("leases.coordination.k8s.io")
         self.pods = shared.informers.of("pods")
         self.seen: dict[str, tuple[str, float]] = {}  # node -> (its last sign of life, when we saw it)
+        self._outage: bool | None = None  # whether no node is ready; None: not looked at yet
+        self._back = float("-inf")  # when (monotonic) an outage last ended
         self.nodes.on_change(enqueue(self))
         self.leases.on_change(self._lease_changed)
         self.pods.add_index(
@@ -167,7 +199,8 @@ class NodeLifecycleController(Controller):
             self.seen.pop(key, None)
             return None
         grace = self.grace if find(node, "Ready") is not None else self.startup_grace
-        decision = plan(node, self.silent_for(node), grace, self.world.clock.now())
+        evict, again = self._may_evict()
+        decision = plan(node, self.silent_for(node), grace, self.world.clock.now(), evict=evict)
         if decision.conditions is not None:
             body = {**node, "status": {**(node.get("status") or {}), "conditions": decision.conditions}}
             node = await self.client.update("nodes", body, "status")
@@ -176,27 +209,40 @@ class NodeLifecycleController(Controller):
         if decision.taints is not None:
             # The revision guards the whole list: somebody else's taint is never overwritten.
             body = {**node, "spec": {**(node.get("spec") or {}), "taints": decision.taints}}
-            await self.client.update("nodes", body)
+            node = await self.client.update("nodes", body)
         mine = self.pods.by_index("node", key)
-        for pod in mine:
-            self.evictions.queue.add(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
-        if decision.ready != "True":
+        if _drives_out(node):
+            for pod in mine:
+                self.evictions.queue.add(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+        if decision.ready == "Unknown":
             await self._mark_not_ready(mine)
-        return decision.again
+        waits = [seconds for seconds in (decision.again, again) if seconds is not None]
+        return min(waits, default=None)
+
+    def _may_evict(self) -> tuple[bool, float | None]:
+        """Whether NoExecute taints may be put on now, and the seconds after which the answer may change."""
+        now = self.world.clock.monotonic()
+        outage = self.none_ready()
+        if outage != self._outage:
+            if self._outage:
+                self._back = now
+            self._outage = outage
+            for node in self.nodes.items():
+                self.queue.add(node["metadata"]["name"])
+        if outage:
+            return False, None
+        left = self._back + self.grace - now
+        return (True, None) if left <= 0 else (False, left)
 
     async def _mark_not_ready(self, pods: list[Object]) -> None:
         """Nobody reports on these pods any more, so they cannot be called ready."""
         for pod in pods:
-            if not pod_state.is_ready(pod) or pod_state.is_terminating(pod):
+            if not pod_state.is_ready(pod):
                 continue
             now = stamp(self.world.clock.now())
-            conditions = put(
-                list((pod.get("status") or {}).get("conditions") or []),
-                {**(find(pod, "Ready") or {}), "type": "Ready", "status": "False"},
-                now,
-            )
+            condition = {"type": "Ready", "status": "False", "lastTransitionTime": now}
             meta = pod["metadata"]
-            patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": conditions}}
+            patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [condition]}}
             try:
                 await self.client.patch(
                     "pods", meta["name"], patch, meta["namespace"], kind="strategic", subresource="status"
@@ -206,10 +252,9 @@ class NodeLifecycleController(Controller):
                     raise
             self.shared.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
-    def all_silent(self) -> bool:
-        """Whether no node at all shows life: then the fault is probably ours."""
-        nodes = self.nodes.items()
-        return bool(nodes) and all((find(node, "Ready") or {}).get("status") == "Unknown" for node in nodes)
+    def none_ready(self) -> bool:
+        """Whether no node at all is ready: then the fault is probably ours."""
+        return not any(is_true(node, "Ready") for node in self.nodes.items())
 
 
 class EvictionController(Controller):
@@ -234,16 +279,15 @@ class EvictionController(Controller):
         ]
         if not taints:
             return None
-        if self.lifecycle.all_silent():
-            return 10.0
-        stay = stay_seconds(taints, pod["spec"].get("tolerations") or [])
-        if stay is None:
-            return None
         now = self.world.clock.now()
-        since = max((seconds(taint.get("timeAdded")) for taint in taints), default=0.0) or now
-        left = since + stay - now
-        if left > 0:
-            return left
+        when = evict_at(pod, taints, now)
+        if when is None:
+            return None
+        if when > now:
+            return when - now
+        ours = {NOT_READY, UNREACHABLE}
+        if self.lifecycle.none_ready() and all(taint["key"] in ours for taint in taints):
+            return 10.0
         self.shared.recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         await self._mark_disrupted(pod)
         try:

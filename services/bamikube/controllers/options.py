@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bamikube.kit.options import Options
 
@@ -41,3 +41,12 @@ class ControllersOptions(Options):
         except ValueError as error:
             raise ValueError(f"{value!r} is not a network such as 10.244.0.0/16 ({error})") from error
         return value
+
+    @model_validator(mode="after")
+    def _piece_fits(self) -> ControllersOptions:
+        prefix = ipaddress.ip_network(self.cluster_cidr).prefixlen
+        if self.allocate_node_cidrs and self.node_cidr_mask_size < prefix:
+            raise ValueError(
+                f"--node-cidr-mask-size {self.node_cidr_mask_size} is larger than --cluster-cidr {self.cluster_cidr}"
+            )
+        return self

@@ -17,9 +17,17 @@ from bamikube.api.predicates import pods as pod_state
 from bamikube.api.predicates.conditions import find, put
 from bamikube.api.times import seconds, stamp
 from bamikube.client.informer import split_key
-from bamikube.controllers.adoption import adoption_patch, claim, release_patch
+from bamikube.controllers.adoption import (
+    BY_NAMESPACE,
+    candidates,
+    carry_out,
+    claim,
+    controlled,
+    index_by_controller,
+    index_by_namespace,
+)
 from bamikube.controllers.expectations import Expectations
-from bamikube.controllers.shared import Controller, Shared, enqueue, together
+from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going, together
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +65,20 @@ def deletion_rank(pod: Object, crowd: dict[str, int], now: float) -> tuple[Any, 
         bool(pod_state.node_name(pod)),
         {"Pending": 0, "Unknown": 1}.get(status.get("phase", "Pending"), 2),
         pod_state.is_ready(pod),
-        int(cost) if cost.lstrip("+-").isdigit() else 0,
+        _cost(cost),
         -crowd.get(pod_state.node_name(pod), 0),
         int(max(0.0, now - ready_since)).bit_length(),
         -pod_state.restarts(pod),
         int(max(0.0, now - created)).bit_length(),
         pod["metadata"]["uid"],
     )
+
+
+def _cost(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 0
 
 
 def plan(
@@ -139,7 +154,9 @@ class ReplicaSetController(Controller):
         self.expectations = Expectations(self.pods, shared.world.clock)
         self.sets.on_change(enqueue(self))
         self.pods.on_change(self._pod_changed)
-        self.pods.add_index("rs-namespace", lambda pod: [pod["metadata"]["namespace"]])
+        index_by_controller(self.pods)
+        index_by_controller(self.sets)
+        index_by_namespace(self.sets)
 
     def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         namespace = split_key(key)[0]
@@ -149,16 +166,11 @@ class ReplicaSetController(Controller):
             controller = owners.controller_of(pod)
             if controller is not None:
                 if controller.get("kind") == "ReplicaSet":
-                    owner = f"{namespace}/{controller['name']}"
-                    if new is not None:
-                        self.expectations.seen(owner, key)
-                    self.queue.add(owner)
+                    self.queue.add(f"{namespace}/{controller['name']}")
             elif pod is new:
                 # An orphan: whoever selects it should look.
-                for rs in self.sets.items():
-                    if rs["metadata"]["namespace"] == namespace and _selector(rs).matches(
-                        pod["metadata"].get("labels") or {}
-                    ):
+                for rs in self.sets.by_index(BY_NAMESPACE, namespace):
+                    if _selector(rs).matches(pod["metadata"].get("labels") or {}):
                         self.queue.add(f"{namespace}/{rs['metadata']['name']}")
 
     async def sync(self, key: str) -> float | None:
@@ -170,32 +182,14 @@ class ReplicaSetController(Controller):
         if not self.expectations.met(key):
             return 1.0
         selector = _selector(rs)
-        namespace = rs["metadata"]["namespace"]
-        here = self.pods.by_index("rs-namespace", namespace)
-        claimed = claim(
-            rs,
-            [
-                pod
-                for pod in here
-                if not pod_state.is_terminal(pod) or owners.controlled_by(pod, rs["metadata"]["uid"])
-            ],
-            lambda pod: selector.matches(pod["metadata"].get("labels") or {}),
-        )
-        if claimed.adopt:
-            # The copy may be stale: an owner that is already gone must not adopt.
-            live = await self.client.get("replicasets.apps", rs["metadata"]["name"], namespace)
-            if live["metadata"]["uid"] != rs["metadata"]["uid"] or "deletionTimestamp" in live["metadata"]:
-                return None
-        for pod in claimed.adopt:
-            await self.client.patch(
-                "pods", pod["metadata"]["name"], adoption_patch(rs, pod), namespace, kind="strategic"
-            )
-        for pod in claimed.release:
-            await self.client.patch(
-                "pods", pod["metadata"]["name"], release_patch(rs, pod), namespace, kind="strategic"
-            )
+        # Pods that have ended or are on their way out count no more, whoever owns them.
+        active = [pod for pod in candidates(self.pods, rs) if pod_state.is_active(pod)]
+        claimed = claim(rs, active, lambda pod: selector.matches(pod["metadata"].get("labels") or {}))
+        if not await carry_out(self.client, "replicasets.apps", rs, "pods", claimed):
+            return None
         now = self.world.clock.now()
-        decision = plan(rs, claimed.mine, now, crowd=self._crowd(rs, here))
+        surplus = len(claimed.mine) > int(rs["spec"].get("replicas", 1))
+        decision = plan(rs, claimed.mine, now, crowd=self._crowd(rs) if surplus else None)
         failures = await self._apply(key, rs, decision)
         if failures:
             decision = plan(rs, claimed.mine, now, failure=str(failures[0]))
@@ -204,27 +198,16 @@ class ReplicaSetController(Controller):
             raise failures[0]
         return decision.again
 
-    def _crowd(self, rs: Object, here: list[Object]) -> dict[str, int]:
+    def _crowd(self, rs: Object) -> dict[str, int]:
         """How many pods of the sets with the same owner run on each node: the fuller node gives one up first."""
         controller = owners.controller_of(rs)
-        if controller is None:
-            family = {rs["metadata"]["uid"]}
-        else:
-            family = {
-                other["metadata"]["uid"]
-                for other in self.sets.items()
-                if owners.controlled_by(other, controller["uid"])
-            }
+        family = [rs] if controller is None else controlled(self.sets, controller["uid"])
         crowd: dict[str, int] = {}
-        for pod in here:
-            mine = owners.controller_of(pod)
-            if (
-                mine is not None
-                and mine["uid"] in family
-                and pod_state.is_active(pod)
-                and pod_state.node_name(pod)
-            ):
-                crowd[pod_state.node_name(pod)] = crowd.get(pod_state.node_name(pod), 0) + 1
+        for relative in family:
+            for pod in controlled(self.pods, relative["metadata"]["uid"]):
+                node = pod_state.node_name(pod)
+                if node and pod_state.is_active(pod):
+                    crowd[node] = crowd.get(node, 0) + 1
         return crowd
 
     async def _apply(self, key: str, rs: Object, decision: Plan) -> list[Exception]:
@@ -235,11 +218,11 @@ class ReplicaSetController(Controller):
             try:
                 pod = await self.client.create("pods", body)
             except ApiError as error:
-                if "namespace" in error.message and "terminated" in error.message:
+                if namespace_is_going(error):
                     return
                 self.shared.recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {error.message}")
                 raise
-            self.expectations.created(key, f"{namespace}/{pod['metadata']['name']}")
+            self.expectations.created(key, pod)
             self.shared.recorder.event(
                 rs, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}"
             )

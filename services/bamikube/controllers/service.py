@@ -13,6 +13,7 @@ from bamikube.client.leader import LeaderElection
 from bamikube.controllers.deployment_controller import DeploymentController
 from bamikube.controllers.endpoints import EndpointsController
 from bamikube.controllers.endpointslice import EndpointSliceController
+from bamikube.controllers.endpointslicemirroring import EndpointSliceMirroringController
 from bamikube.controllers.garbage import GarbageCollector
 from bamikube.controllers.namespace import NamespaceController
 from bamikube.controllers.nodeipam import NodeIpamController
@@ -61,13 +62,15 @@ class Controllers:
             ReplicaSetController(shared),
             EndpointsController(shared),
             EndpointSliceController(shared),
-            GarbageCollector(shared),
+            EndpointSliceMirroringController(shared),
             PodGcController(shared, options.terminated_pod_gc_threshold),
             lifecycle,
             lifecycle.evictions,
         ]
         if options.allocate_node_cidrs:
             made.append(NodeIpamController(shared, options.cluster_cidr, options.node_cidr_mask_size))
+        # Last, since it reads the informers the others have asked for.
+        made.append(GarbageCollector(shared))
         return made
 
     async def lead(self) -> None:

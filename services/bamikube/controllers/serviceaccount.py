@@ -6,7 +6,7 @@ from typing import Any
 
 from bamikube.api.errors import ApiError
 from bamikube.client.informer import split_key
-from bamikube.controllers.shared import Controller, Shared, enqueue
+from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going
 
 Object = dict[str, Any]
 
@@ -64,7 +64,7 @@ class RootCaController(Controller):
         super().__init__(shared)
         self.ca_pem = ca_pem
         self.namespaces = shared.informers.of("namespaces")
-        self.maps = shared.informers.of("configmaps")
+        self.maps = shared.informers.of("configmaps", fields=f"metadata.name={CA_NAME}")
         self.namespaces.on_change(enqueue(self))
         self.maps.on_change(self._map_changed)
 
@@ -94,5 +94,5 @@ async def _create(controller: Controller, resource: str, body: Object) -> None:
     try:
         await controller.client.create(resource, body)
     except ApiError as error:
-        if error.reason != "AlreadyExists" and error.code not in (403, 404):
+        if error.reason != "AlreadyExists" and error.code != 404 and not namespace_is_going(error):
             raise

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
@@ -26,12 +27,21 @@ class SharedInformers:
     def __init__(self, client: Client, world: World) -> None:
         self._client = client
         self._world = world
-        self._held: dict[str, Informer] = {}
+        self._held: dict[tuple[str, str], Informer] = {}
 
-    def of(self, resource: str) -> Informer:
-        if resource not in self._held:
-            self._held[resource] = Informer(self._client, resource, self._world)
-        return self._held[resource]
+    def of(self, resource: str, fields: str = "") -> Informer:
+        """The informer of a resource, or of the objects that a field selector chooses.
+
+        Its first list is a consistent one: a new leader must not act on a copy that lacks what the old one did last.
+        """
+        if (resource, fields) not in self._held:
+            made = Informer(self._client, resource, self._world, fields=fields, fresh=True)
+            self._held[(resource, fields)] = made
+        return self._held[(resource, fields)]
+
+    def held(self, resource: str) -> Informer | None:
+        """The informer of all of a resource's objects, if anybody has asked for it."""
+        return self._held.get((resource, ""))
 
     def all(self) -> list[Informer]:
         return list(self._held.values())
@@ -72,6 +82,12 @@ class Controller:
             await work(self.queue, self.sync, workers=self.workers, tasks=tasks)
         finally:
             self.queue.close()
+
+
+def namespace_is_going(error: ApiError) -> bool:
+    """Whether a creation failed because the namespace is being deleted: then there is nothing to try again."""
+    causes = (error.details or {}).get("causes") or []
+    return error.code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 async def together(calls: Sequence[Callable[[], Any]]) -> list[Exception]:

@@ -160,13 +160,15 @@ def test_recreate_waits_until_old_pods_are_gone() -> None:
     roll(world, dep)
     dep["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
     first = d.plan(dep, world.sets, True, NOW)
-    assert first.create is not None and first.create["spec"]["replicas"] == 0
-    assert [scale.replicas for scale in first.scale] == [0]
+    assert first.create is None and [scale.replicas for scale in first.scale] == [0]
     world.apply(first)
+    world.settle()
     waiting = d.plan(dep, world.sets, True, NOW)
-    assert not waiting.scale
+    assert not waiting.scale and waiting.create is None
+    reasons = {condition["type"]: condition["reason"] for condition in waiting.status["conditions"]}
+    assert reasons["Available"] == "MinimumReplicasUnavailable"
     going = d.plan(dep, world.sets, False, NOW)
-    assert [scale.replicas for scale in going.scale] == [3]
+    assert going.create is not None and going.create["spec"]["replicas"] == 3
 
 
 def test_history_is_cut_to_its_limit() -> None:
