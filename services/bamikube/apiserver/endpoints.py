@@ -60,6 +60,8 @@ class Endpoints:
             return await self._registry.watch(
                 resource, wanted, shape, options, content_type=shape.stream_type
             )
+        if not info.name:  # PUT and PATCH of a collection
+            raise errors.method_not_allowed()
         if resource.namespaced and not namespace:
             raise errors.no_such_path()
         name = info.name
@@ -96,7 +98,7 @@ class Endpoints:
         options = write_options(request)
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
-        warnings = checked(resource, obj, options["fieldValidation"])
+        warnings = checked(request, resource, obj, options["fieldValidation"])
         written = await self._registry.create_item(
             resource, obj, namespace=namespace, user=user, dry_run=bool(options["dryRun"]), options=options
         )
@@ -108,7 +110,7 @@ class Endpoints:
         options = write_options(request)
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
-        warnings = checked(resource, obj, options["fieldValidation"])
+        warnings = checked(request, resource, obj, options["fieldValidation"])
         written = await self._registry.update_item(
             resource,
             namespace,
@@ -239,6 +241,8 @@ def _number(request: Request, name: str) -> int:
         raise errors.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax') from None
     if value < 0:
         raise errors.bad_request(f"{name} must not be negative")
+    if value >= 1 << 63:
+        raise errors.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": value out of range')
     return value
 
 
@@ -256,6 +260,9 @@ def write_options(request: Request) -> dict[str, Any]:
     return {"dryRun": dry, "fieldValidation": validation, "fieldManager": request.param("fieldManager")}
 
 
+_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+
+
 def delete_options(request: Request) -> DeleteOptions:
     """From the body (if there is one) and the query."""
     body: dict[str, Any] = {}
@@ -263,16 +270,19 @@ def delete_options(request: Request) -> DeleteOptions:
         body = negotiation.decode_body(request)
         if body.get("kind") not in (None, "", "DeleteOptions"):
             raise errors.bad_request(f"the body of a DELETE is a DeleteOptions, not a {body['kind']}")
-        preconditions = body.get("preconditions")
-        if preconditions is not None and not isinstance(preconditions, dict):
-            raise errors.bad_request("preconditions of DeleteOptions must be an object")
+        report = schema.check_definition(_DELETE_OPTIONS, body)
+        if report.errors:
+            raise errors.bad_request(
+                f"the body cannot be handled as a DeleteOptions: {report.errors[0].message}"
+            )
     return DeleteOptions.of(body, request.query)
 
 
-def checked(resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
-    """Kind, types and unknown fields of a body. Returns warnings. Raises 400."""
+def checked(request: Request, resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
+    """Kind, types, unknown fields and repeated keys of a body. Returns warnings. Raises 400."""
+    repeated = [] if field_validation == "Ignore" else negotiation.repeated_keys(request, obj)
     expect_kind(resource, obj)
-    return schema.ensure(resource, obj, field_validation)
+    return schema.ensure(resource, obj, field_validation, repeated)
 
 
 def answered(shape: Shape, written: Written, warnings: list[str]) -> Response:

@@ -20,6 +20,7 @@ import yaml
 
 from bamikube.api import columns, conversion, errors, protobuf, table
 from bamikube.api.resources import Resource
+from bamikube.apiserver import bodies
 from bamikube.kit.http import Request, Response
 
 JSON = "application/json"
@@ -121,6 +122,14 @@ def decode_body(request: Request) -> dict[str, Any]:
     )
 
 
+def repeated_keys(request: Request, obj: dict[str, Any]) -> list[str]:
+    """Paths of the keys that the body, decoded as ``obj``, gives more than once. Call it before ``obj`` changes."""
+    media = content_type(request) or JSON
+    if media in (JSON, "text/json"):
+        return bodies.duplicate_keys(request.body, obj)
+    return bodies.survey_yaml(request.body) if media != PROTOBUF else []
+
+
 def load_json(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises 400."""
     try:
@@ -135,6 +144,7 @@ def load_json(body: bytes) -> dict[str, Any]:
 def load_yaml(body: bytes) -> dict[str, Any]:
     """A YAML document that is a mapping with text keys. Raises 400."""
     try:
+        bodies.survey_yaml(body)
         value = yaml.load(body, Loader=_Strings)  # a safe loader, see _Strings
         # What JSON cannot say (dates, sets, keys that are no text) is refused or made text here.
         value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))

@@ -61,8 +61,8 @@ def _resolve(doc: Any, pointer: Any) -> Any:
         raise PatchError(f"not a JSON pointer: {pointer!r}", malformed=True)
     try:
         found = jsonpointer.resolve_pointer(doc, pointer)
-    except jsonpointer.JsonPointerException as error:
-        raise PatchError(str(error)) from None
+    except jsonpointer.JsonPointerException:  # its text would show the whole object
+        raise PatchError(f"nothing is at {pointer}") from None
     except (TypeError, KeyError, IndexError, ValueError):
         raise PatchError(f"nothing is at {pointer}") from None
     if isinstance(found, jsonpointer.EndOfList):  # the place behind the last element holds nothing yet
@@ -88,7 +88,9 @@ def _apply(doc: Any, operation: dict[str, Any]) -> Any:
         return jsonpatch.JsonPatch([operation]).apply(doc, in_place=True)
     except jsonpatch.InvalidJsonPatch as error:
         raise PatchError(str(error), malformed=True) from None
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+    except jsonpointer.JsonPointerException:  # its text would show the whole object
+        raise PatchError(f"nothing is at {operation.get('path')}") from None
+    except jsonpatch.JsonPatchException as error:
         raise PatchError(str(error)) from None
     except (TypeError, KeyError, IndexError, ValueError, AttributeError):
         where = operation.get("path")

@@ -8,7 +8,14 @@
 
 from __future__ import annotations
 
-from bamikube.api.schema.check import SchemaReport, check, decode_error, ensure, prune
+from bamikube.api.schema.check import (
+    SchemaReport,
+    check,
+    check_definition,
+    decode_error,
+    ensure,
+    prune,
+)
 from bamikube.api.schema.merge import Property, property
 from bamikube.api.schema.source import all_definitions, definition, definition_names
 
@@ -17,6 +24,7 @@ __all__ = [
     "SchemaReport",
     "all_definitions",
     "check",
+    "check_definition",
     "decode_error",
     "definition",
     "definition_names",

@@ -11,6 +11,7 @@ The wording is Go's, because clients and people match on it::
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,18 +85,22 @@ def decode_error(resource: Resource, report: SchemaReport) -> ApiError:
     )
 
 
-def ensure(resource: Resource, obj: dict[str, Any], field_validation: str = "Warn") -> list[str]:
+def ensure(
+    resource: Resource, obj: dict[str, Any], field_validation: str = "Warn", repeated: Sequence[str] = ()
+) -> list[str]:
     """Check ``obj`` as the query parameter ``fieldValidation`` wants it: Ignore, Warn or Strict.
 
-    Returns the warnings for the client (``unknown field "spec.foo"``). Raises ``ApiError`` 400 when the object cannot
-    be decoded, or has unknown fields under Strict.
+    ``repeated`` are paths of keys that its text gave twice. Returns the warnings for the client
+    (``unknown field "spec.foo"``, ``duplicate field "data.a"``). Raises ``ApiError`` 400 when the object cannot
+    be decoded, or has unknown or repeated fields under Strict.
     """
     report = check(resource, obj)
     if report.errors:
         raise decode_error(resource, report)
-    if not report.unknown or field_validation == "Ignore":
+    if field_validation == "Ignore" or not (report.unknown or repeated):
         return []
-    warnings = [f'unknown field "{path}"' for path in report.unknown]
+    warnings = [f'duplicate field "{path}"' for path in repeated]
+    warnings += [f'unknown field "{path}"' for path in report.unknown]
     if field_validation == "Strict":
         kind = resource.kind
         raise bad_request(

@@ -78,8 +78,10 @@ def parse_version(text: str) -> int:
     """A resourceVersion as a number. Raises 400."""
     if not text:
         return 0
-    if not text.isdigit() or len(text) > 19:
-        raise errors.bad_request(f'Invalid value: "{text}": resourceVersion must be a non-negative integer')
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise errors.bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
     return int(text)
 
 
@@ -160,6 +162,7 @@ def read_token(token: str) -> tuple[int, str]:
             parts["v"] != "meta.k8s.io/v1"
             or not isinstance(parts["start"], str)
             or not isinstance(parts["rv"], int)
+            or not 0 < parts["rv"] < 1 << 63
         ):
             raise ValueError("not ours")
         return parts["rv"], parts["start"]

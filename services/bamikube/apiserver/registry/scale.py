@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamikube.api import errors, schema, selectors, table
+from bamikube.api import errors, schema, selectors
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.identity import SYSTEM, User
@@ -74,9 +74,11 @@ class Scaling(Patching):
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             current = scale_of(resource, old)
             wanted = scale if scale is not None else apply_patch(media, current, patch, SCALE_DEFINITION)
-            report = schema.check(_SCALE, wanted) if _SCALE is not None else None
-            if report is not None and report.errors:
-                raise errors.bad_request(f"the Scale cannot be read: {report.errors[0].message}")
+            report = schema.check_definition(SCALE_DEFINITION, wanted)
+            if report.errors:
+                raise errors.bad_request(
+                    f'Scale in version "v1" cannot be handled as a Scale: {report.errors[0].message}'
+                )
             metadata = wanted.get("metadata") or {}
             version = str(metadata.get("resourceVersion") or "")
             if version not in ("", "0") and version != old["metadata"].get("resourceVersion"):
@@ -96,6 +98,3 @@ class Scaling(Patching):
             resource, namespace, name, change, subresource="scale", user=user, dry_run=dry_run
         )
         return scale_of(resource, self._shown(resource, written.item))
-
-
-_SCALE = table.by_kind("autoscaling/v1", "Scale")

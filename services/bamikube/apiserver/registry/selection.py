@@ -24,10 +24,12 @@ def make_filter(
     if not labels and not fields:
         return Filter(namespace)
     label = field = None
+    parameter = "labelSelector"
     try:
         if labels:
             selector = selectors.parse_labels(labels)
             label = None if selector.empty else selector
+        parameter = "fieldSelector"
         if fields:
             chosen = selectors.parse_fields(fields)
             if not chosen.empty:
@@ -37,7 +39,7 @@ def make_filter(
                         raise errors.bad_request(f"field label not supported: {path}")
                 field = _field_matcher(resource, chosen)
     except selectors.SelectorError as error:
-        raise errors.bad_request(f"unable to parse requirement: {error}") from None
+        raise errors.bad_request(f"{parameter}: {error}") from None
     return Filter(namespace, labels, fields, label, field)
 
 

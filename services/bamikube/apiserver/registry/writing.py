@@ -292,7 +292,11 @@ class Writing(Base):
         """PUT. ``obj`` replaces what is there; with a resourceVersion only if that is still the one."""
         expect_kind(resource, obj)
         metadata = obj.setdefault("metadata", {})
-        if metadata.get("name") and metadata["name"] != name:
+        if not metadata.get("name"):
+            raise errors.bad_request(
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
+        if metadata["name"] != name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bamikube.apiserver.call import SpecialHandler
+from bamikube.api import errors
+from bamikube.apiserver.call import Call, SpecialHandler
 from bamikube.apiserver.subresources import (
     binding,
     component_status,
@@ -13,8 +14,21 @@ from bamikube.apiserver.subresources import (
     streams,
     tokens,
 )
+from bamikube.kit.http import Answer
 
 _AUTHENTICATION, _AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
+
+
+def _served(handler: SpecialHandler) -> SpecialHandler:
+    """``handler`` for the verbs that its resource has; anything else is 405 before a body is looked at."""
+
+    async def handle(call: Call) -> Answer:
+        if call.verb not in call.resource.verbs:
+            raise errors.method_not_allowed()
+        return await handler(call)
+
+    return handle
+
 
 SPECIAL: dict[tuple[str, str, str], SpecialHandler] = {
     ("", "bindings", ""): binding.bind,
@@ -31,12 +45,12 @@ SPECIAL: dict[tuple[str, str, str], SpecialHandler] = {
     ("", "pods", "resize"): parts.resize,
     ("", "serviceaccounts", "token"): tokens.request_token,
     ("", "namespaces", "finalize"): parts.finalize,
-    ("", "componentstatuses", ""): component_status.component_status,
+    ("", "componentstatuses", ""): _served(component_status.component_status),
     ("certificates.k8s.io", "certificatesigningrequests", "approval"): parts.approve,
-    (_AUTHENTICATION, "tokenreviews", ""): tokens.review_token,
-    (_AUTHENTICATION, "selfsubjectreviews", ""): tokens.review_self,
-    (_AUTHORIZATION, "subjectaccessreviews", ""): reviews.review_access,
-    (_AUTHORIZATION, "localsubjectaccessreviews", ""): reviews.review_local_access,
-    (_AUTHORIZATION, "selfsubjectaccessreviews", ""): reviews.review_own_access,
-    (_AUTHORIZATION, "selfsubjectrulesreviews", ""): reviews.review_own_rules,
+    (_AUTHENTICATION, "tokenreviews", ""): _served(tokens.review_token),
+    (_AUTHENTICATION, "selfsubjectreviews", ""): _served(tokens.review_self),
+    (_AUTHORIZATION, "subjectaccessreviews", ""): _served(reviews.review_access),
+    (_AUTHORIZATION, "localsubjectaccessreviews", ""): _served(reviews.review_local_access),
+    (_AUTHORIZATION, "selfsubjectaccessreviews", ""): _served(reviews.review_own_access),
+    (_AUTHORIZATION, "selfsubjectrulesreviews", ""): _served(reviews.review_own_rules),
 }

@@ -6,8 +6,11 @@ say whether they live.
 
 from __future__ import annotations
 
+import orjson
+
 from bamikube.api import errors
 from bamikube.apiserver.call import Call
+from bamikube.apiserver.negotiation import Shape
 from bamikube.apiserver.subresources.rewriting import Object
 from bamikube.kit.clock import parse_rfc3339
 from bamikube.kit.http import Answer
@@ -19,14 +22,13 @@ _BY_LEASE = {"controller-manager": "kube-controller-manager", "scheduler": "kube
 
 async def component_status(call: Call) -> Answer:
     """GET of one or of all."""
+    shape = Shape.of(call.request, call.resource, call.world.clock.now)
     found = [await _store(call), *(_leader(call, name, lease) for name, lease in _BY_LEASE.items())]
     if call.verb == "list":
-        return call.answer(
-            {"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": found}
-        )
+        return shape.list([orjson.dumps(one) for one in found], {})
     for one in found:
         if one["metadata"]["name"] == call.name:
-            return call.answer(one)
+            return shape.object(orjson.dumps(one))
     raise errors.not_found("componentstatuses", call.name)
 
 

@@ -121,6 +121,7 @@ def container_of(pod: Object, wanted: str) -> str:
 
 async def exec_(call: Call) -> Answer:
     """``pods/<name>/exec``."""
+    _only_get_and_create(call)
     if not call.request.query.get("command"):
         raise errors.bad_request("you must specify at least one command for the container")
     return await _in_container(call, "exec")
@@ -165,9 +166,13 @@ def stream_query(request: Request) -> list[tuple[str, str]]:
     return [*query, *wanted]
 
 
-async def _checked(call: Call) -> Object:
+def _only_get_and_create(call: Call) -> None:
     if call.verb not in ("get", "create"):
         raise errors.method_not_allowed()
+
+
+async def _checked(call: Call) -> Object:
+    _only_get_and_create(call)
     headers = call.request.headers
     if "upgrade" not in headers.get("connection", "").lower() or not headers.get("upgrade"):
         raise errors.bad_request("Upgrade request required")

@@ -1,0 +1,141 @@
+"""A private API as clients meet it: etcd, API server with TLS and RBAC, and the controllers, each a process of its own.
+
+::
+
+    with private_api(tmp_path) as api:
+        api.url, api.kubeconfig, api.ca        # https://127.0.0.1:PORT, an administrator's kubeconfig, the CA's PEM
+
+There are no nodes: objects are all there is, so pods stay pending. Everything listens on free ports of loopback and
+is stopped by pid at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from bamikube.kit.world import World
+from bamikube.pki.issue import issue_all
+from bamikube.pki.profiles import ClusterNames, NodeNames
+from tests.support.etcd import EtcdServer, free_ports
+
+SERVICES = Path(__file__).resolve().parents[2] / "services"
+
+
+class PrivateApi:
+    """``controllers=False`` leaves the controllers out: an API and nothing that moves by itself."""
+
+    def __init__(
+        self, directory: Path, *, controllers: bool = True, etcd_flags: tuple[str, ...] = ()
+    ) -> None:
+        self.directory = directory
+        self.etcd = EtcdServer(directory / "etcd", flags=etcd_flags)
+        self.port, self.controllers_port = free_ports(2)
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.home = directory / "kubernetes"
+        self.kubeconfig = self.home / "admin.conf"
+        self.ca = self.home / "pki/ca.crt"
+        self._controllers = controllers
+        self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For clients without kubeconfig: trusts the CA and shows the certificate of a member of system:masters."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        pair = self.home / "pki/apiserver-kubelet-client"
+        context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+        return context
+
+    def log(self, name: str) -> str:
+        """Everything ``apiserver`` or ``controllers`` has said."""
+        return (self.directory / f"{name}.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.etcd.start()
+        node = NodeNames(name="master", address="127.0.0.1")
+        issue_all({"master": self.home}, ClusterNames(server=self.url), [node], World())
+        pki = self.home / "pki"
+        self._spawn(
+            "apiserver",
+            f"--etcd-servers={self.etcd.endpoint}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            "--advertise-address=127.0.0.1",
+            f"--tls-cert-file={pki}/apiserver.crt",
+            f"--tls-private-key-file={pki}/apiserver.key",
+            f"--client-ca-file={pki}/ca.crt",
+            f"--service-account-key-file={pki}/sa.pub",
+            f"--service-account-signing-key-file={pki}/sa.key",
+            f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
+            f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
+            f"--kubelet-certificate-authority={pki}/ca.crt",
+        )
+        self._wait("apiserver", f"{self.url}/readyz", self.context)
+        if self._controllers:
+            self._spawn(
+                "controllers",
+                f"--kubeconfig={self.home}/controller-manager.conf",
+                f"--healthz-port={self.controllers_port}",
+                f"--root-ca-file={pki}/ca.crt",
+            )
+            account = f"{self.url}/api/v1/namespaces/default/serviceaccounts/default"
+            self._wait("controllers", account, self.context)
+
+    def _spawn(self, name: str, *flags: str) -> None:
+        code = f"import sys; from bamikube.{name}.main import main; sys.exit(main())"
+        with (self.directory / f"{name}.log").open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, *flags],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": str(SERVICES)},
+            )
+        self._processes.append((name, process))
+
+    def _wait(self, name: str, url: str, context: ssl.SSLContext) -> None:
+        deadline = time.monotonic() + 60
+        process = self._processes[-1][1]
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                with urllib.request.urlopen(url, timeout=2, context=context) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        self.stop()
+        raise AssertionError(f"{name} did not come up:\n{self.log(name)[-3000:]}")
+
+    def stop(self) -> None:
+        for _, process in reversed(self._processes):
+            process.terminate()
+        for _, process in reversed(self._processes):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        self.etcd.stop()
+
+    def __enter__(self) -> PrivateApi:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def private_api(directory: Path, *, controllers: bool = True) -> PrivateApi:
+    """A context manager around a private API."""
+    return PrivateApi(Path(directory), controllers=controllers)
