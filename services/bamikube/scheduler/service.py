@@ -13,7 +13,6 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.api.selectors import SelectorError, from_object
 from bamikube.client.client import Client
@@ -120,19 +119,17 @@ class Scheduler:
         )
         nodes = Informer(self._client, "nodes", self._world, project=node_info)
         pods = Informer(self._client, "pods", self._world, project=_pod)
-        informers = [namespaces, nodes, pods]
+        budgets = Informer(self._client, BUDGETS, self._world, project=_budget)
         namespaces.on_change(lambda key, old, new: self.columns.put_namespace(key, new))
         nodes.on_change(self.node_changed)
         pods.on_change(self.pod_changed)
-        if any(row.name == BUDGETS for row in table.TABLE):
-            budgets = Informer(self._client, BUDGETS, self._world, project=_budget)
-            budgets.on_change(self._budget_changed)
-            informers.append(budgets)
+        budgets.on_change(self._budget_changed)
+        informers = [namespaces, nodes, pods, budgets]
         tasks = self._tasks
         try:
             running = [tasks.spawn(self._recorder.run(), "events"), tasks.spawn(self.queue.run(), "queue")]
             running += [tasks.spawn(informer.run(), informer.resource) for informer in informers]
-            await wait_synced(namespaces, nodes, pods)
+            await wait_synced(*informers)
             running.append(tasks.spawn(self._decide(), "decide"))
             # None of these ends by itself: the first that does is a fault, and the process starts again.
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
