@@ -1,4 +1,4 @@
-"""ImageLocality: rather nodes that have the pod's images, the more the larger and the rarer spread matters less."""
+"""ImageLocality: rather nodes that have the pod's images, the larger ones more, those on few nodes less."""
 
 from __future__ import annotations
 
