@@ -67,7 +67,6 @@ class PrivateApi:
             f"--etcd-servers={self.etcd.endpoint}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self.port}",
-            "--advertise-address=127.0.0.1",
             f"--tls-cert-file={pki}/apiserver.crt",
             f"--tls-private-key-file={pki}/apiserver.key",
             f"--client-ca-file={pki}/ca.crt",

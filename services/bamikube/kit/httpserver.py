@@ -303,6 +303,11 @@ class Server:
                 limit = errors.too_large(f"Request entity too large: limit is {self._max_body}")
                 self._write(transport, incoming.method, status_response(limit), keep_alive=False)
                 return _CLOSE
+            except web.RequestPayloadError as error:  # not what its Content-Encoding says
+                refused = status_response(errors.bad_request(" ".join(str(error).split())))
+                self._write(transport, incoming.method, refused, keep_alive=False)
+                connection.force_close()  # what is left of the body cannot be read, not even to be thrown away
+                return _CLOSE
             except web.HTTPException as error:
                 self._write(
                     transport,
@@ -314,6 +319,10 @@ class Server:
         headers: dict[str, str] = {}
         for name, value in message.headers.items():
             name = name.lower()
+            if (
+                not value.isascii()
+            ):  # bytes that are no UTF-8 came as surrogates, which nothing can write again
+                value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             if name in headers:
                 # Sent several times: identities keep their commas, everything else is a list (RFC 9110 5.3).
                 joint = "\n" if name.startswith(("x-remote-", "impersonate-")) else ", "

@@ -31,6 +31,7 @@ from bamikube.kit.clock import parse_rfc3339, rfc3339
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
+LONGEST_GRACE = 10**10  # seconds, some centuries: deletionTimestamp must stay a date
 TOGETHER = 48  # deletions of a collection in flight at once
 
 
@@ -55,6 +56,8 @@ class DeleteOptions:
                 raise errors.bad_request(f'gracePeriodSeconds: "{text}" is not a number of seconds') from None
         if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
             raise errors.bad_request("gracePeriodSeconds must be a whole number of seconds")
+        if grace is not None and abs(grace) > LONGEST_GRACE:
+            raise errors.bad_request(f"gracePeriodSeconds: {grace} is out of range")
         orphan = body.get("orphanDependents")
         if orphan is None and (text := _first(query, "orphanDependents")):
             orphan = text in ("true", "1", "True", "t")
