@@ -81,7 +81,7 @@ def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[
     }
     # A service without any pod keeps one empty slice, so that its readers know it is empty.
     wanted = list(groups.values()) or [Group("IPv4", [])]
-    return pack(wanted, held, labels_of(service), {}, frame, _uid)
+    return pack(wanted, held, labels_of(service), None, frame, _uid)
 
 
 def _uid(held: Object) -> str:

@@ -55,13 +55,13 @@ def pack(
     groups: list[Group],
     held: list[Object],
     labels: dict[str, str],
-    annotations: dict[str, str],
+    annotations: dict[str, str] | None,
     frame: Object,
     identity: Callable[[Object], str],
 ) -> Plan:
     """What to write so that the slices ``held`` hold ``groups``.
 
-    ``frame`` is the metadata of a new slice; ``identity`` names an endpoint that stands in a slice as ``groups`` do.
+    ``annotations`` None leaves them to others. ``frame`` is the metadata of a new slice; ``identity`` names an endpoint that stands in a slice as ``groups`` do.
     """
     result = Plan()
     wanted = {(group.address_type, ports_key(group.ports)): group for group in groups}
@@ -76,14 +76,17 @@ def pack(
 
     def put(one: Object, group: Group, endpoints: list[Object]) -> None:
         meta = one["metadata"]
+        has = meta.get("annotations") or {}
         if (
             endpoints == (one.get("endpoints") or [])
             and (meta.get("labels") or {}) == labels
-            and (meta.get("annotations") or {}) == annotations
+            and annotations in (None, has)
             and ports_key(one.get("ports") or []) == ports_key(group.ports)
         ):
             return
-        meta = {**meta, "labels": labels, "annotations": annotations}
+        meta = {**meta, "labels": labels}
+        if annotations is not None:
+            meta["annotations"] = annotations
         result.update.append({**one, "metadata": meta, "endpoints": endpoints, "ports": group.ports})
 
     for key, group in wanted.items():
@@ -117,7 +120,7 @@ def pack(
                 spare.remove(again)
                 put(again, group, chunk)
             else:
-                result.create.append(_new(frame, labels, annotations, group, chunk))
+                result.create.append(_new(frame, labels, annotations or {}, group, chunk))
     result.delete = spare
     return result
 

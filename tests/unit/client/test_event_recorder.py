@@ -1,0 +1,112 @@
+"""The event recorder: counting, combining, cutting off, and never failing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bamikube.api.errors import forbidden, not_found
+from bamikube.client.events import EventRecorder
+from bamikube.kit.chance import Chance
+from bamikube.kit.clock import LoopClock
+from bamikube.kit.world import World
+from tests.simulation.virtual import run
+
+Object = dict[str, Any]
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default", "uid": "u", "resourceVersion": "7"},
+}
+
+
+class Events:
+    """Keeps what is written; ``failures`` are raised first."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.held: dict[str, Object] = {}
+        self.failures = list(failures)
+
+    async def create(self, resource: str, body: Object) -> Object:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.held[body["metadata"]["name"]] = body
+        return body
+
+    async def patch(self, resource: str, name: str, patch: Object, namespace: str) -> Object:
+        if name not in self.held:
+            raise not_found("events", name)
+        self.held[name] |= patch
+        return self.held[name]
+
+
+def record(
+    events: Events, *steps: tuple[str, float], seconds: float = 5.0, obj: Object = POD
+) -> list[Object]:
+    """Record ``(message, pause after it)``; returns the Event objects."""
+
+    async def main() -> None:
+        client: Any = events
+        recorder = EventRecorder(client, World(LoopClock(), Chance(1)), "test", "host")
+        running = asyncio.ensure_future(recorder.run())
+        for message, pause in steps:
+            recorder.event(obj, "Normal", "Tested", message)
+            await asyncio.sleep(pause)
+        await asyncio.sleep(seconds)
+        assert not running.done()
+        running.cancel()
+
+    run(main())
+    return list(events.held.values())
+
+
+def test_the_same_event_is_counted() -> None:
+    (one,) = record(Events(), ("hello", 1), ("hello", 1), ("hello", 1))
+    assert one["count"] == 3 and one["firstTimestamp"] != one["lastTimestamp"]
+    assert one["involvedObject"]["uid"] == "u" and one["source"] == {"component": "test", "host": "host"}
+
+
+def test_an_old_event_is_written_anew() -> None:
+    assert [one["count"] for one in record(Events(), ("hello", 700), ("hello", 1))] == [1, 1]
+
+
+def test_similar_events_are_combined() -> None:
+    found = record(Events(), *((f"created pod {n}", 0.1) for n in range(14)))
+    assert len(found) == 11
+    assert (
+        found[-1]["message"] == "(combined from similar events): created pod 13" and found[-1]["count"] == 4
+    )
+
+
+def test_a_noisy_source_is_cut_off() -> None:
+    found = record(Events(), *(("again", 0.01) for _ in range(100)))
+    assert found[0]["count"] == 25
+
+
+def test_an_event_that_has_gone_is_made_again() -> None:
+    events = Events()
+
+    async def main() -> None:
+        client: Any = events
+        recorder = EventRecorder(client, World(LoopClock(), Chance(1)), "test")
+        running = asyncio.ensure_future(recorder.run())
+        recorder.event(POD, "Normal", "Tested", "hello")
+        await asyncio.sleep(1)
+        events.held.clear()
+        recorder.event(POD, "Normal", "Tested", "hello")
+        await asyncio.sleep(1)
+        running.cancel()
+
+    run(main())
+    assert [one["count"] for one in events.held.values()] == [1]
+
+
+def test_a_lost_server_is_waited_for_and_a_refusal_is_not() -> None:
+    assert len(record(Events(ConnectionError("down"), TimeoutError()), ("hello", 1))) == 1
+    assert record(Events(forbidden("events", "x", "terminating")), ("hello", 1)) == []
+
+
+def test_events_of_nodes_stand_in_default() -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n" * 253, "uid": "u"}}
+    (one,) = record(Events(), ("hello", 1), obj=node)
+    assert one["metadata"]["namespace"] == "default" and len(one["metadata"]["name"]) <= 253
