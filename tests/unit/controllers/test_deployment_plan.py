@@ -205,3 +205,38 @@ def test_no_progress_in_time_is_said() -> None:
     plan = d.plan(dep, world.sets, False, NOW + 700)
     reasons = {condition["type"]: condition["reason"] for condition in plan.status["conditions"]}
     assert reasons["Progressing"] == "ProgressDeadlineExceeded"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    replicas=st.integers(1, 12),
+    surge=amounts,
+    unavailable=amounts,
+    lag=st.lists(st.booleans(), min_size=1, max_size=40),
+)
+def test_statuses_that_lag_behind_never_break_the_promises(
+    replicas: int, surge: Any, unavailable: Any, lag: list[bool]
+) -> None:
+    """Statuses follow their sets only now and then; the pods themselves follow at once."""
+    world = World()
+    dep = deployment(replicas, "a", surge, unavailable)
+    roll(world, dep)
+    dep["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    most, fewest = d.limits(dep)
+    pods = {rs["metadata"]["name"]: rs["spec"]["replicas"] for rs in world.sets}
+    for step in range(200):
+        plan = d.plan(dep, world.sets, False, NOW)
+        dep["status"] = plan.status
+        changed = world.apply(plan)
+        assert sum(rs["spec"]["replicas"] for rs in world.sets) <= replicas + most
+        # Pods that are available now: a shrunk set loses some at once, a grown one gains them when its status moves.
+        for rs in world.sets:
+            name = rs["metadata"]["name"]
+            pods[name] = min(pods.get(name, 0), rs["spec"]["replicas"])
+        assert sum(pods.values()) >= replicas - fewest
+        if lag[step % len(lag)] or not changed:
+            world.settle()
+            pods = {rs["metadata"]["name"]: rs["spec"]["replicas"] for rs in world.sets}
+            if not changed and not d.plan(dep, world.sets, False, NOW).scale:
+                break
+    assert {rs["spec"]["replicas"] for rs in world.sets} <= {0, replicas}
