@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ URL = "https://10.99.0.10:6443/api/v1/namespaces/access/pods"
 
 
 @pytest.fixture(scope="module")
-def k(kubectl: Kubectl) -> Iterator[Kubectl]:
+def k(kubeconfig: str) -> Iterator[Kubectl]:
+    kubectl = Kubectl(Path(kubeconfig))
     kubectl("create", "namespace", "access")
     yield kubectl.within("access")
     kubectl("delete", "namespace", "access", "--wait=false")

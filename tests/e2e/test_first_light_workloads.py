@@ -7,6 +7,7 @@ import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def k(kubectl: Kubectl) -> Iterator[Kubectl]:
+def k(kubeconfig: str) -> Iterator[Kubectl]:
+    kubectl = Kubectl(Path(kubeconfig))
     kubectl("create", "namespace", "tour")
     inside = kubectl.within("tour")
     yield inside
@@ -78,7 +80,7 @@ def test_get_all_events_and_describe_pod(web: Kubectl) -> None:
     for expected in (
         "Controlled By:  ReplicaSet/web-",
         "Image:          nginx",
-        "Ready          True",
+        "PodReadyToStartContainers",
         "Started",
         "QoS Class:",
     ):

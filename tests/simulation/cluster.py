@@ -112,19 +112,15 @@ class Cluster:
 
         return run
 
-    def _pick(self) -> Handler | None:
-        ready = [server for server in self.servers.values() if server.ready.is_set()]
-        return self.world.chance.choice(ready).handle if ready else None
-
     def client(self, user: str, groups: str = "system:masters") -> Client:
         """A client that stays with one API server while it lives, as a connection does."""
         held: list[ApiServer] = []
 
         def pick() -> Handler | None:
-            if held and held[0] in self.servers.values() and held[0].ready.is_set():
-                return held[0].handle
-            ready = [server for server in self.servers.values() if server.ready.is_set()]
-            held[:] = [self.world.chance.choice(ready)] if ready else []
+            # A server that is still starting accepts connections too: what it answers must be right all the same.
+            if not held or held[0] not in self.servers.values():
+                running = list(self.servers.values())
+                held[:] = [self.world.chance.choice(running)] if running else []
             return held[0].handle if held else None
 
         return Client(self.network.transport(user, groups, pick), self.world)
