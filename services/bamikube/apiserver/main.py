@@ -83,6 +83,7 @@ class ApiServerProcess:
             ssl=self._context,
             max_body=options.max_request_body_bytes,
             tasks=tasks,
+            quick=self.server.quick,
         )
         log.info(
             "serving on %s://%s:%d", "https" if self._context else "http", options.bind_address, edge.port

@@ -43,12 +43,14 @@ from bamikube.apiserver.kubernetes_service import KubernetesService
 from bamikube.apiserver.meteredstore import MeteredStore
 from bamikube.apiserver.openapi import OpenApi
 from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
 from bamikube.kit import metrics
 from bamikube.kit.http import Answer, Request, Response, Stream
+from bamikube.kit.inline import Notes, Reply
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.store.compaction import Compactor
@@ -118,6 +120,7 @@ class ApiServer:
         )
         self.issuer = self._issuer()
         self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
+        self._quick = QuickGets(self.authenticator, self.authorizer, self.cache, world, self._finish)
         self._add_checks()
 
     # -- putting together ----------------------------------------------------------------------------------------
@@ -293,10 +296,17 @@ class ApiServer:
                 request, errors.internal("the request failed; the server's log has the details")
             )
         if isinstance(answer, Response | Stream):
-            audit = request.headers.get("audit-id")
-            answer.headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
-            self._count(request, info, answer, start)
+            self._finish(request, info, answer, start)
         return answer
+
+    def quick(self, request: Request, notes: Notes, reply: Reply) -> bool:
+        """Take a GET that can be answered without a task; see :mod:`bamikube.apiserver.quick`."""
+        return self._opened.is_set() and self._quick(request, notes, reply)
+
+    def _finish(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
+        audit = request.headers.get("audit-id")
+        answer.headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
+        self._count(request, info, answer, start)
 
     def _failed(self, request: Request, error: ApiError) -> Response:
         answer = negotiation.answer_object(request, error.status(), error.code)

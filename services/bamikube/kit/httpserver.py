@@ -28,11 +28,11 @@ from typing import Any, cast
 import orjson
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
 from isal import igzip
 
 from bamikube.api import errors
 from bamikube.kit.http import Handler, Peer, Request, Response, Stream, Tunnel
+from bamikube.kit.inline import Heads, InlineHandler, Quick, plain_headers
 from bamikube.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -156,20 +156,16 @@ class Raw(asyncio.Protocol):
         self._transport.close()
 
 
-class _Connection(RequestHandler):
+class _Connection(InlineHandler):
     """One connection of a client. ``stream`` is the task of a running stream or tunnel, to be ended with it."""
 
-    def __init__(
-        self, manager: web.Server, peer_of: Callable[[asyncio.BaseTransport], Peer], **options: Any
-    ) -> None:
-        super().__init__(manager, **options)
+    def __init__(self, manager: web.Server, server: Server, **options: Any) -> None:
+        super().__init__(manager, server.quick, server.heads, server.write_quick, **options)
         self.stream: asyncio.Task[Any] | None = None
-        self.peer = Peer()
-        self._peer_of = peer_of
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = self._peer_of(transport)
+        self.peer = _peer(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -231,8 +227,10 @@ def _head(answer: Response | Stream, length: int | None, *, keep_alive: bool) ->
 class Server:
     """A listening edge. ``port`` is the port that was bound (asked for as 0: any free one)."""
 
-    def __init__(self, handle: Handler, max_body: int, tasks: Tasks) -> None:
+    def __init__(self, handle: Handler, max_body: int, tasks: Tasks, quick: Quick | None = None) -> None:
         self._handle = handle
+        self.quick = quick
+        self.heads = Heads()
         self._max_body = max_body
         self._tasks = tasks
         self._listener: asyncio.Server | None = None
@@ -251,7 +249,7 @@ class Server:
     def _connection(self) -> _Connection:
         return _Connection(
             self._web,
-            _peer,
+            self,
             loop=asyncio.get_running_loop(),
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
@@ -301,33 +299,22 @@ class Server:
                 body = await self._body(incoming, transport)
             except web.HTTPRequestEntityTooLarge:
                 limit = errors.too_large(f"Request entity too large: limit is {self._max_body}")
-                self._write(transport, incoming.method, status_response(limit), keep_alive=False)
+                self.write(transport, incoming.method, status_response(limit), keep_alive=False)
                 return _CLOSE
             except web.RequestPayloadError as error:  # not what its Content-Encoding says
                 refused = status_response(errors.bad_request(" ".join(str(error).split())))
-                self._write(transport, incoming.method, refused, keep_alive=False)
+                self.write(transport, incoming.method, refused, keep_alive=False)
                 connection.force_close()  # what is left of the body cannot be read, not even to be thrown away
                 return _CLOSE
             except web.HTTPException as error:
-                self._write(
+                self.write(
                     transport,
                     incoming.method,
                     status_response(errors.bad_request(str(error))),
                     keep_alive=False,
                 )
                 return _CLOSE
-        headers: dict[str, str] = {}
-        for name, value in message.headers.items():
-            name = name.lower()
-            if (
-                not value.isascii()
-            ):  # bytes that are no UTF-8 came as surrogates, which nothing can write again
-                value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            if name in headers:
-                # Sent several times: identities keep their commas, everything else is a list (RFC 9110 5.3).
-                joint = "\n" if name.startswith(("x-remote-", "impersonate-")) else ", "
-                value = f"{headers[name]}{joint}{value}"
-            headers[name] = value
+        headers = plain_headers(message)
         if not target.isascii():
             target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         request = Request.make(message.method, target, headers=headers, body=body, peer=connection.peer)
@@ -342,7 +329,7 @@ class Server:
             if transport.is_closing():
                 return _CLOSE
             keep_alive = keep_alive and not self.closing
-            self._write(
+            self.write(
                 transport,
                 request.method,
                 answer,
@@ -370,7 +357,7 @@ class Server:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return await incoming.read()
 
-    def _write(
+    def write(
         self,
         transport: asyncio.Transport,
         method: str,
@@ -389,6 +376,14 @@ class Server:
             transport.write(head)
         else:
             transport.write(head + body)
+
+    def write_quick(self, transport: asyncio.Transport, request: Request, answer: Response) -> None:
+        """Write the answer to a GET that was answered inline; such connections live on unless the edge closes."""
+        keep_alive = not self.closing
+        accepts = request.headers.get("accept-encoding", "")
+        self.write(transport, "GET", answer, keep_alive=keep_alive, accepts=accepts)
+        if not keep_alive:
+            transport.close()
 
     async def _stream(self, connection: _Connection, answer: Stream, method: str, keep_alive: bool) -> None:
         transport = connection.transport
@@ -438,12 +433,14 @@ async def serve(
     ssl: tls.SSLContext | None = None,
     max_body: int = 3 * 1024 * 1024,
     tasks: Tasks,
+    quick: Quick | None = None,
 ) -> Server:
     """Listen on ``host``:``port`` and answer with ``handle``.
 
     ``ssl`` is a server context; with ``verify_mode=CERT_OPTIONAL`` the certificate a client shows is handed on in
-    ``Request.peer``. ``max_body`` is in bytes. Raises OSError when the address cannot be bound.
+    ``Request.peer``. ``max_body`` is in bytes. ``quick`` is offered simple GETs first (:mod:`bamikube.kit.inline`).
+    Raises OSError when the address cannot be bound.
     """
-    server = Server(handle, max_body, tasks)
+    server = Server(handle, max_body, tasks, quick)
     await server.listen(host, port, ssl)
     return server

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bamikube.api.resources import Resource
@@ -169,6 +169,8 @@ class Cache:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._question: asyncio.Task[int] | None = None
         self._next: asyncio.Future[int] | None = None
+        self._askers: list[Callable[[bool], None]] = []
+        self._asking: asyncio.Task[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._fed_at = 0.0
@@ -281,6 +283,40 @@ class Cache:
         if self.synced.is_set():
             await self._store.txn([], [Put(BOOKMARK, b"")])
         return await self.reach(wanted, timeout)
+
+    def when_consistent(self, tell: Callable[[bool], None]) -> None:
+        """Call ``tell(True)`` once the cache is as new as the store is now, ``tell(False)`` when that cannot be had.
+
+        All that ask while one question is under way share the next one.
+        """
+        self._askers.append(tell)
+        if self._asking is None:
+            try:
+                self._asking = self._tasks.spawn(self._tell_askers(), "consistent")
+            except RuntimeError:  # the server is stopping
+                self._askers.remove(tell)
+                tell(False)
+
+    async def _tell_askers(self) -> None:
+        try:
+            while self._askers:
+                asked, self._askers = self._askers, []
+                consistent = False
+                try:
+                    consistent = await self.consistent(0.25)
+                except StoreError as error:
+                    log.debug("readers go and ask the store themselves: %s", error)
+                finally:
+                    for tell in asked:
+                        try:
+                            tell(consistent)
+                        except Exception:
+                            log.exception("a reader failed")
+        finally:
+            self._asking = None
+            left, self._askers = self._askers, []
+            for tell in left:  # only when this task was ended
+                tell(False)
 
     @property
     def age(self) -> float:
