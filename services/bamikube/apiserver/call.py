@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bamikube.api import errors, schema
 from bamikube.api.resources import Resource
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.identity import User
@@ -59,11 +60,24 @@ class Call:
     world: World
     services: Services
 
-    async def decode(self) -> dict[str, Any]:
-        """The body as an object (JSON, YAML or protobuf by its Content-Type). Raises ApiError 400 or 415."""
+    async def decode(self, definition: str = "") -> dict[str, Any]:
+        """The body as an object (JSON, YAML or protobuf by its Content-Type), its types checked.
+
+        ``definition`` is the body's schema when it is another than the resource's (a pod's Binding). Raises ApiError
+        400 or 415.
+        """
         from bamikube.apiserver import negotiation
 
-        return negotiation.decode_body(self.request)
+        body = negotiation.decode_body(self.request)
+        definition = definition or self.resource.definition
+        if definition:
+            report = schema.check_definition(definition, body)
+            if report.errors:
+                kind = definition.rpartition(".")[2]
+                raise errors.bad_request(
+                    f"the body cannot be handled as a {kind}: {report.errors[0].message}"
+                )
+        return body
 
     def answer(self, obj: dict[str, Any], status: int = 200) -> Answer:
         """``obj`` in the representation the caller asked for."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import functools
 import re
 from collections.abc import Callable
@@ -196,8 +197,26 @@ _SPECIAL: dict[str, Visitor] = {
 }
 
 
+def _zero(schema: dict[str, Any]) -> Any:
+    """What Go makes of a ``null`` inside a list or map of ``schema``: the type's zero value; None: it stays null."""
+    ref = schema.get("$ref")
+    if ref:
+        name = str(ref).removeprefix(REF)
+        if name in _SPECIAL:
+            special = _SPECIAL[name]
+            return 0 if special is _int_or_string else "0" if special is _quantity else None
+        inner = definition(name)
+        return {} if "properties" in inner else _zero(inner)
+    if schema.get("type") == "string" and schema.get("format") == "date-time":
+        return None
+    return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}.get(
+        str(schema.get("type"))
+    )
+
+
 def _list(schema: dict[str, Any]) -> Visitor:
     item = visitor_of(schema.get("items", {}))
+    zero = functools.cache(lambda: _zero(schema.get("items", {})))
     leaf = _leaf_type(item)
     wanted = go_type(schema)
 
@@ -206,7 +225,10 @@ def _list(schema: dict[str, Any]) -> Visitor:
             return _wrong(value, wanted)
         issues: list[Issue] | None = None
         for index, each in enumerate(value):
-            if type(each) is leaf or each is None:
+            if type(each) is leaf:
+                continue
+            if each is None:
+                value[index] = copy.copy(zero())
                 continue
             found = item(each, value, index)
             if found is not None:
@@ -221,6 +243,7 @@ def _list(schema: dict[str, Any]) -> Visitor:
 def _map(schema: dict[str, Any]) -> Visitor:
     inner = schema.get("additionalProperties")
     item = visitor_of(inner) if isinstance(inner, dict) else _anything
+    zero = functools.cache(lambda: _zero(inner) if isinstance(inner, dict) else None)
     leaf = _leaf_type(item)
     wanted = go_type(schema)
 
@@ -232,8 +255,7 @@ def _map(schema: dict[str, Any]) -> Visitor:
             if type(each) is leaf:
                 continue
             if each is None:
-                if leaf is str:
-                    value[name] = ""  # Go's zero value: a null label is an empty label
+                value[name] = copy.copy(zero())  # a null label is an empty label
                 continue
             found = item(each, value, name)
             if found is not None:

@@ -22,7 +22,7 @@ async def bind(call: Call) -> Answer:
     """Both forms of the endpoint. Answers 201 with a Status."""
     if call.verb != "create":
         raise errors.method_not_allowed()
-    body = await call.decode()
+    body = await call.decode("io.k8s.api.core.v1.Binding")
     metadata = body.get("metadata") or {}
     name = call.name or str(metadata.get("name") or "")
     if metadata.get("name") and metadata["name"] != name:
