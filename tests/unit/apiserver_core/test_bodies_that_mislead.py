@@ -18,6 +18,8 @@ from bamikube.apiserver.bodies import HostileYaml, duplicate_keys, survey_yaml
         ('{"a":1,"a":1}', ["a"]),
         ('{"a":{"b":[{"c":1,"d":2},{"c":1,"c":2}]}}', ["a.b[1].c"]),
         ('{"a":"\\u003c","b":{"x":1,"x":2,"x":3}}', ["b.x"]),
+        ('{"a":"\\u0022\\u0022", "a" : 1}', ["a"]),
+        ('{"a" : "\\"b", "c":[ 1.0 ]}', []),
     ],
 )
 def test_repeated_keys_of_json(body: str, paths: list[str]) -> None:
