@@ -47,3 +47,12 @@ class NodeAgentOptions(Options):
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
     max_pods: int = Field(110, ge=1, description="pods this node takes")
+    image_gc_high_threshold: int = Field(
+        85,
+        ge=0,
+        le=100,
+        description="percent of the images' disk above which unused images are removed; 100: never",
+    )
+    image_gc_low_threshold: int = Field(
+        80, ge=0, le=100, description="percent of the images' disk to come down to"
+    )

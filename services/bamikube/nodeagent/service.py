@@ -21,6 +21,7 @@ from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node.image_gc import ImageCollector
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.context import Shared
@@ -87,6 +88,11 @@ class NodeAgent:
         )
         self.agent = PodAgent(shared, self._pods, options.max_pods)
         usage = Usage(self._runtime, world, node)
+        if options.image_gc_low_threshold > options.image_gc_high_threshold:
+            raise ValueError("--image-gc-low-threshold must not be above --image-gc-high-threshold")
+        self._images = ImageCollector(
+            world, self._runtime, options.image_gc_high_threshold, options.image_gc_low_threshold
+        )
         self._api = NodeApi(self.agent, self._runtime, world, Delegated(self._client, world, node), usage)
 
     async def run(self) -> None:
@@ -107,6 +113,8 @@ class NodeAgent:
             tasks.spawn(self._pods.run(), "pods")
             working = tasks.spawn(self.agent.run(), "agent")
             await self._pods.synced.wait()
+            if self._options.image_gc_high_threshold < 100:
+                tasks.spawn(self._images.run(), "images")
             self.ready.set()
             await working
         finally:

@@ -1,4 +1,4 @@
-"""The real machine: the kubelet's file layout, mounts by mount(8), cgroups by :mod:`.cgroups`.
+"""The real machine: the kubelet's file layout, mounts by :mod:`.mounting`, cgroups by :mod:`.cgroups`.
 
 Layout below ``root`` (``/var/lib/kubelet``)::
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from bamikube.nodeagent.container import security
 from bamikube.nodeagent.container.env import expand
 from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.host.mounting import mount_points, mount_tmpfs, unmount
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
@@ -101,7 +102,7 @@ class LinuxHost:
             options = "mode=0777" if "emptyDir" in volume else "mode=0755"
             if limit := (volume.get("emptyDir") or {}).get("sizeLimit"):
                 options += f",size={int(number(limit))}"
-            await _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path))
+            mount_tmpfs(path, options)
             fresh = True
         if fresh:
             mode = 0o777 if "emptyDir" in volume else 0o755
@@ -223,10 +224,10 @@ class LinuxHost:
     async def cleanup(self, uid: str) -> None:
         folder = self._pod(uid)
         inside = f"{folder}/"
-        for point in sorted(_mount_points(), key=len, reverse=True):
+        for point in sorted(mount_points(), key=len, reverse=True):
             if point.startswith(inside):
-                await _run("umount", "-l", point)
-        if any(point.startswith(inside) for point in _mount_points()):
+                unmount(point)
+        if any(point.startswith(inside) for point in mount_points()):
             raise HostFailure(f"{folder}: still mounted below; not removing anything")
         if folder.exists():
             await asyncio.to_thread(shutil.rmtree, folder, True)
@@ -239,22 +240,6 @@ class LinuxHost:
 
 def _read_only_root(spec: JSON) -> bool:
     return bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
-
-
-def _mount_points() -> list[str]:
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        points.append(line.split()[4].encode().decode("unicode_escape"))
-    return points
-
-
-async def _run(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate()
-    if process.returncode:
-        raise HostFailure(f"{' '.join(command)}: {errors.decode(errors='replace').strip()}")
 
 
 def _host_path(name: str, path: Path, kind: str) -> None:

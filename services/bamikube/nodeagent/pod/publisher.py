@@ -30,7 +30,12 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             patch[key] = None
     if "conditions" in patch:
         before = {c["type"]: c for c in old.get("conditions") or ()}
-        patch["conditions"] = [c for c in new["conditions"] if before.get(c["type"]) != c]
+        patch["conditions"] = [
+            # Merging keeps fields the patch does not name, so a message that is gone has to be named.
+            c | {field: None for field in before.get(c["type"], {}) if field not in c}
+            for c in new["conditions"]
+            if before.get(c["type"]) != c
+        ]
         if not patch["conditions"]:
             del patch["conditions"]
     for key in ("podIPs", "hostIPs"):
