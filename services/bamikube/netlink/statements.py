@@ -183,6 +183,17 @@ def mark_has(bit: int) -> Statement:
     )
 
 
+def destination_was_changed() -> Statement:
+    """``ct status dnat``: the connection goes to where a map sent it, not to where its first packet was addressed."""
+    # key 2 is the status; IPS_DST_NAT is 0x20, in the machine's own byte order
+    return Statement(
+        "ct status dnat",
+        _expression("ct", be32(1, _FIRST), be32(2, 2))
+        + _bitwise(_FIRST, _FIRST, struct.pack("=I", 0x20), bytes(4))
+        + _compare(_FIRST, Cmp.NFT_CMP_NEQ, bytes(4)),
+    )
+
+
 def out_interface(name: str, *, negate: bool = False) -> Statement:
     return Statement(
         f'oifname {"!= " if negate else ""}"{name}"',

@@ -52,7 +52,13 @@ def rules(cidr: str, cluster: str, attachments: Iterable[Attachment]) -> Table:
         Chain(
             "nat-postrouting",
             (
-                (nft.in_set((nft.SOURCE, nft.DESTINATION), "hairpin"), nft.masquerade(fully_random=True)),
+                (
+                    # Only what came back to its sender by way of a service: a node that speaks to itself directly
+                    # must keep its addresses.
+                    nft.destination_was_changed(),
+                    nft.in_set((nft.SOURCE, nft.DESTINATION), "hairpin"),
+                    nft.masquerade(fully_random=True),
+                ),
                 (
                     nft.source_in(cidr),
                     nft.destination_in(cluster, negate=True),

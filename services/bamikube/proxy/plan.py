@@ -344,7 +344,13 @@ def frame(node: Node) -> Table:
             "nat-postrouting",
             (
                 (marked, nft.clear_mark(MASQUERADE_BIT), nft.masquerade(fully_random=True)),
-                (nft.in_set((nft.SOURCE, nft.DESTINATION), "hairpin"), nft.masquerade(fully_random=True)),
+                (
+                    # Only what came back to its sender by way of a service: a node that speaks to itself directly
+                    # must keep its addresses.
+                    nft.destination_was_changed(),
+                    nft.in_set((nft.SOURCE, nft.DESTINATION), "hairpin"),
+                    nft.masquerade(fully_random=True),
+                ),
             ),
             Hook("nat", "postrouting", 100),
         ),
