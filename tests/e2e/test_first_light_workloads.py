@@ -16,6 +16,22 @@ from tests.support.kubectl import Kubectl, until
 pytestmark = pytest.mark.e2e
 
 
+# As ``kubectl create deployment NAME --image=busybox --replicas=2 -- sleep 36000`` makes it, but quick to end.
+SLEEPERS = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME, labels: {app: NAME}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: busybox, image: busybox, command: [sleep, "36000"]}]
+"""
+
+
 @pytest.fixture(scope="module")
 def k(kubeconfig: str) -> Iterator[Kubectl]:
     kubectl = Kubectl(Path(kubeconfig))
@@ -148,8 +164,7 @@ def _running(k: Kubectl) -> list[dict]:  # type: ignore[type-arg]
 @pytest.mark.parametrize("cascade", ["background", "foreground", "orphan"])
 def test_cascading_deletion(k: Kubectl, cascade: str) -> None:
     name = f"gone-{cascade}"
-    k("create", "deployment", name, "--image=busybox", "--replicas=2", "--", "sleep", "36000")
-    k("patch", "deployment", name, "-p", '{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}')
+    k("apply", "-f", "-", stdin=SLEEPERS.replace("NAME", name))
     k("rollout", "status", f"deployment/{name}", "--timeout=90s", timeout=100)
     k("delete", "deployment", name, f"--cascade={cascade}", "--timeout=60s", timeout=70)
     label = f"app={name}"
