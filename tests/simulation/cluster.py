@@ -7,9 +7,6 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bamikube.scheduler.options import SchedulerOptions
-from bamikube.scheduler.service import Scheduler
-
 from bamikube.apiserver.identity import ALL_AUTHENTICATED, User
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
@@ -21,6 +18,8 @@ from bamikube.kit.clock import LoopClock
 from bamikube.kit.http import Handler, Request
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.scheduler.options import SchedulerOptions
+from bamikube.scheduler.service import Scheduler
 from bamikube.store.model import ModelStore
 from tests.simulation.hollow import HollowNode
 from tests.simulation.network import Network
