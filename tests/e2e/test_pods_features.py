@@ -63,7 +63,7 @@ PODS: list[Pod] = [
     # -- order, sidecars
     pod(
         "sidecar",
-        shell("test -e /v/side && test -e /v/init && echo ordered; sleep 1"),
+        shell("test -e /v/side && test -e /v/init && echo ordered; sleep 1", volumeMounts=VOLUME),
         restartPolicy="Never",
         volumes=[{"name": "v", "emptyDir": {}}],
         initContainers=[
@@ -441,7 +441,8 @@ def test_run_as_non_root_is_refused(room: Room) -> None:
 def test_read_only_root_and_capabilities(room: Room) -> None:
     assert "wrote" not in room.log("read-only")
     text = room.log("capabilities")
-    assert int(text.split()[1], 16) == 1 << 12 and "owned" not in text
+    effective = next(line for line in text.splitlines() if line.startswith("CapEff:"))
+    assert int(effective.split()[1], 16) == 1 << 12 and "owned" not in text
     assert "mounted" in room.log("privileged")
     assert room.log("no-new-privs").split() == ["NoNewPrivs:", "1"]
 
