@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bamikube.api import errors
+from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call, SpecialHandler
 from bamikube.apiserver.subresources import (
     binding,
@@ -20,11 +21,13 @@ _AUTHENTICATION, _AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io
 
 
 def _served(handler: SpecialHandler) -> SpecialHandler:
-    """``handler`` for the verbs that its resource has; anything else is 405 before a body is looked at."""
+    """``handler`` for the verbs that its resource has; anything else is 405 (or 406) before a body is looked at."""
 
     async def handle(call: Call) -> Answer:
         if call.verb not in call.resource.verbs:
             raise errors.method_not_allowed()
+        # 406 comes before the work: a review has no table, what is only read has one.
+        negotiation.accepted(call.request, call.resource, transforms=call.verb != "create")
         return await handler(call)
 
     return handle
