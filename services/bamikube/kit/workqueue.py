@@ -24,6 +24,9 @@ from bamikube.kit.world import World
 
 log = logging.getLogger(__name__)
 
+# A shorter delay than this, in seconds, is rounding: the key would be due before what it waits for, and again, and again.
+SHORTEST = 0.001
+
 
 class WorkQueue:
     """Keys waiting for work. Delays are in seconds."""
@@ -64,7 +67,7 @@ class WorkQueue:
         if seconds <= 0:
             self.add(key)
             return
-        due = self._clock.monotonic() + seconds
+        due = self._clock.monotonic() + max(seconds, SHORTEST)
         if self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due

@@ -88,10 +88,12 @@ def parse(data: bytes) -> Call:
 def _ports(mappings: Any) -> tuple[HostPort, ...]:
     found = []
     try:
-        for entry in mappings:
-            if not entry.get("hostPort"):
+        for mapping in mappings:
+            # containerd writes Go's field names (HostPort), the specification has hostPort: the case says nothing.
+            entry = {str(name).lower(): value for name, value in mapping.items()}
+            if not entry.get("hostport"):
                 continue
-            address = entry.get("hostIP") or ""
+            address = entry.get("hostip") or ""
             if ":" in address:
                 continue  # an IPv6 address of the node: not ours to serve
             protocol = str(entry.get("protocol") or "tcp").upper()
@@ -100,12 +102,12 @@ def _ports(mappings: Any) -> tuple[HostPort, ...]:
             found.append(
                 HostPort(
                     protocol,
-                    int(entry["hostPort"]),
-                    int(entry["containerPort"]),
+                    int(entry["hostport"]),
+                    int(entry["containerport"]),
                     "" if address == "0.0.0.0" else address,
                 )
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CniError(BAD_CONFIG, f"runtimeConfig.portMappings cannot be read: {error!r}") from None
     return tuple(found)
 

@@ -93,10 +93,15 @@ def test_calls_are_read_with_their_host_ports() -> None:
         {"hostPort": 80, "containerPort": 8080, "protocol": "tcp", "hostIP": "0.0.0.0"},
         {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "10.99.0.10"},
         {"hostPort": 0, "containerPort": 9},
+        {"HostPort": 18099, "ContainerPort": 81, "Protocol": "tcp", "HostIP": ""},  # as containerd writes it
         {"hostPort": 90, "containerPort": 90, "hostIP": "::1"},
     ]
     call = parse(_request({"cniVersion": "1.0.0", "runtimeConfig": {"portMappings": mappings}}))
-    assert call.ports == (HostPort("TCP", 80, 8080), HostPort("UDP", 53, 53, "10.99.0.10"))
+    assert call.ports == (
+        HostPort("TCP", 80, 8080),
+        HostPort("UDP", 53, 53, "10.99.0.10"),
+        HostPort("TCP", 18099, 81),
+    )
 
 
 @pytest.mark.parametrize(
