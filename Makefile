@@ -72,7 +72,7 @@ integration: install
 	$(PY) -m pytest tests/integration
 
 sim: install
-	@if [ -d tests/simulation ]; then BAMIKUBE_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation; fi
+	@if [ -d tests/simulation ]; then PYTHONHASHSEED=0 BAMIKUBE_SEEDS=$(SEEDS) $(PY) -m pytest tests/simulation; fi
 
 # The lab of the e2e tests is stopped even when they fail.
 define with_lab
