@@ -46,8 +46,9 @@ async def _play(seed: int) -> Outcome:
             Watcher(cluster.client(f"watcher-{name}"), name, world) for name in ("pods", "configmaps")
         ]
         writers = [Writer(cluster.client(f"writer-{number}"), f"w{number}", world) for number in (1, 2)]
-        for user in (*watchers, *writers):
-            cluster.tasks.spawn(user.run(), "user")
+        for watcher in watchers:
+            cluster.tasks.spawn(watcher.run(), "watcher")
+        writing = [cluster.tasks.spawn(writer.run(), "writer") for writer in writers]
         faults: list[str] = []
         using = cluster.tasks.spawn(_use(cluster), "uses")
         await _strike(cluster, faults)
@@ -55,6 +56,9 @@ async def _play(seed: int) -> Outcome:
         await asyncio.gather(using, return_exceptions=True)
         _heal(cluster)
         rested = await _rest(cluster)
+        for writer in writers:
+            writer.stopping = True
+        await asyncio.gather(*writing)
         problems = [*witness.problems]
         client = cluster.client("judge")
         for watcher in watchers:

@@ -154,10 +154,12 @@ class Writer:
         self.sure: dict[str, int] = {}  # name -> value acknowledged
         self.possible: dict[str, set[int]] = {}  # name -> values whose write had no answer
         self.acknowledged = 0
+        self.stopping = False
 
     async def run(self) -> None:
+        """Write until ``stopping`` is set; a write that has begun is finished, so that its outcome is in the book."""
         number = 0
-        while True:
+        while not self.stopping:
             name = f"{self._prefix}-{self._world.chance.randrange(0, 5)}"
             number += 1
             with contextlib.suppress(asyncio.TimeoutError):
