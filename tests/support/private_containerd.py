@@ -1,8 +1,7 @@
 """A containerd of the test's own: own root, state, socket, cgroups, and a network namespace around the test.
 
 ``network_namespace`` moves the calling thread (and every process it starts) into a fresh network namespace, so pod
-links never appear on the machine, and back again. Images are made here: pause, and busybox from the machine's static
-binary.
+links never appear on the machine, and back again. Images are made here: pause, and busybox from Debian's static build.
 """
 
 from __future__ import annotations
@@ -16,11 +15,16 @@ import os
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bamikube.lab.images import debian
 from bamikube.lab.images.pause import pause_program
+from bamikube.lab.launch import children
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -119,12 +123,27 @@ def image_archive(
     return archive.getvalue()
 
 
-def _images() -> list[bytes]:
+def _busybox() -> tuple[bytes, list[str]]:
+    """Debian's static busybox and the names of its applets, from the package cache that the lab's images use too."""
+    try:
+        packages = debian.closure(["busybox-static"])
+    except debian.AptError:
+        debian.update()
+        packages = debian.closure(["busybox-static"])
+    deb = debian.fetch(packages, CACHE / "debs")["busybox-static"]
+    with tempfile.TemporaryDirectory() as folder:
+        debian.unpack(deb, Path(folder))
+        binary = next(
+            path for path in Path(folder).rglob("busybox") if path.is_file() and os.access(path, os.X_OK)
+        )
+        listed = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        return binary.read_bytes(), listed
+
+
+def images() -> list[bytes]:
+    """Archives of pause and busybox. Fetches busybox' package the first time."""
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    busybox = Path("/bin/busybox").read_bytes()
-    applets = subprocess.run(
-        ["/bin/busybox", "--list"], capture_output=True, text=True, check=True
-    ).stdout.split()
+    busybox, applets = _busybox()
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
     path = ["PATH=/bin"]
     return [
@@ -161,8 +180,8 @@ class PrivateContainerd:
                 )
             time.sleep(0.05)
 
-    def load_images(self) -> None:
-        for archive in _images():
+    def load_images(self, archives: list[bytes]) -> None:
+        for archive in archives:
             done = subprocess.run([*self._ctr(), "images", "import", "-"], input=archive, capture_output=True)
             if done.returncode:
                 raise RuntimeError(done.stderr.decode())
@@ -193,12 +212,9 @@ class PrivateContainerd:
             with contextlib.suppress(OSError):
                 line = (folder / "cmdline").read_bytes().decode(errors="replace")
                 if "containerd-shim-runc-v2" in line and f"{self.base}/containerd.sock" in line:
-                    children = subprocess.run(
-                        ["pgrep", "-P", folder.name], capture_output=True, text=True
-                    ).stdout
-                    for pid in [*children.split(), folder.name]:
+                    for pid in [*children(int(folder.name)), int(folder.name)]:
                         with contextlib.suppress(ProcessLookupError):
-                            os.kill(int(pid), signal.SIGKILL)
+                            os.kill(pid, signal.SIGKILL)
         time.sleep(0.2)
         points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for point in sorted(points, key=len, reverse=True):

@@ -97,6 +97,7 @@ def connect(connection: Connection, path: str) -> Channels:
     nonce = base64.b64encode(os.urandom(16))
     headers = {
         **connection.headers(),
+        "Accept": "*/*",  # the runtime's streaming server promises no type and so refuses every named one
         "Host": f"{connection.host}:{connection.port}",
         "Connection": "Upgrade",
         "Upgrade": "websocket",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from bamikube.lab.topology import Node, Topology
 
+# What the bridge says of itself, so that a lab knows one that another lab left behind.
+_ALIAS = "bamikube lab"
 _IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -34,6 +36,14 @@ def quietly(command: Sequence[str]) -> bool:
 
 def exists(link: str) -> bool:
     return Path("/sys/class/net", link).exists()
+
+
+def is_labs(bridge: str) -> bool:
+    """Whether a lab made this bridge, as far as it tells."""
+    try:
+        return Path("/sys/class/net", bridge, "ifalias").read_text().strip() == _ALIAS
+    except OSError:
+        return False
 
 
 def ruleset(topology: Topology) -> str:
@@ -60,6 +70,7 @@ def set_up(topology: Topology, state: Path) -> None:
     """Bridge, table and forwarding. ``state`` is the folder where the old forwarding setting is kept."""
     if not exists(topology.bridge):
         run(["ip", "link", "add", topology.bridge, "type", "bridge"])
+        run(["ip", "link", "set", topology.bridge, "alias", _ALIAS])
     run(["ip", "address", "replace", f"{topology.gateway}/{topology.prefix}", "dev", topology.bridge])
     run(["ip", "link", "set", topology.bridge, "up"])
     run(["nft", "-f", "-"], ruleset(topology))

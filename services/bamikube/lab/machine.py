@@ -1,7 +1,9 @@
 """The one lab of this machine: where its state lies, and the lock around changing it.
 
 A lab's bridge, table, cgroups and addresses carry fixed names, so a machine runs one at a time. ``/run/bamikube``
-(gone after ``down`` and after a reboot) tells any command, from any folder, which one that is.
+(gone after ``down`` and after a reboot) tells any command, from any folder, which one that is. A lab whose processes
+were all killed is *dead*: what is left of it in the kernel is nobody's, and the next ``up`` or ``down`` takes it away.
+Every process of a lab lives in the lab's cgroup, which outlives even the lab's folder, so that is where to look.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bamikube.lab.topology import MACHINE_STATE, LabPaths
+from bamikube.lab import cgroups
+from bamikube.lab.topology import MACHINE_STATE, LabPaths, Topology
 
 _LOCK = Path("/run/lock/bamikube-lab.lock")
 
@@ -34,13 +37,28 @@ def current() -> Path | None:
         return None
 
 
-def remember(paths: LabPaths) -> None:
-    """Note that the lab at ``paths`` is the machine's. Raises OtherLab if there is another one."""
-    other = current()
-    if other is not None and other != paths.root and other.is_dir():
+def alive(topology: Topology) -> bool:
+    """Whether any process of a lab runs, wherever the lab's folder is or was."""
+    return bool(cgroups.processes(topology.cgroup))
+
+
+def other(paths: LabPaths) -> Path | None:
+    """The folder of a lab of this machine that is not the one at ``paths``."""
+    found = current()
+    return found if found != paths.root else None
+
+
+def refuse_other(paths: LabPaths, topology: Topology) -> None:
+    """Raises OtherLab if a lab that is not the one at ``paths`` runs here."""
+    found = other(paths)
+    if found is not None and found.is_dir() and alive(topology):
         raise OtherLab(
-            f"this machine already has a lab, at {other}. Stop it first: bamikube --lab-dir {other} down"
+            f"this machine already has a lab, at {found}. Stop it first: bamikube --lab-dir {found} down"
         )
+
+
+def remember(paths: LabPaths) -> None:
+    """Note that the lab at ``paths`` is the machine's."""
     MACHINE_STATE.mkdir(mode=0o755, exist_ok=True)
     (MACHINE_STATE / "lab").write_text(f"{paths.root}\n", encoding="utf-8")
 

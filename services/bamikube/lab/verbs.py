@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Lab:
             running = [node for node in self.topology.nodes if self.pid(node)]
             if len(running) == len(self.topology.nodes):
                 return self._already(seconds)
+            machine.refuse_other(self.paths, self.topology)
+            self._clear_dead_lab()
             self._check()
             machine.remember(self.paths)
             self.paths.root.mkdir(parents=True, exist_ok=True)
@@ -72,6 +75,35 @@ class Lab:
         self._wait(seconds, quiet=True)
         self.status()
         return 0
+
+    def _clear_dead_lab(self) -> None:
+        """Take away what a lab of another folder left in the kernel when it was killed; its folder is not touched."""
+        other = machine.other(self.paths)
+        orphaned = machine.current() is None and hostnet.is_labs(self.topology.bridge)
+        if other is None and not orphaned:
+            return
+        self._end_processes()
+        hostnet.remove(self.topology, MACHINE_STATE)
+        self._remove_cgroups()
+        machine.forget()
+        whose = f"the lab at {other}, which no longer runs" if other else "an earlier lab"
+        self._step("left over", f"links, rules and cgroups of {whose}: removed")
+
+    def _end_processes(self) -> None:
+        """Kill whatever still runs in the lab's cgroup: a lab whose folder was deleted cannot be asked for its nodes."""
+        deadline = time.monotonic() + 10.0
+        while (
+            pids := cgroups.processes(self.topology.cgroup) - {os.getpid()}
+        ) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def _remove_cgroups(self) -> None:
+        deadline = time.monotonic() + 5.0
+        while cgroups.remove(self.topology.cgroup) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _check(self) -> None:
         own = machine.current() == self.paths.root or not hostnet.exists(self.topology.bridge)
@@ -174,14 +206,14 @@ class Lab:
     def down(self) -> int:
         """Remove everything the lab made, but its caches."""
         with machine.changing():
+            machine.refuse_other(self.paths, self.topology)
             ran = False
             for node in self.topology.nodes:
                 ran |= launch.kill(self.paths.node(node.name))
             there = ran or self.paths.root.exists() or hostnet.exists(self.topology.bridge)
+            self._end_processes()
             hostnet.remove(self.topology, MACHINE_STATE)
-            deadline = time.monotonic() + 5.0
-            while cgroups.remove(self.topology.cgroup) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            self._remove_cgroups()
             if self.paths.root.is_dir():
                 shutil.rmtree(self.paths.root)
             machine.forget()

@@ -209,7 +209,14 @@ class Scheduler:
         while True:
             pod = await self.queue.get()
             await self._slots.acquire()
-            self._schedule(pod)
+            try:
+                self._schedule(pod)
+            except Exception:
+                # One pod that a plugin cannot judge must not keep all others waiting; it is tried again, less and less often.
+                log.exception("pod %s: scheduling failed by a fault of ours; trying it again later", pod.key)
+                ATTEMPTS.labels("error", self._options.scheduler_name).inc()
+                self._slots.release()
+                self.queue.retry(pod.key)
             turn += 1
             if turn % TURN == 0:
                 await asyncio.sleep(0)

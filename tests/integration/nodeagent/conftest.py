@@ -22,7 +22,7 @@ from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import RuntimeFailure
-from tests.support.private_containerd import PrivateContainerd, network_namespace
+from tests.support.private_containerd import PrivateContainerd, images, network_namespace
 
 JSON = dict[str, Any]
 BUSYBOX = "bamikube.test/busybox:1"
@@ -31,11 +31,12 @@ BUSYBOX = "bamikube.test/busybox:1"
 @pytest.fixture(scope="module")
 def containerd() -> Iterator[PrivateContainerd]:
     base = Path(tempfile.mkdtemp(prefix="bami-cri-", dir="/var/tmp"))
+    archives = images()  # may fetch a Debian package, which the namespace below could not
     with network_namespace():
         daemon = PrivateContainerd(base)
         try:
             daemon.start()
-            daemon.load_images()
+            daemon.load_images(archives)
             yield daemon
         finally:
             daemon.stop()
