@@ -91,6 +91,7 @@ soak: install
 	$(call with_lab,-m "slow")
 
 bench: install
+	@PYTHON=$(PYTHON) deploy/install-packages.sh --bench
 	@PYTHONPATH=services $(PY) bench/run.py
 
 # -- upkeep -----------------------------------------------------------------------------------------------------------------------

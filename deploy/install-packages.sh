@@ -4,6 +4,7 @@
 #
 #   deploy/install-packages.sh            install what is missing
 #   deploy/install-packages.sh --check    only say what is missing; exit status 1 if anything is
+#   deploy/install-packages.sh --bench    what the benchmarks need too
 set -eu
 
 # program (or file) : package that brings it
@@ -23,6 +24,9 @@ curl:curl
 /etc/ssl/certs/ca-certificates.crt:ca-certificates
 kubectl:kubernetes-client
 "
+if [ "${1:-}" = "--bench" ]; then
+    NEEDED="$NEEDED wrk:wrk"
+fi
 
 missing=""
 for entry in $NEEDED; do
