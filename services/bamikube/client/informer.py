@@ -78,6 +78,7 @@ class Informer:
         self._project = project
         self._fresh = fresh
         self._objects: dict[str, Any] = {}
+        self._uids: dict[str, str] = {}  # of the objects, which projections may leave out
         self._callbacks: list[Callback] = []
         self._indexes: dict[
             str, tuple[Callable[[Any], Iterable[Hashable]], dict[Hashable, dict[str, Any]]]
@@ -196,6 +197,11 @@ class Informer:
         if kept is None:
             self._remove(key)
             return
+        uid = str(obj["metadata"].get("uid") or "")
+        if self._uids.get(key, uid) != uid:
+            # The name was given anew while we did not look: an end and a beginning, not a change.
+            self._remove(key)
+        self._uids[key] = uid
         old = self._objects.get(key)
         if old is not None and self._project is None and _version(old) == _version(kept):
             return  # seen before: a list after a lost watch holds mostly what is known
@@ -205,6 +211,7 @@ class Informer:
 
     def _remove(self, key: str) -> None:
         old = self._objects.pop(key, None)
+        self._uids.pop(key, None)
         if old is None:
             return
         self._reindex(key, old, None)

@@ -160,6 +160,17 @@ def test_too_old_means_listing_again_and_telling_the_difference() -> None:
     assert sorted(informer.keys()) == ["default/b", "default/kept"]
 
 
+def test_a_name_that_was_given_anew_is_an_end_and_a_beginning() -> None:
+    script = Script(
+        listed(10, pod("a", 5, uid="1"), pod("kept", 6, uid="2")),
+        watched(event("ERROR", expired("too old").status())),
+        listed(40, pod("a", 30, uid="3"), pod("kept", 31, uid="2")),
+        watched(hang=True),
+    )
+    _, told = follow(script, 5, project=lambda obj: obj["metadata"]["resourceVersion"])
+    assert told == ["+a", "+kept", "-a", "+a", "~kept"]
+
+
 def test_too_old_said_at_once_is_the_same() -> None:
     script = Script(
         listed(10), refused(expired("old").status(), 410), listed(40, pod("b", 30)), watched(hang=True)

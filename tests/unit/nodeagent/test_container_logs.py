@@ -45,6 +45,18 @@ async def test_tail_over_many_blocks(tmp_path: Path) -> None:
     assert (await text(path, LogOptions(tail=200))).split(" ", 1)[0] == "300"
 
 
+async def test_lines_that_come_while_the_log_is_read_are_not_part_of_it(tmp_path: Path) -> None:
+    """Seen as three lines for ``kubectl logs --tail=2`` of a talkative container."""
+    path = tmp_path / "0.log"
+    path.write_text("".join(line(n % 60) for n in range(4000)))
+    reading = read(path, LogOptions(tail=3500), SystemClock(), ended)
+    got = await anext(reading)
+    with path.open("a") as more:
+        more.write(line(1) * 10)
+    got += b"".join([chunk async for chunk in reading])
+    assert got.count(b"\n") == 3500
+
+
 async def test_parts_are_joined_and_stamped_once(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     path.write_text(line(1, "P") + line(2))

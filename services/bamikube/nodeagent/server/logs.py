@@ -42,10 +42,10 @@ def parse_line(line: bytes) -> tuple[bytes, bytes, bool, bytes] | None:
     return parts[0], parts[1], full, text + b"\n" if full else text
 
 
-def tail_offset(path: Path, lines: int) -> int:
-    """Where the last ``lines`` complete log entries begin, as a byte offset."""
+def tail_offset(path: Path, lines: int, end: int | None = None) -> int:
+    """Where the last ``lines`` complete log entries before ``end`` (default: the file's end) begin, as a byte offset."""
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
+        end = file.seek(0, os.SEEK_END) if end is None else end
         if lines <= 0:
             return end
         starts: deque[int] = deque()
@@ -80,17 +80,21 @@ async def read(
 ) -> AsyncIterator[bytes]:
     """The log's bytes. Following ends when ``running`` answers False and everything has been read.
 
+    Who does not follow gets the log as it is now: lines that come while it is read would be more than the tail asked
+    for, and a container that writes faster than its reader takes would never let the read end.
+
     Raises FileNotFoundError when there is no log.
     """
     left = options.limit
     file = path.open("rb")
     try:
+        end = os.fstat(file.fileno()).st_size
         if options.tail is not None:
-            file.seek(tail_offset(path, options.tail))
+            file.seek(tail_offset(path, options.tail, end))
         pending, begun = b"", True
         checks = 0
         while True:
-            data = file.read(CHUNK)
+            data = file.read(CHUNK if options.follow else min(CHUNK, max(0, end - file.tell())))
             if not data:
                 if not options.follow:
                     break
