@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from bamikube.api.table import TABLE
 from bamikube.apiserver.discovery import storage_version_hash, version_rank
+from bamikube.apiserver.subresources import streams
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -64,3 +67,14 @@ def test_discovery_facts() -> None:
         "v1beta1",
         "v1alpha1",
     ]
+
+
+def test_what_a_node_agent_says_in_a_status_is_not_wrapped_into_another() -> None:
+    refused = orjson.dumps(
+        {"kind": "Status", "message": "container dbg is not valid for pod web", "code": 400}
+    )
+    assert (
+        streams.refused_by_node(400, refused.decode(), "web").message
+        == "container dbg is not valid for pod web"
+    )
+    assert streams.refused_by_node(500, "plain words", "web").message.endswith("plain words")

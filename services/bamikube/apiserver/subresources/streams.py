@@ -13,8 +13,11 @@ The node agent's paths are the kubelet's: ``/containerLogs``, ``/exec``, ``/atta
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import quote, urlencode
+
+import orjson
 
 from bamikube.api import errors
 from bamikube.api.errors import Cause
@@ -45,7 +48,7 @@ async def log(call: Call) -> Answer:
     target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
     exchange = await dialer_of(call).open(place, "GET", target + (f"?{urlencode(query)}" if query else ""))
     if exchange.status >= 300:
-        raise _said(exchange.status, await exchange.text(), call.name)
+        raise refused_by_node(exchange.status, await exchange.text(), call.name)
     return Stream(200, exchange.chunks(), content_type="text/plain")
 
 
@@ -263,8 +266,10 @@ def dialer_of(call: Call) -> NodeDialer:
     return dialer
 
 
-def _said(status: int, text: str, name: str) -> errors.ApiError:
-    """The node agent's refusal as an API error."""
+def refused_by_node(status: int, text: str, name: str) -> errors.ApiError:
+    """The node agent's refusal as an API error; what it says in a Status is not wrapped into another."""
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):  # plain text, as a kubelet answers
+        text = str(orjson.loads(text)["message"])
     if status == 400:
         return errors.bad_request(text)
     if status == 404:
