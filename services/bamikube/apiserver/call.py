@@ -30,6 +30,7 @@ class Services:
 
     ``options`` is the server's ``ApiServerOptions``; ``authenticator``, ``authorizer`` and ``admission`` are the
     values the server itself uses; ``signer`` signs service-account tokens (None when no key was given);
+    ``dialer`` reaches node agents, ``caller`` everything else (:mod:`bamikube.apiserver.outbound`);
     ``tasks`` owns background work; ``more`` is room for what an endpoint keeps for itself, by name.
     """
 
@@ -40,6 +41,7 @@ class Services:
     admission: Any = None
     signer: Any = None
     dialer: Any = None
+    caller: Any = None
     tasks: Any = None
     more: dict[str, Any] = field(default_factory=dict)
 

@@ -43,6 +43,7 @@ from bamikube.apiserver.kubernetes_service import KubernetesService
 from bamikube.apiserver.meteredstore import MeteredStore
 from bamikube.apiserver.openapi import OpenApi
 from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.requestinfo import RequestInfo
@@ -65,17 +66,27 @@ _IMPERSONATE = "impersonate-user"
 
 
 class ApiServer:
-    """``store`` holds all state. ``methods`` are further ways of authentication, asked before the built-in ones."""
+    """``store`` holds all state. ``methods`` are further ways of authentication, asked before the built-in ones.
+
+    ``caller`` is the way to webhooks and other API servers; None calls over real sockets.
+    """
 
     name = "apiserver"
 
     def __init__(
-        self, store: Store, options: ApiServerOptions, world: World, *, methods: tuple[Method, ...] = ()
+        self,
+        store: Store,
+        options: ApiServerOptions,
+        world: World,
+        *,
+        methods: tuple[Method, ...] = (),
+        caller: Caller | None = None,
     ) -> None:
         self.options = options
         self.world = world
         self.ready = asyncio.Event()
         self._tasks = Tasks("apiserver")
+        self.caller = caller or self._http_caller()
         self._store = MeteredStore(store, world)
         rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
         self.cache = Cache(self._store, rows, world, self._tasks)
@@ -105,6 +116,7 @@ class ApiServer:
             admission=self.admission,
             signer=self.signer,
             dialer=self._dialer(),
+            caller=self.caller,
             tasks=self._tasks,
         )
         self.discovery = Discovery(self.resources, options.external_hostname or options.advertise_address)
@@ -128,6 +140,11 @@ class ApiServer:
     def resources(self) -> tuple[Resource, ...]:
         """All rows that are served."""
         return table.TABLE
+
+    def _http_caller(self) -> Caller:
+        from bamikube.apiserver.outbound.caller import HttpCaller
+
+        return HttpCaller(self.options.proxy_client_cert_file, self.options.proxy_client_key_file)
 
     def _dialer(self) -> Any:
         """The way to the node agents; None when no certificate was given to show them."""
@@ -219,6 +236,7 @@ class ApiServer:
             self.ready.clear()
             self.cache.end_watchers()
             await self._tasks.close()
+            await self.caller.close()
 
     async def _open(self) -> None:
         """Let requests in, once what every cluster starts with can be read here - whoever has written it."""
