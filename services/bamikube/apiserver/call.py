@@ -16,6 +16,7 @@ from bamikube.api import errors, schema
 from bamikube.api.resources import Resource
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.identity import User
+from bamikube.apiserver.warnings import header
 from bamikube.kit.http import Answer, Request
 from bamikube.kit.world import World
 
@@ -61,6 +62,7 @@ class Call:
     registry: Registry
     world: World
     services: Services
+    warnings: list[str] = field(default_factory=list)  # what admission has to say to the client
 
     async def decode(self, definition: str = "") -> dict[str, Any]:
         """The body as an object (JSON, YAML or protobuf by its Content-Type), its types checked.
@@ -85,7 +87,10 @@ class Call:
         """``obj`` in the representation the caller asked for."""
         from bamikube.apiserver import negotiation
 
-        return negotiation.answer_object(self.request, obj, status)
+        answer = negotiation.answer_object(self.request, obj, status)
+        if self.warnings:
+            answer.headers["Warning"] = header(self.warnings)
+        return answer
 
 
 SpecialHandler = Callable[[Call], Awaitable[Answer]]

@@ -21,6 +21,7 @@ from bamikube.apiserver.registry.scale import scale_of
 from bamikube.apiserver.registry.selection import make_filter
 from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
+from bamikube.apiserver.warnings import header
 from bamikube.kit.http import Answer, Request, Response
 from bamikube.kit.world import World
 
@@ -142,7 +143,7 @@ class Endpoints:
             field_validation=options["fieldValidation"],
             options=options,
         )
-        return answered(shape, written, written.warnings)
+        return answered(shape, written, [])
 
     async def _scale(
         self, request: Request, verb: str, resource: Resource, namespace: str, name: str, user: User
@@ -179,7 +180,7 @@ class Endpoints:
         shape = Shape.of(request, resource, self._world.clock.now)
         written = await self._registry.delete_item(resource, namespace, name, options, user=user)
         if not written.removed or resource.key in policy.RETURNS_DELETED:
-            return shape.object(written.item.raw)
+            return answered(shape, written, [])
         details = {"name": name, "kind": resource.plural, "uid": written.item.obj["metadata"].get("uid", "")}
         if resource.group:
             details["group"] = resource.group
@@ -190,7 +191,10 @@ class Endpoints:
             "status": "Success",
             "details": details,
         }
-        return negotiation.answer_object(request, status)
+        answer = negotiation.answer_object(request, status)
+        if written.warnings:
+            answer.headers["Warning"] = header(written.warnings)
+        return answer
 
     async def _delete_collection(
         self, request: Request, resource: Resource, namespace: str, user: User
@@ -288,11 +292,6 @@ def checked(request: Request, resource: Resource, obj: dict[str, Any], field_val
 def answered(shape: Shape, written: Written, warnings: list[str]) -> Response:
     """The answer of a write, with the warnings that came up on the way."""
     answer = shape.object(written.item.raw, 201 if written.created else 200)
-    if warnings:
-        lines = [f'299 - "{_quoted(text)}"' for text in dict.fromkeys(warnings)]
-        answer.headers["Warning"] = "\n".join(lines[:20])
+    if warnings or written.warnings:
+        answer.headers["Warning"] = header([*warnings, *written.warnings])
     return answer
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

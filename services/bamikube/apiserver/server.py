@@ -26,7 +26,7 @@ from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
 from bamikube.apiserver import apimetrics, negotiation, requestinfo, version
-from bamikube.apiserver.admission import Admission
+from bamikube.apiserver.admission import plugins
 from bamikube.apiserver.allocators import ServiceAllocator, repair
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authn import Method, impersonate
@@ -91,8 +91,12 @@ class ApiServer:
         rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
         self.cache = Cache(self._store, rows, world, self._tasks)
         self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
-        self.admission = Admission.standard(
-            self.cache, world, self.authorizer, disabled=options.disable_admission_plugins
+        self.admission = plugins.standard(
+            self.cache,
+            world,
+            self.authorizer,
+            enabled=options.enable_admission_plugins,
+            disabled=options.disable_admission_plugins,
         )
         self.allocator = ServiceAllocator(
             self._store, self.cache, world, options.service_cluster_ip_range, options.service_node_port_range

@@ -5,6 +5,8 @@ CertificateApproval and CertificateSigning: approving or signing needs the verb 
 
 CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
 
+Requester: who asks is written down by the server, whatever the client says. It cannot be switched off.
+
 Whoever may create signing requests must not become an administrator by asking for it.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, ClassVar
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -28,12 +30,13 @@ GROUP, PLURAL = "certificates.k8s.io", "certificatesigningrequests"
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
-class CertificateSubjectRestriction(Plugin):
-    name = "CertificateSubjectRestriction"
+class Requester(Plugin):
+    name = "CertificateRequester"
+    kinds = frozenset({(GROUP, PLURAL)})
+    operations = frozenset({"CREATE"})
 
     async def mutate(self, ctx: AdmissionContext) -> None:
-        """Who asks is written down by the server, whatever the client says."""
-        if ctx.operation == "CREATE" and ctx.concerns(GROUP, PLURAL) and ctx.object is not None:
+        if not ctx.subresource and ctx.object is not None:
             spec = ctx.object.setdefault("spec", {})
             spec["username"] = ctx.user.name
             spec["groups"] = list(ctx.user.groups)
@@ -44,8 +47,14 @@ class CertificateSubjectRestriction(Plugin):
             if ctx.user.extra:
                 spec["extra"] = {key: list(values) for key, values in ctx.user.extra.items()}
 
+
+class CertificateSubjectRestriction(Plugin):
+    name = "CertificateSubjectRestriction"
+    kinds = frozenset({(GROUP, PLURAL)})
+    operations = frozenset({"CREATE"})
+
     async def validate(self, ctx: AdmissionContext) -> None:
-        if ctx.operation != "CREATE" or not ctx.concerns(GROUP, PLURAL) or ctx.object is None:
+        if ctx.subresource or ctx.object is None:
             return
         spec = ctx.object.get("spec") or {}
         if spec.get("signerName") != CLIENT_SIGNER:
@@ -66,32 +75,54 @@ class CertificateSubjectRestriction(Plugin):
             )
 
 
-class CertificateApproval(Plugin):
-    """Both plugins in one: which verb is asked for depends on the subresource."""
+class _SignerRight(Plugin):
+    """Somebody decides about a request: he needs ``verb`` on its signer."""
 
-    name = "CertificateApproval"
+    kinds = frozenset({(GROUP, PLURAL)})
+    operations = frozenset({"UPDATE"})
+    verb: ClassVar[str] = ""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    async def validate(self, ctx: AdmissionContext) -> None:
-        if ctx.operation != "UPDATE" or ctx.resource.key != (GROUP, PLURAL) or ctx.object is None:
-            return
-        if ctx.subresource == "approval":
-            verb = "approve"
-        elif ctx.subresource == "status" and _certificate(ctx.object) != _certificate(ctx.old or {}):
-            verb = "sign"
-        else:
-            return
-        signer = ((ctx.old or ctx.object).get("spec") or {}).get("signerName", "")
+    def _demand(self, ctx: AdmissionContext) -> None:
+        signer = ((ctx.old or ctx.object or {}).get("spec") or {}).get("signerName", "")
         for name in (signer, signer.partition("/")[0] + "/*"):
-            asked = Attributes(ctx.user, verb, group=GROUP, version="v1", resource="signers", name=name)
+            asked = Attributes(ctx.user, self.verb, group=GROUP, version="v1", resource="signers", name=name)
             if self._authorizer.authorize(asked).allowed:
                 return
         raise errors.forbidden(
-            PLURAL, ctx.name, f'user not permitted to {verb} requests with signerName "{signer}"', GROUP
+            PLURAL, ctx.name, f'user not permitted to {self.verb} requests with signerName "{signer}"', GROUP
         )
+
+
+class CertificateApproval(_SignerRight):
+    name = "CertificateApproval"
+    verb = "approve"
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.subresource == "approval":
+            self._demand(ctx)
+
+
+class CertificateSigning(_SignerRight):
+    """A certificate is put in, or a request is declared failed."""
+
+    name = "CertificateSigning"
+    verb = "sign"
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        if ctx.subresource != "status" or ctx.object is None:
+            return
+        old = ctx.old or {}
+        if _certificate(ctx.object) != _certificate(old) or _failed(ctx.object) != _failed(old):
+            self._demand(ctx)
 
 
 def _certificate(obj: dict[str, Any]) -> str:
     return str((obj.get("status") or {}).get("certificate") or "")
+
+
+def _failed(obj: dict[str, Any]) -> list[Any]:
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return [one.get("status") for one in conditions if one.get("type") == "Failed"]

@@ -1,26 +1,39 @@
 """The admission chain: first every plugin that changes objects, then every plugin that only judges.
 
-A plugin is one file with one class. It says what it is interested in by returning early; it changes ``ctx.object``
-in ``mutate`` and refuses by raising ``ApiError`` in either step. The order below is Kubernetes' own.
+A plugin is one file with one class. It names the kinds and operations it looks at, changes ``ctx.object`` in
+``mutate`` and refuses by raising ``ApiError`` in either step. For every pair of kind and operation the chain
+remembers which plugins are concerned, so that a write calls those and no others::
+
+    CREATE pods        -> NamespaceLifecycle, LimitRanger, ServiceAccount, PodSecurity, Priority ...
+    UPDATE configmaps  -> NamespaceLifecycle, OwnerReferences ... (whoever names no kinds)
+
+Which plugins there are, in which order, and which of them are on: :mod:`bamikube.apiserver.admission.plugins`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
 
+from bamikube.api.errors import ApiError
 from bamikube.apiserver.admission.context import AdmissionContext
-from bamikube.apiserver.registry.reader import Reader
-from bamikube.kit.world import World
+from bamikube.apiserver.warnings import with_warnings
 
-if TYPE_CHECKING:
-    from bamikube.apiserver.authz.authorizer import Authorizer
+Key = tuple[str, str]
+Step = Callable[[AdmissionContext], Awaitable[None]]
 
 
 class Plugin:
-    """What a plugin may do; the defaults do nothing. ``name`` is what ``--disable-admission-plugins`` takes."""
+    """What a plugin may do; the defaults do nothing.
 
-    name = ""
+    ``name`` is what ``--enable-admission-plugins`` and ``--disable-admission-plugins`` take. ``kinds`` are the
+    ``(group, plural)`` pairs it looks at (None: all), ``operations`` the operations. Subresources are the plugin's
+    own business.
+    """
+
+    name: ClassVar[str] = ""
+    kinds: ClassVar[frozenset[Key] | None] = None
+    operations: ClassVar[frozenset[str]] = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Change ``ctx.object``, or raise ApiError."""
@@ -28,55 +41,43 @@ class Plugin:
     async def validate(self, ctx: AdmissionContext) -> None:
         """Raise ApiError to refuse."""
 
+    def concerned(self, kind: Key, operation: str) -> bool:
+        return operation in self.operations and (self.kinds is None or kind in self.kinds)
+
 
 class Admission:
     """The plugins in order."""
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self.plugins = tuple(plugins)
-        # Most plugins have only one of the two steps: do not call the other on every write.
-        self._mutating = [plugin for plugin in self.plugins if type(plugin).mutate is not Plugin.mutate]
-        self._validating = [plugin for plugin in self.plugins if type(plugin).validate is not Plugin.validate]
-
-    @classmethod
-    def standard(
-        cls, reader: Reader, world: World, authorizer: Authorizer, *, disabled: Sequence[str] = ()
-    ) -> Admission:
-        """Kubernetes' default plugins, as far as they exist here, without those named in ``disabled``."""
-        from bamikube.apiserver.admission.certificates import (
-            CertificateApproval,
-            CertificateSubjectRestriction,
-        )
-        from bamikube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-        from bamikube.apiserver.admission.node_restriction import NodeRestriction
-        from bamikube.apiserver.admission.priority import Priority
-        from bamikube.apiserver.admission.rbac_escalation import RbacEscalation
-        from bamikube.apiserver.admission.service_account import ServiceAccount
-        from bamikube.apiserver.admission.taint_nodes import TaintNodesByCondition
-        from bamikube.apiserver.admission.tolerations import DefaultTolerationSeconds
-
-        plugins: list[Plugin] = [
-            NamespaceLifecycle(reader),
-            ServiceAccount(reader, world),
-            NodeRestriction(reader),
-            TaintNodesByCondition(),
-            Priority(reader),
-            DefaultTolerationSeconds(),
-            CertificateApproval(authorizer),
-            CertificateSubjectRestriction(),
-            RbacEscalation(authorizer),
-        ]
-        known = {plugin.name for plugin in plugins}
-        if unknown := sorted(set(disabled) - known):
-            raise ValueError(f"unknown admission plugins {unknown}: known are {sorted(known)}")
-        return cls([plugin for plugin in plugins if plugin.name not in disabled])
+        self._steps: dict[tuple[Key, str], tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Let every mutating plugin work on ``ctx.object``."""
-        for plugin in self._mutating:
-            await plugin.mutate(ctx)
+        await self._run(self._of(ctx)[0], ctx)
 
     async def validate(self, ctx: AdmissionContext) -> None:
         """Let every validating plugin judge the final object."""
-        for plugin in self._validating:
-            await plugin.validate(ctx)
+        await self._run(self._of(ctx)[1], ctx)
+
+    @staticmethod
+    async def _run(steps: tuple[Step, ...], ctx: AdmissionContext) -> None:
+        try:
+            for step in steps:
+                await step(ctx)
+        except ApiError as error:
+            if ctx.warnings:
+                error.headers = with_warnings(error.headers, ctx.warnings)
+            raise
+
+    def _of(self, ctx: AdmissionContext) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """The mutating and the validating steps that a request has to pass."""
+        about = (ctx.resource.key, ctx.operation)
+        steps = self._steps.get(about)
+        if steps is None:
+            concerned = [plugin for plugin in self.plugins if plugin.concerned(*about)]
+            steps = self._steps[about] = (
+                tuple(one.mutate for one in concerned if type(one).mutate is not Plugin.mutate),
+                tuple(one.validate for one in concerned if type(one).validate is not Plugin.validate),
+            )
+        return steps

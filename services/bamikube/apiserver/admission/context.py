@@ -19,6 +19,7 @@ class AdmissionContext:
     ``object`` is the object as it would be stored; mutating plugins change it in place. It is None for DELETE.
     ``old`` is what is stored now (UPDATE and DELETE; None for a delete of a collection's name-less check).
     ``options`` are the request's own options (``DeleteOptions`` and such).
+    ``warnings`` reach the client as headers, whether the request succeeds or not.
     """
 
     operation: Operation
@@ -31,6 +32,7 @@ class AdmissionContext:
     subresource: str = ""
     dry_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def concerns(self, group: str, plural: str, subresource: str = "") -> bool:
         """Whether the request is about this resource (any version) and exactly this subresource."""

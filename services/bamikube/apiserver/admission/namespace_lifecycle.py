@@ -22,6 +22,7 @@ _HARMLESS = frozenset({("authorization.k8s.io", "localsubjectaccessreviews")})
 
 class NamespaceLifecycle(Plugin):
     name = "NamespaceLifecycle"
+    operations = frozenset({"CREATE", "DELETE"})
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

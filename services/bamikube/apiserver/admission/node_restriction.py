@@ -44,6 +44,15 @@ OWN_LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 class NodeRestriction(Plugin):
     name = "NodeRestriction"
+    kinds = frozenset(
+        {
+            PODS,
+            ("", "nodes"),
+            ("", "serviceaccounts"),
+            ("coordination.k8s.io", "leases"),
+            ("storage.k8s.io", "csinodes"),
+        }
+    )
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

@@ -20,6 +20,8 @@ SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critica
 
 class Priority(Plugin):
     name = "Priority"
+    kinds = frozenset({("", "pods"), CLASSES})
+    operations = frozenset({"CREATE", "UPDATE"})
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

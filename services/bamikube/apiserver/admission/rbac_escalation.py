@@ -23,6 +23,10 @@ from bamikube.apiserver.identity import MASTERS, User
 
 class RbacEscalation(Plugin):
     name = "RbacEscalation"
+    kinds = frozenset(
+        (GROUP, plural) for plural in ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
+    )
+    operations = frozenset({"CREATE", "UPDATE"})
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer

@@ -35,6 +35,8 @@ _POLL = 0.02
 
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
+    kinds = frozenset({("", "pods")})
+    operations = frozenset({"CREATE"})
 
     def __init__(self, reader: Reader, world: World) -> None:
         self._reader = reader

@@ -12,6 +12,8 @@ from bamikube.apiserver.admission.tolerations import NOT_READY
 
 class TaintNodesByCondition(Plugin):
     name = "TaintNodesByCondition"
+    kinds = frozenset({("", "nodes")})
+    operations = frozenset({"CREATE"})
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         if ctx.operation != "CREATE" or not ctx.concerns("", "nodes") or ctx.object is None:

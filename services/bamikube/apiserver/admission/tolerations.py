@@ -17,6 +17,8 @@ SECONDS = 300
 
 class DefaultTolerationSeconds(Plugin):
     name = "DefaultTolerationSeconds"
+    kinds = frozenset({("", "pods")})
+    operations = frozenset({"CREATE", "UPDATE"})
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         if not ctx.concerns("", "pods") or ctx.object is None or ctx.operation not in ("CREATE", "UPDATE"):

@@ -26,13 +26,17 @@ LEASE_BUCKET = 60  # seconds of events that share one lease
 # What other requests are judged by; an acknowledged write of these must be known to this server.
 READ_BACK = frozenset(
     {
+        ("", "limitranges"),
         ("", "namespaces"),
         ("", "serviceaccounts"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("node.k8s.io", "runtimeclasses"),
         ("rbac.authorization.k8s.io", "clusterrolebindings"),
         ("rbac.authorization.k8s.io", "clusterroles"),
         ("rbac.authorization.k8s.io", "rolebindings"),
         ("rbac.authorization.k8s.io", "roles"),
         ("scheduling.k8s.io", "priorityclasses"),
+        ("storage.k8s.io", "storageclasses"),
     }
 )
 

@@ -165,17 +165,17 @@ class Deleting(Reading, Writing):
         self._mark(stored, new, options)
         if goes(stored, new):
             removed = await self._remove_instead(resource, item, options.dry_run)
+            if removed is not None:
+                removed.warnings = ctx.warnings
             return removed, (await self.fetch(resource, namespace, name) if removed is None else None)
         new["metadata"].pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
-        if new == old:
-            return Written(item, changed=False), None
-        if options.dry_run:
-            return Written(item, changed=False), None
+        if new == old or options.dry_run:
+            return Written(item, changed=False, warnings=ctx.warnings), None
         key = self.key(resource, namespace, name)
         done, there = await self.put(resource, key, new, item.revision, NOTHING)
         if done is not None:
-            return Written(done), None
+            return Written(done, warnings=ctx.warnings), None
         return None, self.item_of(resource, there)
 
     def _mark(self, stored: Resource, obj: dict[str, Any], options: DeleteOptions) -> None:

@@ -82,7 +82,7 @@ class Patching(Writing):
         field_validation: str = "Warn",
         options: dict[str, Any] | None = None,
     ) -> Written:
-        """PATCH. The answer's ``warnings`` name unknown fields of the outcome."""
+        """PATCH. The answer's ``warnings`` name unknown fields of the outcome, and what admission says."""
         warnings: list[str] = []
         change = self.patch_change(resource, name, media, patch, field_validation, warnings)
         written = await self.modify(
@@ -95,7 +95,7 @@ class Patching(Writing):
             dry_run=dry_run,
             options=options,
         )
-        written.warnings = warnings
+        written.warnings = [*warnings, *written.warnings]
         return written
 
     def patch_change(

@@ -120,12 +120,14 @@ class Writing(Base):
             if dry_run:
                 if await self.fetch(resource, namespace, name) is not None:
                     raise errors.already_exists(resource.plural, name, resource.group)
-                return Written(self._unwritten(resource, obj), created=True, changed=False)
+                return Written(
+                    self._unwritten(resource, obj), created=True, changed=False, warnings=ctx.warnings
+                )
             item, there = await self.put(
                 resource, key, conversion.to_storage(resource, obj), 0, extra, lease=lease
             )
             if item is not None:
-                return Written(item, created=True)
+                return Written(item, created=True, warnings=ctx.warnings)
             if there is not None:
                 raise errors.already_exists(resource.plural, name, resource.group)
         raise errors.conflict(
@@ -237,19 +239,21 @@ class Writing(Base):
             ctx.object = new
             await self.judge(ctx)
             if same(new, old) and not extra.writes:
-                return Written(item, changed=False), None
+                return Written(item, changed=False, warnings=ctx.warnings), None
             if goes(resource, new):
                 removed = await self._remove_instead(resource, item, dry_run)
                 if removed is not None:
+                    removed.warnings = ctx.warnings
                     return removed, None
                 return None, await self.fetch(resource, namespace, name)
             if dry_run:
-                return Written(self._unwritten(resource, new, item.revision), changed=False), None
+                shown = self._unwritten(resource, new, item.revision)
+                return Written(shown, changed=False, warnings=ctx.warnings), None
             lease = await self.lease_of(resource)
             stored = conversion.to_storage(resource, new)
             done, there = await self.put(resource, key, stored, item.revision, extra, lease=lease)
             if done is not None:
-                return Written(done), None
+                return Written(done, warnings=ctx.warnings), None
             if there is None or there.mod_revision != item.revision:
                 return None, self.item_of(resource, there)
         raise errors.conflict(

@@ -54,6 +54,7 @@ async def evict(call: Call) -> Answer:
     if call.services.admission is not None:
         await call.services.admission.mutate(ctx)
         await call.services.admission.validate(ctx)
+        call.warnings[:] = ctx.warnings
     budget = _budget(call, pod)
     if budget is not None and not _ignores(budget, pod):
         await _spend(call, budget, dry_run)

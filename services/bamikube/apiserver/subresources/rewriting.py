@@ -69,6 +69,7 @@ async def rewrite(
             )
             await admission.mutate(ctx)
             await admission.validate(ctx)
+            call.warnings[:] = ctx.warnings
         if dry_run:
             new["metadata"]["resourceVersion"] = str(item.revision)
             return new

@@ -44,6 +44,7 @@ async def request_token(call: Call) -> Answer:
     if call.services.admission is not None:
         await call.services.admission.mutate(ctx)
         await call.services.admission.validate(ctx)
+        call.warnings[:] = ctx.warnings
     bound = await _bound(call, spec.get("boundObjectRef") or {})
     token, expires = call.services.signer.sign(
         call.namespace,

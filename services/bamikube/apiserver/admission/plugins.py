@@ -1,0 +1,126 @@
+"""Which plugins there are, in which order they run, and which of them are on without being asked for.
+
+The order is the one Kubernetes recommends: what fills something in comes before what judges it, quotas come last, so
+that nothing is counted that somebody else refuses.
+
+Source: Kubernetes' admission controller reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bamikube.apiserver.admission.always_pull_images import AlwaysPullImages
+from bamikube.apiserver.admission.anti_affinity import LimitPodHardAntiAffinityTopology
+from bamikube.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+    Requester,
+)
+from bamikube.apiserver.admission.chain import Admission, Plugin
+from bamikube.apiserver.admission.default_classes import DefaultIngressClass, DefaultStorageClass
+from bamikube.apiserver.admission.extended_resources import ExtendedResourceToleration
+from bamikube.apiserver.admission.external_ips import DenyServiceExternalIPs
+from bamikube.apiserver.admission.limit_ranger import LimitRanger
+from bamikube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from bamikube.apiserver.admission.node_restriction import NodeRestriction
+from bamikube.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
+from bamikube.apiserver.admission.pod_node_selector import PodNodeSelector
+from bamikube.apiserver.admission.priority import Priority
+from bamikube.apiserver.admission.rbac_escalation import RbacEscalation
+from bamikube.apiserver.admission.runtime_class import RuntimeClass
+from bamikube.apiserver.admission.service_account import ServiceAccount
+from bamikube.apiserver.admission.storage_protection import (
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
+from bamikube.apiserver.admission.taint_nodes import TaintNodesByCondition
+from bamikube.apiserver.admission.tolerations import DefaultTolerationSeconds
+from bamikube.apiserver.registry.reader import Reader
+from bamikube.kit.world import World
+
+if TYPE_CHECKING:
+    from bamikube.apiserver.authz.authorizer import Authorizer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What plugins are made of."""
+
+    reader: Reader
+    world: World
+    authorizer: Authorizer
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A plugin that can be switched. ``default`` says whether it is on when no flag names it."""
+
+    plugin: type[Plugin]
+    build: Callable[[Parts], Plugin]
+    default: bool = True
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(NamespaceLifecycle, lambda parts: NamespaceLifecycle(parts.reader)),
+    Known(LimitPodHardAntiAffinityTopology, lambda parts: LimitPodHardAntiAffinityTopology(), default=False),
+    Known(LimitRanger, lambda parts: LimitRanger(parts.reader)),
+    Known(ServiceAccount, lambda parts: ServiceAccount(parts.reader, parts.world)),
+    Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader)),
+    Known(TaintNodesByCondition, lambda parts: TaintNodesByCondition()),
+    Known(AlwaysPullImages, lambda parts: AlwaysPullImages(), default=False),
+    Known(PodNodeSelector, lambda parts: PodNodeSelector(parts.reader), default=False),
+    Known(Priority, lambda parts: Priority(parts.reader)),
+    Known(DefaultTolerationSeconds, lambda parts: DefaultTolerationSeconds()),
+    Known(ExtendedResourceToleration, lambda parts: ExtendedResourceToleration(), default=False),
+    Known(DefaultStorageClass, lambda parts: DefaultStorageClass(parts.reader)),
+    Known(StorageObjectInUseProtection, lambda parts: StorageObjectInUseProtection()),
+    Known(
+        OwnerReferencesPermissionEnforcement,
+        lambda parts: OwnerReferencesPermissionEnforcement(parts.authorizer),
+        default=False,
+    ),
+    Known(PersistentVolumeClaimResize, lambda parts: PersistentVolumeClaimResize(parts.reader)),
+    Known(RuntimeClass, lambda parts: RuntimeClass(parts.reader)),
+    Known(CertificateApproval, lambda parts: CertificateApproval(parts.authorizer)),
+    Known(CertificateSigning, lambda parts: CertificateSigning(parts.authorizer)),
+    Known(CertificateSubjectRestriction, lambda parts: CertificateSubjectRestriction()),
+    Known(DefaultIngressClass, lambda parts: DefaultIngressClass(parts.reader)),
+    Known(DenyServiceExternalIPs, lambda parts: DenyServiceExternalIPs(), default=False),
+)
+
+
+def standard(
+    reader: Reader,
+    world: World,
+    authorizer: Authorizer,
+    *,
+    enabled: Sequence[str] = (),
+    disabled: Sequence[str] = (),
+) -> Admission:
+    """The default plugins, with those named in ``enabled`` and without those in ``disabled``.
+
+    What the storage of some kinds does in Kubernetes (nobody hands out rights he does not hold; who asks for a
+    certificate is written down by the server) is part of every chain. Raises ValueError for names that are unknown
+    or in both lists.
+    """
+    names = [known.plugin.name for known in KNOWN]
+    for flag, given in (("--enable-admission-plugins", enabled), ("--disable-admission-plugins", disabled)):
+        if unknown := sorted(set(given) - set(names)):
+            raise ValueError(
+                f"{flag}: unknown admission plugins {', '.join(unknown)}; known are {', '.join(names)}"
+            )
+    if both := sorted(set(enabled) & set(disabled)):
+        raise ValueError(
+            f"{', '.join(both)} in --enable-admission-plugins and --disable-admission-plugins: choose one"
+        )
+    parts = Parts(reader, world, authorizer)
+    chosen = [
+        known.build(parts)
+        for known in KNOWN
+        if known.plugin.name in enabled or (known.default and known.plugin.name not in disabled)
+    ]
+    return Admission([Requester(), *chosen, RbacEscalation(authorizer)])
