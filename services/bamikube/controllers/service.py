@@ -23,6 +23,7 @@ from bamikube.controllers.podgc import PodGcController
 from bamikube.controllers.replicaset import ReplicaSetController
 from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
+from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 
@@ -64,6 +65,8 @@ class Controllers:
             EndpointSliceController(shared),
             EndpointSliceMirroringController(shared),
             PodGcController(shared, options.terminated_pod_gc_threshold),
+            ClaimProtectionController(shared),
+            VolumeProtectionController(shared),
             lifecycle,
             lifecycle.evictions,
         ]

@@ -203,3 +203,48 @@ async def test_the_second_takes_over(plane: ControlPlane, kind: str) -> None:
 
 async def _done(task: Any) -> bool:
     return bool(task.done())
+
+
+async def test_claims_and_volumes_in_use_stay_until_nobody_uses_them(plane: ControlPlane) -> None:
+    plane.controllers()
+    admin = plane.admin
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim: Object = {"metadata": {"name": "data", "namespace": "default"}, "spec": spec}
+    made = await admin.create("persistentvolumeclaims", claim)
+    assert made["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+    volume: Object = {
+        "metadata": {"name": "disk"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"},
+            "hostPath": {"path": "/data"},
+        },
+    }
+    await admin.create("persistentvolumes", volume)
+    bound = {"status": {"phase": "Bound"}}
+    await admin.patch("persistentvolumes", "disk", bound, subresource="status")
+    user = {
+        "metadata": {"name": "user", "namespace": "default"},
+        "spec": {
+            "nodeName": "hollow",
+            "containers": [{"name": "c", "image": "app:1"}],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
+    }
+
+    async def has_account() -> bool:
+        return bool(await admin.get("serviceaccounts", "default", "default"))
+
+    await plane.until("the default account is there", has_account)
+    await admin.create("pods", user)
+    await admin.delete("persistentvolumeclaims", "data", "default")
+    await admin.delete("persistentvolumes", "disk")
+    for resource, name, where in (
+        ("persistentvolumeclaims", "data", "default"),
+        ("persistentvolumes", "disk", ""),
+    ):
+        assert "deletionTimestamp" in (await admin.get(resource, name, where))["metadata"]
+    await admin.delete("pods", "user", "default", grace_seconds=0)
+    await plane.gone("persistentvolumeclaims", "data", "default")
+    await admin.patch("persistentvolumes", "disk", {"status": {"phase": "Released"}}, subresource="status")
+    await plane.gone("persistentvolumes", "disk")
