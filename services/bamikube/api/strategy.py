@@ -90,6 +90,8 @@ _GENERATION: dict[tuple[str, str], tuple[str, ...]] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _SPEC,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): _SPEC,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): _SPEC,
+    ("resource.k8s.io", "deviceclasses"): _SPEC,
+    ("resource.k8s.io", "resourceslices"): _SPEC,
 }
 
 
@@ -286,10 +288,15 @@ def _update_pod(new: dict[str, Any], old: dict[str, Any]) -> None:
         new["status"] = status
 
 
+def _update_signing_request(new: dict[str, Any], old: dict[str, Any]) -> None:
+    _keep(new, old, "spec")  # what is asked for is said once
+
+
 _ON_UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], None]] = {
     ("", "services"): _update_service,
     ("", "namespaces"): _update_namespace,
     ("", "pods"): _update_pod,
+    ("certificates.k8s.io", "certificatesigningrequests"): _update_signing_request,
 }
 
 

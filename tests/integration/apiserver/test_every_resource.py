@@ -34,6 +34,7 @@ _NEEDS: dict[str, dict[str, Any]] = {
         "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
         "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
         "eventTime": "2026-01-02T03:04:05.000000Z",
+        "reportingComponent": "x.io/y",
         "reportingController": "x.io/y",
         "reportingInstance": "z",
         "reason": "R",

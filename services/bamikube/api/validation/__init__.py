@@ -3,40 +3,73 @@
 ``validate_create`` and ``validate_update`` look at the metadata of every kind and at the rest of those kinds that have
 rules; kinds without rules of their own are held to what their schema calls required. Findings are
 :class:`~bamikube.api.errors.Cause` values, in the order of the fields; an empty list means valid.
+
+A module of this package holds the rules of one kind, or of a few small kinds of one group, in up to four tables by
+group and plural: ``CREATE`` (rules of the object itself, on create and update), ``ONLY_NEW`` (rules that older objects
+may break), ``UPDATE`` (what may not change) and ``STATUS`` (rules of the status subresource).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
-from bamikube.api.validation import cluster, config, metadata, network, rbac, storage, workloads
-from bamikube.api.validation.pod import validate_pod, validate_pod_change
+from bamikube.api.validation import (
+    autoscaling,
+    batch,
+    certificates,
+    cluster,
+    config,
+    csi,
+    devices,
+    events,
+    flows,
+    ingresses,
+    limits,
+    metadata,
+    network,
+    pod,
+    policies,
+    rbac,
+    storage,
+    workloads,
+)
 from bamikube.api.validation.structure import required_fields
 
-Create = Callable[[dict[str, Any]], list[Cause]]
-Update = Callable[[dict[str, Any], dict[str, Any]], list[Cause]]
+Rule = Callable[[dict[str, Any]], list[Cause]]
+Change = Callable[[dict[str, Any], dict[str, Any]], list[Cause]]
 
-_CREATE: dict[tuple[str, str], Create] = {
-    ("", "pods"): validate_pod,
-    **cluster.CREATE,
-    **config.CREATE,
-    **network.CREATE,
-    **rbac.CREATE,
-    **storage.CREATE,
-    **workloads.CREATE,
-}
-_UPDATE: dict[tuple[str, str], Update] = {
-    ("", "pods"): validate_pod_change,
-    **cluster.UPDATE,
-    **config.UPDATE,
-    **network.UPDATE,
-    **rbac.UPDATE,
-    **storage.UPDATE,
-    **workloads.UPDATE,
-}
+_MODULES: tuple[ModuleType, ...] = (
+    autoscaling,
+    batch,
+    certificates,
+    cluster,
+    config,
+    csi,
+    devices,
+    events,
+    flows,
+    ingresses,
+    limits,
+    network,
+    pod,
+    policies,
+    rbac,
+    storage,
+    workloads,
+)
+_CREATE: dict[tuple[str, str], Rule] = {}
+_ONLY_NEW: dict[tuple[str, str], Rule] = {}
+_UPDATE: dict[tuple[str, str], Change] = {}
+_STATUS: dict[tuple[str, str], Change] = {}
+for _module in _MODULES:
+    _CREATE |= _module.CREATE
+    _ONLY_NEW |= getattr(_module, "ONLY_NEW", {})
+    _UPDATE |= getattr(_module, "UPDATE", {})
+    _STATUS |= getattr(_module, "STATUS", {})
 
 
 def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
@@ -44,6 +77,9 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
     causes = metadata.validate(
         obj.get("metadata") or {}, namespaced=resource.namespaced, rule=metadata.name_rule(resource)
     )
+    new = _ONLY_NEW.get(resource.key)
+    if new is not None:
+        causes += new(obj)
     rule = _CREATE.get(resource.key)
     if rule is not None:
         return causes + rule(obj)
@@ -69,4 +105,14 @@ def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]
 def validate_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What is wrong with ``new`` as an update of the status subresource."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
-    return causes + workloads.status_counts(resource, new)
+    rule = _STATUS.get(resource.key)
+    return causes + rule(new, old) if rule is not None else causes
+
+
+def has(resource: Resource) -> tuple[bool, bool, bool]:
+    """Whether the kind has rules of its own, rules of change, and rules of its status."""
+    return (
+        resource.key in _CREATE or resource.key in _ONLY_NEW,
+        resource.key in _UPDATE,
+        resource.key in _STATUS,
+    )

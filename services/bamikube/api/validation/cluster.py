@@ -1,22 +1,25 @@
-"""Rules of namespaces, nodes, leases, events and priority classes."""
+"""Rules of namespaces, nodes, leases, priority classes and runtime classes."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
 from bamikube.api.errors import Cause
-from bamikube.api.names import is_label_value, is_qualified_name
+from bamikube.api.names import is_dns1123_label, is_label_value, is_qualified_name
 from bamikube.api.validation.metadata import finalizer_name
+from bamikube.api.validation.pod import tolerations
 from bamikube.api.validation.rules import (
+    cidr,
     duplicate,
     forbidden,
+    immutable,
     invalid,
+    labels,
     named,
     not_negative,
+    not_negative_amount,
     one_of,
-    required,
 )
 
 HIGHEST_USER_PRIORITY = 1_000_000_000
@@ -57,11 +60,7 @@ def _cidrs(spec: dict[str, Any]) -> list[Cause]:
     causes: list[Cause] = []
     cidrs = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     for index, text in enumerate(cidrs):
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-            causes.append(invalid(f"spec.podCIDRs[{index}]", text, detail))
+        causes += cidr(f"spec.podCIDRs[{index}]", text)
     if spec.get("podCIDRs") and spec.get("podCIDR") and spec["podCIDRs"][0] != spec["podCIDR"]:
         causes.append(invalid("spec.podCIDRs[0]", spec["podCIDRs"][0], "must match `podCIDR`"))
     return causes
@@ -93,21 +92,16 @@ def _lease(obj: dict[str, Any]) -> list[Cause]:
     duration = spec.get("leaseDurationSeconds")
     if duration is not None and duration <= 0:
         causes.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
-    return causes + not_negative("spec.leaseTransitions", spec.get("leaseTransitions"))
-
-
-def _event(obj: dict[str, Any]) -> list[Cause]:
-    """An event lies in the namespace of what it is about (``default`` for what has none)."""
-    about = obj.get("involvedObject") or obj.get("regarding") or {}
-    field = "involvedObject.namespace" if "involvedObject" in obj else "regarding.namespace"
-    namespace = (obj.get("metadata") or {}).get("namespace") or ""
-    elsewhere = about.get("namespace") or ""
-    if not elsewhere:
-        if namespace not in ("default", "kube-system"):
-            return [invalid(field, elsewhere, "does not match event.namespace")]
-    elif elsewhere != namespace:
-        return [invalid(field, elsewhere, "does not match event.namespace")]
-    return []
+    causes += not_negative("spec.leaseTransitions", spec.get("leaseTransitions"))
+    holder, strategy = spec.get("holderIdentity"), spec.get("strategy")
+    if holder == "":
+        causes.append(invalid("spec.holderIdentity", holder, "must not be empty"))
+    if strategy is not None:
+        causes += [invalid("spec.strategy", strategy, text) for text in is_qualified_name(strategy)]
+    if spec.get("preferredHolder") and not strategy:
+        detail = "may only be specified if `strategy` is defined"
+        causes.append(forbidden("spec.preferredHolder", detail))
+    return causes
 
 
 def _priority_class(obj: dict[str, Any]) -> list[Cause]:
@@ -139,34 +133,48 @@ def _priority_class_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cau
 
 
 def _runtime_class(obj: dict[str, Any]) -> list[Cause]:
-    return named("handler", obj.get("handler"), is_label_value)
+    causes = named("handler", obj.get("handler"), is_dns1123_label)
+    overhead = (obj.get("overhead") or {}).get("podFixed") or {}
+    for name, amount in overhead.items():
+        causes += not_negative_amount(f"overhead.podFixed[{name}]", amount)
+    scheduling = obj.get("scheduling") or {}
+    causes += labels("scheduling.nodeSelector", scheduling.get("nodeSelector"))
+    given = scheduling.get("tolerations") or []
+    causes += tolerations("scheduling.tolerations", given)
+    for index, each in enumerate(given):
+        if each in given[:index]:
+            causes.append(duplicate(f"scheduling.tolerations[{index}]", each))
+    return causes
 
 
 def _runtime_class_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    return (
-        []
-        if new.get("handler") == old.get("handler")
-        else [invalid("handler", new.get("handler"), "field is immutable")]
-    )
+    return immutable("handler", new.get("handler"), old.get("handler"))
 
 
-def _controller_revision(obj: dict[str, Any]) -> list[Cause]:
-    causes = not_negative("revision", obj.get("revision", 0))
-    return causes if obj.get("data") is not None else [*causes, required("data", "data is mandatory")]
+def _namespace_status(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    phase = (new.get("status") or {}).get("phase")
+    if not (new.get("metadata") or {}).get("deletionTimestamp"):
+        if phase != "Active":
+            detail = "may only be 'Active' if `deletionTimestamp` is empty"
+            return [invalid("status.Phase", phase or "", detail)]
+    elif phase != "Terminating":
+        detail = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+        return [invalid("status.Phase", phase or "", detail)]
+    return []
 
 
 CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], list[Cause]]] = {
     ("", "namespaces"): _namespace,
     ("", "nodes"): _node,
-    ("", "events"): _event,
-    ("events.k8s.io", "events"): _event,
     ("coordination.k8s.io", "leases"): _lease,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class,
     ("node.k8s.io", "runtimeclasses"): _runtime_class,
-    ("apps", "controllerrevisions"): _controller_revision,
 }
 UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
     ("", "nodes"): _node_change,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class_change,
     ("node.k8s.io", "runtimeclasses"): _runtime_class_change,
+}
+STATUS: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
+    ("", "namespaces"): _namespace_status,
 }

@@ -27,6 +27,7 @@ from bamikube.api.validation.rules import (
     port_number,
     required,
 )
+from bamikube.api.validation.security import container_context
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -217,6 +218,53 @@ def _mounts(field: str, mounts: list[dict[str, Any]], volumes: set[str]) -> list
     return causes
 
 
+def _devices(
+    field: str, devices: list[dict[str, Any]], holder: dict[str, Any], volumes: set[str]
+) -> list[Cause]:
+    causes: list[Cause] = []
+    mounted = {each.get("mountPath") for each in holder.get("volumeMounts") or ()}
+    mounts = {each.get("name") for each in holder.get("volumeMounts") or ()}
+    names: set[str] = set()
+    paths: set[str] = set()
+    for index, device in enumerate(devices):
+        path = f"{field}[{index}]"
+        name, where = device.get("name") or "", device.get("devicePath") or ""
+        if not name:
+            causes.append(required(f"{path}.name"))
+        elif name not in volumes:
+            causes.append(not_found(f"{path}.name", name))
+        elif name in names:
+            causes.append(invalid(f"{path}.name", name, "must be unique"))
+        elif name in mounts:
+            causes.append(invalid(f"{path}.name", name, "must not already exist in volumeMounts"))
+        if not where:
+            causes.append(required(f"{path}.devicePath"))
+        elif where in paths:
+            causes.append(invalid(f"{path}.devicePath", where, "must be unique"))
+        elif where in mounted:
+            causes.append(
+                invalid(f"{path}.devicePath", where, "must not already exist as a path in volumeMounts")
+            )
+        elif ".." in where.split("/"):
+            causes.append(invalid(f"{path}.devicePath", where, "must not contain '..'"))
+        names.add(name)
+        paths.add(where)
+    return causes
+
+
+def _resize_policy(field: str, policies: list[dict[str, Any]]) -> list[Cause]:
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, policy in enumerate(policies):
+        name = policy.get("resourceName") or ""
+        if name in names:
+            causes.append(duplicate(f"{field}[{index}]", name))
+        names.add(name)
+        causes += one_of(field, name, ("cpu", "memory"))
+        causes += one_of(field, policy.get("restartPolicy"), ("NotRequired", "RestartContainer"))
+    return causes
+
+
 def _http_get(path: str, action: dict[str, Any]) -> list[Cause]:
     causes = [] if action.get("path") else [required(f"{path}.path")]
     causes += port_ref(f"{path}.port", action.get("port"))
@@ -319,31 +367,15 @@ def resources(field: str, given: dict[str, Any], claims: set[str] | None = None)
             causes.append(
                 invalid(f"{field}.requests", str(amount), f"must be equal to {name} limit of {limit}")
             )
+    huge = any(name.startswith("hugepages-") for name in (*limits, *requests))
+    if huge and not any(name in amounts for amounts in (limits, requests) for name in ("cpu", "memory")):
+        causes.append(forbidden(field, "HugePages require cpu or memory"))
     for index, claim in enumerate(given.get("claims") or ()):
         name = claim.get("name") or ""
         if not name:
             causes.append(required(f"{field}.claims[{index}].name"))
         elif claims is not None and name not in claims:
             causes.append(not_found(f"{field}.claims[{index}]", name))
-    return causes
-
-
-def _security(field: str, context: dict[str, Any]) -> list[Cause]:
-    causes: list[Cause] = []
-    for name in ("runAsUser", "runAsGroup"):
-        value = context.get(name)
-        if value is not None and not 0 <= value <= 2**31 - 1:
-            causes.append(invalid(f"{field}.{name}", value, "must be between 0 and 2147483647, inclusive"))
-    if context.get("allowPrivilegeEscalation") is False:
-        if context.get("privileged"):
-            causes.append(
-                invalid(
-                    field, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-                )
-            )
-        if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            causes.append(invalid(field, context, detail))
     return causes
 
 
@@ -377,13 +409,17 @@ def container(path: str, each: dict[str, Any], volumes: set[str], claims: set[st
         causes += _env(f"{path}.env", each["env"])
     if each.get("envFrom"):
         causes += _env_from(f"{path}.envFrom", each["envFrom"])
+    if each.get("resizePolicy"):
+        causes += _resize_policy(f"{path}.resizePolicy", each["resizePolicy"])
+    if each.get("volumeDevices"):
+        causes += _devices(f"{path}.volumeDevices", each["volumeDevices"], each, volumes)
     if each.get("volumeMounts"):
         causes += _mounts(f"{path}.volumeMounts", each["volumeMounts"], volumes)
     causes += one_of(f"{path}.imagePullPolicy", each.get("imagePullPolicy"), PULL_POLICIES)
     if each.get("resources"):
         causes += resources(f"{path}.resources", each["resources"], claims)
     if each.get("securityContext"):
-        causes += _security(f"{path}.securityContext", each["securityContext"])
+        causes += container_context(f"{path}.securityContext", each["securityContext"])
     return causes
 
 

@@ -1,11 +1,13 @@
 """Rules of ``metadata``, the same for every kind, but for the form of the name.
 
-Most names are DNS subdomains. Names that become a label of a host name are DNS labels (namespaces), services must
-start with a letter, and roles and bindings may be called anything that fits into a path.
+Most names are DNS subdomains. Names that become a label of a host name are DNS labels (namespaces, stateful sets),
+services must start with a letter, an IPAddress is called like its address, and roles, bindings and events may be
+called anything that fits into a path.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -25,10 +27,28 @@ from bamikube.api.validation.rules import IMMUTABLE, forbidden, invalid, labels,
 ANNOTATIONS_LIMIT = 256 * 1024  # bytes of all keys and values
 
 NameRule = Callable[[str], list[str]]
+
+
+def is_ip_name(value: str) -> list[str]:
+    """The name of an IPAddress: the address in its one canonical form."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None:
+        return ["must not be an IPv4-mapped IPv6 address"]
+    return [] if str(address) == value else [f'must be in canonical form ("{address}")']
+
+
 _NAME_RULES: dict[tuple[str, str], NameRule] = {
     ("", "namespaces"): is_dns1123_label,
     ("", "services"): is_dns1035_label,
-    ("apps", "statefulsets"): is_dns1123_subdomain,
+    ("apps", "statefulsets"): is_dns1123_label,
+    ("", "events"): is_path_segment,
+    ("events.k8s.io", "events"): is_path_segment,
+    ("certificates.k8s.io", "certificatesigningrequests"): is_path_segment,
+    ("networking.k8s.io", "ipaddresses"): is_ip_name,
     ("rbac.authorization.k8s.io", "roles"): is_path_segment,
     ("rbac.authorization.k8s.io", "rolebindings"): is_path_segment,
     ("rbac.authorization.k8s.io", "clusterroles"): is_path_segment,

@@ -1,4 +1,4 @@
-"""Rules of services, endpoints, endpoint slices, ingresses and network policies."""
+"""Rules of services, endpoints and endpoint slices."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from bamikube.api.errors import Cause
-from bamikube.api.names import (
-    is_dns1123_label,
-    is_dns1123_subdomain,
-    is_qualified_name,
-    is_wildcard_dns1123_subdomain,
-)
+from bamikube.api.names import is_dns1123_label, is_dns1123_subdomain, is_qualified_name
 from bamikube.api.validation.containers import PROTOCOLS, port_ref
-from bamikube.api.validation.pod import ip
 from bamikube.api.validation.rules import (
+    cidr,
     duplicate,
     forbidden,
     invalid,
-    label_selector,
+    ip,
     labels,
     named,
     one_of,
@@ -155,7 +150,7 @@ def _service(obj: dict[str, Any]) -> list[Cause]:
     causes += _cluster_ips(spec, kind)
     causes += one_of("spec.type", kind, TYPES)
     for index, each in enumerate(spec.get("externalIPs") or ()):
-        causes += ip(f"spec.externalIPs[{index}]", each)
+        causes += endpoint_address(f"spec.externalIPs[{index}]", each)
     policy = spec.get("externalTrafficPolicy")
     if policy:
         if kind not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
@@ -166,6 +161,7 @@ def _service(obj: dict[str, Any]) -> list[Cause]:
     causes += one_of(
         "spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), ("Cluster", "Local"), needed=False
     )
+    causes += _outside(spec, kind)
     if spec.get("loadBalancerClass") and kind != "LoadBalancer":
         causes.append(forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'"))
     if spec.get("allocateLoadBalancerNodePorts") is not None and kind != "LoadBalancer":
@@ -174,12 +170,39 @@ def _service(obj: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+
+
+def _outside(spec: dict[str, Any], kind: str) -> list[Cause]:
+    """Who may come in through a load balancer, how its health is asked for, and whom traffic prefers."""
+    causes: list[Cause] = []
+    for index, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        causes += cidr(f"spec.loadBalancerSourceRanges[{index}]", text.strip())
+    if spec.get("loadBalancerSourceRanges") and kind != "LoadBalancer":
+        detail = "may only be used when `type` is 'LoadBalancer'"
+        causes.append(forbidden("spec.loadBalancerSourceRanges", detail))
+    port = spec.get("healthCheckNodePort")
+    if port and not (kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"):
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        causes.append(invalid("spec.healthCheckNodePort", port, detail))
+    if spec.get("loadBalancerClass"):
+        name = spec["loadBalancerClass"]
+        causes += [invalid("spec.loadBalancerClass", name, message) for message in is_qualified_name(name)]
+    if spec.get("trafficDistribution") is not None:
+        causes += one_of("spec.trafficDistribution", spec["trafficDistribution"], _DISTRIBUTIONS)
+    return causes
+
+
 def _service_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """A cluster IP, once given, stays, unless the service stops having one."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
-    if after.get("type") == "ExternalName" or before.get("type") == "ExternalName":
-        return []
     causes: list[Cause] = []
+    if after.get("type") == before.get("type") == "LoadBalancer":
+        now, was = after.get("loadBalancerClass"), before.get("loadBalancerClass")
+        if now != was:
+            causes.append(invalid("spec.loadBalancerClass", now, "may not change once set"))
+    if after.get("type") == "ExternalName" or before.get("type") == "ExternalName":
+        return causes
     was, now = before.get("clusterIPs") or [before.get("clusterIP") or ""], after.get("clusterIPs") or []
     if was and was[0] and (not now or now[0] != was[0]):
         causes.append(invalid("spec.clusterIPs[0]", now, "may not change once set"))
@@ -282,145 +305,10 @@ def _endpoint_slice_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cau
     return []
 
 
-def _ingress_backend(field: str, backend: dict[str, Any]) -> list[Cause]:
-    service, resource = backend.get("service"), backend.get("resource")
-    if service is None and resource is None:
-        return [required(field, "resource or service backend is required")]
-    if service is not None and resource is not None:
-        return [invalid(field, "", "cannot set both resource and service backends")]
-    if service is None:
-        return []
-    causes = named(f"{field}.service.name", service.get("name"), is_dns1123_label)
-    port = service.get("port") or {}
-    if port.get("name") and port.get("number"):
-        causes.append(invalid(f"{field}.service.port", port, "cannot set both port name & port number"))
-    elif port.get("name"):
-        causes += port_ref(f"{field}.service.port.name", port["name"])
-    elif port.get("number"):
-        causes += port_number(f"{field}.service.port.number", port["number"])
-    else:
-        causes.append(required(f"{field}.service.port", "port name or number is required"))
-    return causes
-
-
-def _ingress(obj: dict[str, Any]) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    causes: list[Cause] = []
-    if not spec.get("rules") and spec.get("defaultBackend") is None:
-        causes.append(invalid("spec", [], "either `defaultBackend` or `rules` must be specified"))
-    if spec.get("defaultBackend") is not None:
-        causes += _ingress_backend("spec.defaultBackend", spec["defaultBackend"])
-    for index, rule in enumerate(spec.get("rules") or ()):
-        path = f"spec.rules[{index}]"
-        host = rule.get("host") or ""
-        if host:
-            predicate = is_wildcard_dns1123_subdomain if host.startswith("*") else is_dns1123_subdomain
-            causes += [invalid(f"{path}.host", host, message) for message in predicate(host)]
-        http = rule.get("http")
-        if http is None:
-            continue
-        if not http.get("paths"):
-            causes.append(required(f"{path}.http.paths"))
-        for place, each in enumerate(http.get("paths") or ()):
-            where = f"{path}.http.paths[{place}]"
-            kind = each.get("pathType")
-            if kind is None:
-                causes.append(required(f"{where}.pathType", "pathType must be specified"))
-            else:
-                supported = ("Exact", "ImplementationSpecific", "Prefix")
-                causes += one_of(f"{where}.pathType", kind, supported)
-                if kind in ("Exact", "Prefix") and not (each.get("path") or "").startswith("/"):
-                    causes.append(
-                        invalid(f"{where}.path", each.get("path") or "", "must be an absolute path")
-                    )
-            causes += _ingress_backend(f"{where}.backend", each.get("backend") or {})
-    return causes
-
-
-def _policy_ports(field: str, ports: list[dict[str, Any]]) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, port in enumerate(ports):
-        path = f"{field}[{index}]"
-        causes += one_of(f"{path}.protocol", port.get("protocol"), PROTOCOLS)
-        if port.get("port") is not None:
-            causes += port_ref(f"{path}.port", port["port"])
-        end = port.get("endPort")
-        if end is not None:
-            if isinstance(port.get("port"), str):
-                causes.append(
-                    invalid(f"{path}.endPort", end, "may not be specified when `port` is non-numeric")
-                )
-            elif port.get("port") is None:
-                causes.append(
-                    invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified")
-                )
-            elif end < port["port"]:
-                causes.append(invalid(f"{path}.endPort", end, "must be greater than or equal to `port`"))
-    return causes
-
-
-def _peer(path: str, peer: dict[str, Any]) -> list[Cause]:
-    given = [kind for kind in ("podSelector", "namespaceSelector", "ipBlock") if peer.get(kind) is not None]
-    if not given:
-        return [required(path, "must specify a peer")]
-    causes: list[Cause] = []
-    if "ipBlock" in given:
-        if len(given) > 1:
-            return [forbidden(path, "may not specify both ipBlock and another peer")]
-        cidr = peer["ipBlock"].get("cidr") or ""
-        if not cidr:
-            return [required(f"{path}.ipBlock.cidr")]
-        try:
-            network = ipaddress.ip_network(cidr, strict=False)
-        except ValueError:
-            return [
-                invalid(
-                    f"{path}.ipBlock.cidr",
-                    cidr,
-                    "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-                )
-            ]
-        for index, text in enumerate(peer["ipBlock"].get("except") or ()):
-            where = f"{path}.ipBlock.except[{index}]"
-            try:
-                inner = ipaddress.ip_network(text, strict=False)
-            except ValueError:
-                causes.append(
-                    invalid(where, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
-                )
-                continue
-            if (
-                inner.version != network.version
-                or inner.prefixlen <= network.prefixlen
-                or not inner.overlaps(network)
-            ):
-                causes.append(invalid(where, text, "must be a strict subset of `cidr`"))
-        return causes
-    for kind in given:
-        causes += label_selector(f"{path}.{kind}", peer[kind])
-    return causes
-
-
-def _network_policy(obj: dict[str, Any]) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    causes = label_selector("spec.podSelector", spec.get("podSelector"))
-    for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for index, rule in enumerate(spec.get(direction) or ()):
-            path = f"spec.{direction}[{index}]"
-            causes += _policy_ports(f"{path}.ports", rule.get("ports") or [])
-            for place, peer in enumerate(rule.get(peers) or ()):
-                causes += _peer(f"{path}.{peers}[{place}]", peer)
-    for index, kind in enumerate(spec.get("policyTypes") or ()):
-        causes += one_of(f"spec.policyTypes[{index}]", kind, ("Egress", "Ingress"))
-    return causes
-
-
 CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], list[Cause]]] = {
     ("", "services"): _service,
     ("", "endpoints"): _endpoints,
     ("discovery.k8s.io", "endpointslices"): _endpoint_slice,
-    ("networking.k8s.io", "ingresses"): _ingress,
-    ("networking.k8s.io", "networkpolicies"): _network_policy,
 }
 UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
     ("", "services"): _service_change,

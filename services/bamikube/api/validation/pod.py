@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 from typing import Any
 
 from bamikube.api.defaults.pod import pod as default_pod
@@ -13,157 +12,34 @@ from bamikube.api.names import (
     is_dns1123_subdomain,
     is_qualified_name,
 )
-from bamikube.api.validation.containers import all_containers, downward_field, resource_field_ref
+from bamikube.api.validation.containers import all_containers
 from bamikube.api.validation.metadata import annotation_map
 from bamikube.api.validation.rules import (
     duplicate,
     forbidden,
     invalid,
+    ip,
     label_selector,
     labels,
     named,
     not_negative,
+    not_negative_amount,
     not_supported,
     one_of,
     required,
 )
+from bamikube.api.validation.security import host_sharing, pod_context
+from bamikube.api.validation.volumes import volumes
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_HOST_PATH_TYPES = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
 
 
-def _items(field: str, items: list[dict[str, Any]]) -> list[Cause]:
+def tolerations(field: str, given: list[dict[str, Any]]) -> list[Cause]:
+    """What a pod (or all pods of a runtime class) puts up with."""
     causes: list[Cause] = []
-    for index, item in enumerate(items):
-        path = f"{field}[{index}]"
-        if not item.get("key"):
-            causes.append(required(f"{path}.key"))
-        causes += _local_path(f"{path}.path", item.get("path"))
-        causes += _mode(f"{path}.mode", item.get("mode"))
-    return causes
-
-
-def _local_path(field: str, path: str | None) -> list[Cause]:
-    if not path:
-        return [required(field)]
-    if path.startswith("/"):
-        return [invalid(field, path, "must be a relative path")]
-    if ".." in path.split("/"):
-        return [invalid(field, path, "must not contain '..'")]
-    return [invalid(field, path, "must not start with '..'")] if path.startswith("..") else []
-
-
-def _mode(field: str, mode: int | None) -> list[Cause]:
-    if mode is None or 0 <= mode <= 0o777:
-        return []
-    return [invalid(field, mode, "must be a number between 0 and 0777 (octal), both inclusive")]
-
-
-def _downward(field: str, items: list[dict[str, Any]]) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, item in enumerate(items):
-        path = f"{field}[{index}]"
-        causes += _local_path(f"{path}.path", item.get("path"))
-        if item.get("fieldRef") is not None:
-            causes += downward_field(f"{path}.fieldRef", item["fieldRef"])
-        elif item.get("resourceFieldRef") is not None:
-            causes += resource_field_ref(f"{path}.resourceFieldRef", item["resourceFieldRef"])
-        else:
-            causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
-    return causes
-
-
-def _projected(field: str, source: dict[str, Any]) -> list[Cause]:
-    causes = _mode(f"{field}.defaultMode", source.get("defaultMode"))
-    for index, each in enumerate(source.get("sources") or ()):
-        path = f"{field}.sources[{index}]"
-        if not each:
-            causes.append(required(path, "must specify one source"))
-        for kind in ("secret", "configMap"):
-            if each.get(kind) is not None:
-                causes += named(f"{path}.{kind}.name", each[kind].get("name"), is_dns1123_subdomain)
-                causes += _items(f"{path}.{kind}.items", each[kind].get("items") or [])
-        if each.get("downwardAPI") is not None:
-            causes += _downward(f"{path}.downwardAPI.items", each["downwardAPI"].get("items") or [])
-        token = each.get("serviceAccountToken")
-        if token is not None:
-            seconds = token.get("expirationSeconds", 3600)
-            if seconds < 600:
-                causes.append(
-                    invalid(
-                        f"{path}.serviceAccountToken.expirationSeconds",
-                        seconds,
-                        "may not specify a duration less than 10 minutes",
-                    )
-                )
-            causes += _local_path(f"{path}.serviceAccountToken.path", token.get("path"))
-    return causes
-
-
-def _volume(path: str, volume: dict[str, Any]) -> list[Cause]:
-    sources = [kind for kind in volume if kind != "name"]
-    if not sources:
-        return [required(path, "must specify a volume type")]
-    causes = [forbidden(f"{path}.{kind}", "may not specify more than 1 volume type") for kind in sources[1:]]
-    kind, source = sources[0], volume[sources[0]]
-    field = f"{path}.{kind}"
-    if kind == "secret":
-        causes += named(f"{field}.secretName", source.get("secretName"), is_dns1123_subdomain)
-        causes += _mode(f"{field}.defaultMode", source.get("defaultMode"))
-        causes += _items(f"{field}.items", source.get("items") or [])
-    elif kind == "configMap":
-        causes += named(f"{field}.name", source.get("name"), is_dns1123_subdomain)
-        causes += _mode(f"{field}.defaultMode", source.get("defaultMode"))
-        causes += _items(f"{field}.items", source.get("items") or [])
-    elif kind == "downwardAPI":
-        causes += _downward(f"{field}.items", source.get("items") or [])
-    elif kind == "projected":
-        causes += _projected(field, source)
-    elif kind == "hostPath":
-        if not source.get("path"):
-            causes.append(required(f"{field}.path"))
-        elif ".." in source["path"].split("/"):
-            causes.append(invalid(f"{field}.path", source["path"], "must not contain '..'"))
-        if source.get("type") not in _HOST_PATH_TYPES and source.get("type") is not None:
-            causes.append(not_supported(f"{field}.type", source["type"], _HOST_PATH_TYPES))
-    elif kind == "persistentVolumeClaim" and not source.get("claimName"):
-        causes.append(required(f"{field}.claimName"))
-    elif kind == "nfs":
-        causes += [required(f"{field}.{name}") for name in ("server", "path") if not source.get(name)]
-    elif kind == "csi" and not source.get("driver"):
-        causes.append(required(f"{field}.driver"))
-    return causes
-
-
-def _volumes(field: str, volumes: list[dict[str, Any]]) -> tuple[list[Cause], set[str]]:
-    causes: list[Cause] = []
-    names: set[str] = set()
-    for index, volume in enumerate(volumes):
-        path = f"{field}[{index}]"
-        name = volume.get("name")
-        causes += named(f"{path}.name", name, is_dns1123_label)
-        if name:
-            if name in names:
-                causes.append(duplicate(f"{path}.name", name))
-            names.add(name)
-        causes += _volume(path, volume)
-    return causes, names
-
-
-def _tolerations(field: str, tolerations: list[dict[str, Any]]) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, each in enumerate(tolerations):
+    for index, each in enumerate(given):
         path = f"{field}[{index}]"
         key, operator = each.get("key") or "", each.get("operator") or "Equal"
         if key:
@@ -283,6 +159,33 @@ def _spread(field: str, constraints: list[dict[str, Any]]) -> list[Cause]:
             )
         seen.add(pair)
         causes += label_selector(f"{path}.labelSelector", each.get("labelSelector"))
+        causes += _spread_details(path, each, when)
+    return causes
+
+
+def _spread_details(path: str, each: dict[str, Any], when: str) -> list[Cause]:
+    causes: list[Cause] = []
+    domains = each.get("minDomains")
+    if domains is not None:
+        if domains <= 0:
+            causes.append(invalid(f"{path}.minDomains", domains, "must be greater than zero"))
+        if when != "DoNotSchedule":
+            detail = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not " + when
+            causes.append(invalid(f"{path}.minDomains", domains, detail))
+    for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        if each.get(name) is not None and each[name] not in ("Honor", "Ignore"):
+            causes.append(not_supported(f"{path}.{name}", each[name], ("Honor", "Ignore")))
+    keys = each.get("matchLabelKeys") or []
+    if keys and each.get("labelSelector") is None:
+        detail = "must not be specified when labelSelector is not set"
+        causes.append(forbidden(f"{path}.matchLabelKeys", detail))
+    taken = {item.get("key") for item in (each.get("labelSelector") or {}).get("matchExpressions") or ()}
+    taken |= set((each.get("labelSelector") or {}).get("matchLabels") or ())
+    for index, key in enumerate(keys):
+        where = f"{path}.matchLabelKeys[{index}]"
+        causes += [invalid(where, key, message) for message in is_qualified_name(key)]
+        if key in taken:
+            causes.append(invalid(where, key, "exists in both matchLabelKeys and labelSelector"))
     return causes
 
 
@@ -302,18 +205,9 @@ def _dns(field: str, spec: dict[str, Any]) -> list[Cause]:
     return causes
 
 
-def ip(field: str, text: str) -> list[Cause]:
-    """An IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return [invalid(field, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
-    return []
-
-
 def pod_spec(spec: dict[str, Any], field: str = "spec") -> list[Cause]:
     """The rules a pod and a template share."""
-    causes, names = _volumes(f"{field}.volumes", spec.get("volumes") or [])
+    causes, names = volumes(f"{field}.volumes", spec.get("volumes") or [])
     causes += all_containers(spec, field, names)
     causes += one_of(f"{field}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES)
     causes += _dns(field, spec)
@@ -334,23 +228,75 @@ def pod_spec(spec: dict[str, Any], field: str = "spec") -> list[Cause]:
         detail = "must be between 1 and 2147483647, inclusive"
         causes.append(invalid(f"{field}.activeDeadlineSeconds", deadline, detail))
     if spec.get("tolerations"):
-        causes += _tolerations(f"{field}.tolerations", spec["tolerations"])
+        causes += tolerations(f"{field}.tolerations", spec["tolerations"])
     if spec.get("affinity"):
         causes += _affinity(f"{field}.affinity", spec["affinity"])
     if spec.get("topologySpreadConstraints"):
         causes += _spread(f"{field}.topologySpreadConstraints", spec["topologySpreadConstraints"])
+    causes += pod_context(f"{field}.securityContext", spec) + host_sharing(field, spec)
+    if spec.get("hostNetwork"):
+        causes += _ports_of_the_host(field, spec)
+    causes += _words(field, spec)
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         causes += ip(f"{field}.hostAliases[{index}].ip", alias.get("ip") or "")
     for index, gate in enumerate(spec.get("schedulingGates") or ()):
-        causes += named(f"{field}.schedulingGates[{index}].name", gate.get("name"), is_qualified_name)
+        path, name = f"{field}.schedulingGates[{index}]", gate.get("name")
+        causes += named(f"{path}.name", name, is_qualified_name)
+        if any(each.get("name") == name for each in spec["schedulingGates"][:index]):
+            causes.append(duplicate(path, name))
+    return causes
+
+
+def _ports_of_the_host(field: str, spec: dict[str, Any]) -> list[Cause]:
+    """A pod in the host's network has the host's ports: both numbers are one."""
+    return [
+        invalid(
+            f"{field}.{kind}[{index}].ports[{place}].containerPort",
+            port.get("containerPort", 0),
+            "must match `hostPort` when `hostNetwork` is true",
+        )
+        for kind in ("containers", "initContainers")
+        for index, each in enumerate(spec.get(kind) or ())
+        for place, port in enumerate(each.get("ports") or ())
+        if port.get("hostPort") != port.get("containerPort")
+    ]
+
+
+def _words(field: str, spec: dict[str, Any]) -> list[Cause]:
+    """Fields that are one of a few words, or a name of something else."""
+    causes: list[Cause] = []
+    if spec.get("preemptionPolicy") is not None:
+        causes += one_of(
+            f"{field}.preemptionPolicy", spec["preemptionPolicy"], ("Never", "PreemptLowerPriority")
+        )
+    if spec.get("os") is not None:
+        causes += one_of(f"{field}.os.name", spec["os"].get("name"), ("linux", "windows"))
+    causes += named(
+        f"{field}.runtimeClassName", spec.get("runtimeClassName"), is_dns1123_subdomain, needed=False
+    )
+    for index, gate in enumerate(spec.get("readinessGates") or ()):
+        kind = gate.get("conditionType") or ""
+        path = f"{field}.readinessGates[{index}].conditionType"
+        causes += [invalid(path, kind, message) for message in is_qualified_name(kind)]
+    for index, claim in enumerate(spec.get("resourceClaims") or ()):
+        path = f"{field}.resourceClaims[{index}]"
+        causes += named(f"{path}.name", claim.get("name"), is_dns1123_label)
+        given = [name for name in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(name)]
+        if len(given) != 1:
+            detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+            if given:
+                detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            causes.append(invalid(path, claim, detail))
+    for name, amount in (spec.get("overhead") or {}).items():
+        causes += not_negative_amount(f"{field}.overhead[{name}]", amount)
     return causes
 
 
 def pod_template(template: dict[str, Any], field: str) -> list[Cause]:
     """A template: labels and annotations, and the spec of a pod that has no node yet."""
     metadata = template.get("metadata") or {}
-    causes = labels(f"{field}.metadata.labels", metadata.get("labels"))
-    causes += annotation_map(f"{field}.metadata.annotations", metadata.get("annotations") or {})
+    causes = labels(f"{field}.labels", metadata.get("labels"))
+    causes += annotation_map(f"{field}.annotations", metadata.get("annotations") or {})
     spec = template.get("spec") or {}
     if spec.get("ephemeralContainers"):
         causes.append(
@@ -462,7 +408,11 @@ def validate_pod_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]
             )
         )
     causes += _tolerated(after.get("tolerations") or [], before.get("tolerations") or [])
-    causes += _tolerations("spec.tolerations", after.get("tolerations") or [])
+    causes += tolerations("spec.tolerations", after.get("tolerations") or [])
     if _without_changeable(after, before) != before and not _only_defaults(after, old):
         causes.append(forbidden("spec", f"pod updates may not change fields other than {_PLAIN_CHANGES}"))
     return causes
+
+
+CREATE = {("", "pods"): validate_pod}
+UPDATE = {("", "pods"): validate_pod_change}

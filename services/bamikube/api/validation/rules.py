@@ -8,13 +8,16 @@ Rules are plain functions, not pydantic models: they run on every write, and mea
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from bamikube.api.errors import Cause
-from bamikube.api.names import is_label_value, is_qualified_name
+from bamikube.api.names import is_dns1123_subdomain, is_label_value, is_qualified_name
+from bamikube.api.quantity import Quantity
 
 IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -92,6 +95,11 @@ def not_negative(field: str, value: Any) -> list[Cause]:
     return [invalid(field, value, NOT_NEGATIVE)] if value is not None and value < 0 else []
 
 
+def not_negative_amount(field: str, amount: Any) -> list[Cause]:
+    """The quantity must not be below zero."""
+    return [invalid(field, str(amount), NOT_NEGATIVE)] if Quantity.parse(amount).sign() < 0 else []
+
+
 def port_number(field: str, value: Any) -> list[Cause]:
     """A port: 1 to 65535."""
     return (
@@ -104,6 +112,47 @@ def port_number(field: str, value: Any) -> list[Cause]:
 def immutable(field: str, new: Any, old: Any) -> list[Cause]:
     """The value may not change. Absent and empty are the same."""
     return [] if (new or None) == (old or None) else [invalid(field, new, IMMUTABLE)]
+
+
+_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
+
+
+def domain_prefixed_path(field: str, value: str) -> list[Cause]:
+    """A name such as ``acme.io/foo``: a domain, a slash and a path (controllers of ingress classes, of jobs)."""
+    if not value:
+        return [required(field)]
+    host, slash, path = value.partition("/")
+    if not slash or not host or not path:
+        return [invalid(field, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    causes = [invalid(field, host, message) for message in is_dns1123_subdomain(host)]
+    if not _PATH.fullmatch(path):
+        causes.append(invalid(field, path, f"Invalid path (regex used for validation is '{_PATH.pattern}')"))
+    return causes
+
+
+def ip(field: str, text: str) -> list[Cause]:
+    """An IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return [invalid(field, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
+    return []
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network behind a CIDR text; None when it is none."""
+    address, slash, bits = text.partition("/")
+    try:
+        return ipaddress.ip_network(text, strict=False) if slash and bits.isdigit() and address else None
+    except ValueError:
+        return None
+
+
+def cidr(field: str, text: str) -> list[Cause]:
+    """A range of addresses."""
+    if network(text) is not None:
+        return []
+    return [invalid(field, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")]
 
 
 def labels(field: str, values: dict[str, str] | None) -> list[Cause]:
