@@ -20,15 +20,11 @@ _EMPTY = {
 
 
 def _dig(obj: dict[str, Any], path: str) -> str:
-    return _plain(obj, path) or _EMPTY.get(path, "")
-
-
-def _plain(obj: dict[str, Any], path: str) -> str:
     value: Any = obj
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if value is None:
-        return ""
+        return _EMPTY.get(path, "")
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -63,8 +59,6 @@ _SPECIAL: dict[tuple[str, str, str], Callable[[dict[str, Any]], str]] = {
 
 def value(resource: Resource, obj: dict[str, Any], path: str) -> str:
     """The text a field selector compares ``path`` with."""
-    if resource.custom is not None:
-        return _plain(obj, path)
     special = _SPECIAL.get((*resource.key, path))
     return special(obj) if special is not None else _dig(obj, path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 ALL_AUTHENTICATED = "system:authenticated"
 ALL_UNAUTHENTICATED = "system:unauthenticated"
@@ -28,3 +29,15 @@ ANONYMOUS = User("system:anonymous", (ALL_UNAUTHENTICATED,))
 
 # The API server's own loops (bootstrap, the kubernetes service): they write through admission like everybody else.
 SYSTEM = User("system:apiserver", (MASTERS, ALL_AUTHENTICATED))
+
+
+def user_info(user: User) -> dict[str, Any]:
+    """``authentication.k8s.io/v1 UserInfo``."""
+    info: dict[str, Any] = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from bamikube.api import errors
+from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.apiserver.admission import Admission, AdmissionContext, Plugin, plugins
 from bamikube.apiserver.authz.authorizer import Authorizer
 from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.outbound.caller import HttpCaller
 from bamikube.apiserver.warnings import header, with_warnings
 from bamikube.kit.world import World
 
@@ -36,7 +37,7 @@ ON = [
 
 
 def made(reader: DictReader, **flags: Any) -> list[str]:
-    chain = plugins.standard(reader, World(), Authorizer(reader), **flags)
+    chain = plugins.standard(reader, World(), Authorizer(reader), HttpCaller(), lambda: table.TABLE, **flags)
     return [plugin.name for plugin in chain.plugins]
 
 

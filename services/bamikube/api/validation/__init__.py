@@ -18,13 +18,13 @@ from typing import Any
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.api.validation import (
+    apiservices,
     autoscaling,
     batch,
     certificates,
     cluster,
     config,
     csi,
-    definitions,
     devices,
     events,
     flows,
@@ -36,6 +36,7 @@ from bamikube.api.validation import (
     policies,
     rbac,
     storage,
+    webhooks,
     workloads,
 )
 from bamikube.api.validation.structure import required_fields
@@ -44,13 +45,13 @@ Rule = Callable[[dict[str, Any]], list[Cause]]
 Change = Callable[[dict[str, Any], dict[str, Any]], list[Cause]]
 
 _MODULES: tuple[ModuleType, ...] = (
+    apiservices,
     autoscaling,
     batch,
     certificates,
     cluster,
     config,
     csi,
-    definitions,
     devices,
     events,
     flows,
@@ -61,6 +62,7 @@ _MODULES: tuple[ModuleType, ...] = (
     policies,
     rbac,
     storage,
+    webhooks,
     workloads,
 )
 _CREATE: dict[tuple[str, str], Rule] = {}
@@ -79,8 +81,6 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
     causes = metadata.validate(
         obj.get("metadata") or {}, namespaced=resource.namespaced, rule=metadata.name_rule(resource)
     )
-    if resource.custom is not None:
-        return causes + resource.custom.validate(obj)
     new = _ONLY_NEW.get(resource.key)
     if new is not None:
         causes += new(obj)
@@ -93,8 +93,6 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
 def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What is wrong with ``new`` as the successor of ``old``."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
-    if resource.custom is not None:
-        return causes + resource.custom.validate(new, old)
     change = _UPDATE.get(resource.key)
     if change is not None:
         causes += change(new, old)
@@ -111,8 +109,6 @@ def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]
 def validate_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What is wrong with ``new`` as an update of the status subresource."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
-    if resource.custom is not None:
-        return causes + resource.custom.validate(new, old)
     rule = _STATUS.get(resource.key)
     return causes + rule(new, old) if rule is not None else causes
 

@@ -45,6 +45,7 @@ _NAME_RULES: dict[tuple[str, str], NameRule] = {
     ("", "namespaces"): is_dns1123_label,
     ("", "services"): is_dns1035_label,
     ("apps", "statefulsets"): is_dns1123_label,
+    ("apiregistration.k8s.io", "apiservices"): is_path_segment,  # v1. is the core group's
     ("", "events"): is_path_segment,
     ("events.k8s.io", "events"): is_path_segment,
     ("certificates.k8s.io", "certificatesigningrequests"): is_path_segment,

@@ -7,6 +7,9 @@ remembers which plugins are concerned, so that a write calls those and no others
     CREATE pods        -> NamespaceLifecycle, LimitRanger, ServiceAccount, PodSecurity, Priority ...
     UPDATE configmaps  -> NamespaceLifecycle, OwnerReferences ... (whoever names no kinds)
 
+When a webhook or a policy has changed the object, the mutating steps run once more (:mod:`.rounds`), so each of them must
+leave alone what it has done already.
+
 Which plugins there are, in which order, and which of them are on: :mod:`bamikube.apiserver.admission.plugins`.
 """
 
@@ -54,7 +57,11 @@ class Admission:
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Let every mutating plugin work on ``ctx.object``."""
-        await self._run(self._of(ctx)[0], ctx)
+        steps = self._of(ctx)[0]
+        await self._run(steps, ctx)
+        if ctx.rounds is not None and ctx.rounds.again:
+            ctx.rounds.number += 1
+            await self._run(steps, ctx)
 
     async def validate(self, ctx: AdmissionContext) -> None:
         """Let every validating plugin judge the final object."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bamikube.api.resources import Resource
+from bamikube.apiserver.admission.rounds import Rounds
 from bamikube.apiserver.identity import User
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
@@ -19,7 +20,9 @@ class AdmissionContext:
     ``object`` is the object as it would be stored; mutating plugins change it in place. It is None for DELETE.
     ``old`` is what is stored now (UPDATE and DELETE; None for a delete of a collection's name-less check).
     ``options`` are the request's own options (``DeleteOptions`` and such).
-    ``warnings`` reach the client as headers, whether the request succeeds or not.
+    ``warnings`` reach the client as headers, whether the request succeeds or not; ``annotations`` reach the audit.
+    ``revision`` is that of the stored object (0: none). ``patched`` says that somebody outside this server changed the
+    object; ``rounds`` is kept by those who may be asked twice.
     """
 
     operation: Operation
@@ -33,6 +36,10 @@ class AdmissionContext:
     dry_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    revision: int = 0
+    patched: bool = False
+    rounds: Rounds | None = None
 
     def concerns(self, group: str, plural: str, subresource: str = "") -> bool:
         """Whether the request is about this resource (any version) and exactly this subresource."""

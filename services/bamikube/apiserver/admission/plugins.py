@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.always_pull_images import AlwaysPullImages
 from bamikube.apiserver.admission.anti_affinity import LimitPodHardAntiAffinityTopology
 from bamikube.apiserver.admission.certificates import (
@@ -39,6 +40,8 @@ from bamikube.apiserver.admission.storage_protection import (
 )
 from bamikube.apiserver.admission.taint_nodes import TaintNodesByCondition
 from bamikube.apiserver.admission.tolerations import DefaultTolerationSeconds
+from bamikube.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
+from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
 
@@ -48,11 +51,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What plugins are made of."""
+    """What plugins are made of. ``caller`` reaches webhooks; ``rows`` are the resources served now."""
 
     reader: Reader
     world: World
     authorizer: Authorizer
+    caller: Caller
+    rows: Callable[[], Sequence[Resource]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,14 @@ KNOWN: tuple[Known, ...] = (
     Known(CertificateSubjectRestriction, lambda parts: CertificateSubjectRestriction()),
     Known(DefaultIngressClass, lambda parts: DefaultIngressClass(parts.reader)),
     Known(DenyServiceExternalIPs, lambda parts: DenyServiceExternalIPs(), default=False),
+    Known(
+        MutatingAdmissionWebhook,
+        lambda parts: MutatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
+    ),
+    Known(
+        ValidatingAdmissionWebhook,
+        lambda parts: ValidatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
+    ),
 )
 
 
@@ -97,6 +110,8 @@ def standard(
     reader: Reader,
     world: World,
     authorizer: Authorizer,
+    caller: Caller,
+    rows: Callable[[], Sequence[Resource]],
     *,
     enabled: Sequence[str] = (),
     disabled: Sequence[str] = (),
@@ -117,7 +132,7 @@ def standard(
         raise ValueError(
             f"{', '.join(both)} in --enable-admission-plugins and --disable-admission-plugins: choose one"
         )
-    parts = Parts(reader, world, authorizer)
+    parts = Parts(reader, world, authorizer, caller, rows)
     chosen = [
         known.build(parts)
         for known in KNOWN

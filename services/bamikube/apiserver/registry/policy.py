@@ -50,7 +50,6 @@ RETURNS_DELETED = frozenset(
     }
 )
 
-DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 EVENTS = ("", "events")
 NAMESPACES = ("", "namespaces")
 PODS = ("", "pods")

@@ -26,7 +26,7 @@ from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
-from bamikube.apiserver.registry.base import TRIES, Base, deep, same
+from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
 from bamikube.kit.clock import rfc3339
 from bamikube.store.port import Compare, Delete
 
@@ -103,8 +103,15 @@ class Writing(Base):
         name = obj["metadata"]["name"]
         defaults.apply(resource, obj)
         ctx = AdmissionContext("CREATE", resource, namespace, name, user, obj, None, "", dry_run, options)
+        uid, born = obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
         await self.admit(ctx)
         obj = ctx.object if ctx.object is not None else obj
+        if ctx.patched:
+            metadata = obj.setdefault("metadata", {})
+            metadata |= {"uid": uid, "creationTimestamp": born}
+            settle_namespace(resource, metadata, namespace)
+            name = ctx.name = metadata.get("name") or name
+            metadata["name"] = name
         strategy.prepare_create(resource, obj)
         hooks = self.hooks_of(resource)
         prepared = deep(obj) if hooks else obj
@@ -221,8 +228,11 @@ class Writing(Base):
         ctx = AdmissionContext(
             "UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options
         )
+        ctx.revision = item.revision
         await self.admit(ctx)
         new = ctx.object if ctx.object is not None else new
+        if ctx.patched and subresource in ("", "status", "scale"):
+            prepare(resource, new, old)  # a webhook may change what the request itself may, and no more
         key = self.key(resource, namespace, name)
         hooks = self.hooks_of(resource) if subresource in ("", "scale") else []
         prepared = deep(new) if hooks else new
@@ -238,7 +248,7 @@ class Writing(Base):
             refuse(resource, name, causes)
             ctx.object = new
             await self.judge(ctx)
-            if same(new, old) and not extra.writes and not item.outdated:
+            if same(new, old) and not extra.writes:
                 return Written(item, changed=False, warnings=ctx.warnings), None
             if goes(resource, new):
                 removed = await self._remove_instead(resource, item, dry_run)
@@ -273,6 +283,8 @@ class Writing(Base):
                 [Compare(key, item.revision), *extra.guards], [Delete(key), *extra.writes]
             )
             if done.succeeded:
+                if resource.storage_key in READ_BACK:
+                    await self.cache.reach(done.revision, 1.0)
                 return Written(item, removed=True)
             there = done.current[0]
             if there is None or there.mod_revision != item.revision:

@@ -67,6 +67,7 @@ async def rewrite(
             ctx = AdmissionContext(
                 "UPDATE", resource, call.namespace, call.name, call.user, new, old, part, dry_run
             )
+            ctx.revision = item.revision
             await admission.mutate(ctx)
             await admission.validate(ctx)
             call.warnings[:] = ctx.warnings

@@ -14,7 +14,7 @@ from bamikube.api.errors import Cause
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.authn.authenticator import BadCredentials
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.identity import User
+from bamikube.apiserver.identity import user_info
 from bamikube.apiserver.subresources.rewriting import Object, current, dry
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.http import Answer, Request, Response
@@ -159,18 +159,6 @@ async def review_self(call: Call) -> Answer:
         "status": {"userInfo": user_info(call.user)},
     }
     return call.answer(answer, 201)
-
-
-def user_info(user: User) -> Object:
-    """``authentication.k8s.io/v1 UserInfo``."""
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
 
 
 class IssuerDiscovery:
