@@ -62,7 +62,7 @@ class PrivateApi:
         node = NodeNames(name="master", address="127.0.0.1")
         issue_all({"master": self.home}, ClusterNames(server=self.url), [node], World())
         pki = self.home / "pki"
-        self._spawn(
+        self.spawn(
             "apiserver",
             f"--etcd-servers={self.etcd.endpoint}",
             "--bind-address=127.0.0.1",
@@ -78,7 +78,7 @@ class PrivateApi:
         )
         self._wait("apiserver", f"{self.url}/readyz", self.context)
         if self._controllers:
-            self._spawn(
+            self.spawn(
                 "controllers",
                 f"--kubeconfig={self.home}/controller-manager.conf",
                 f"--healthz-port={self.controllers_port}",
@@ -87,7 +87,8 @@ class PrivateApi:
             account = f"{self.url}/api/v1/namespaces/default/serviceaccounts/default"
             self._wait("controllers", account, self.context)
 
-    def _spawn(self, name: str, *flags: str) -> None:
+    def spawn(self, name: str, *flags: str) -> None:
+        """Start one more service; it is stopped with the others."""
         code = f"import sys; from bamikube.{name}.main import main; sys.exit(main())"
         with (self.directory / f"{name}.log").open("ab") as out:
             process = subprocess.Popen(

@@ -65,6 +65,18 @@ STORE_DURATION = Histogram(
 OBJECTS = Gauge(
     "apiserver_storage_objects", "Number of stored objects by resource.", ["resource"], registry=REGISTRY
 )
+STREAM_TRANSLATIONS = Counter(
+    "apiserver_stream_translator_requests",
+    "Total number of requests that were handled by the StreamTranslatorProxy, which processes streaming RemoteCommand/V5",
+    ["code"],
+    registry=REGISTRY,
+)
+STREAM_TUNNELS = Counter(
+    "apiserver_stream_tunnel_requests",
+    "Total number of requests that were handled by the StreamTunnelProxy, which processes streaming PortForward/V2",
+    ["code"],
+    registry=REGISTRY,
+)
 
 
 @lru_cache(maxsize=4096)

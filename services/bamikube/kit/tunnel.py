@@ -1,8 +1,9 @@
-"""Bytes carried between two connections, unread.
+"""Bytes carried between two connections.
 
-``exec``, ``attach``, ``port-forward`` and ``proxy`` with an upgrade all come down to the same thing: send a request
-head to the other side, then copy both ways until both have ended. Nothing in between looks at the frames, so every
-protocol that either end may speak (SPDY, websocket of any version) passes.
+``exec``, ``attach``, ``port-forward`` and ``proxy`` with an upgrade come down to the same thing: send a request head to
+the other side, then copy both ways until both have ended (:func:`relay`). Nothing in between looks at the frames, so
+every protocol that both ends speak passes. Where they speak different ones, somebody translates: :func:`converse`
+gives what one side says to a function that answers what to tell either.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl as tls
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from bamikube.kit.http import RawConnection
 
@@ -19,6 +21,9 @@ CHUNK = 256 * 1024
 
 # How long the other direction may go on after one has ended and could not be half-closed, in seconds.
 LINGER = 5.0
+
+# The longest head of an answer that is read, in bytes.
+MAX_HEAD = 64 * 1024
 
 
 class StreamConnection:
@@ -36,6 +41,10 @@ class StreamConnection:
             first, self._first = self._first, b""
             return first
         return await self._reader.read(CHUNK)
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back: the next read returns them."""
+        self._first = data + self._first
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -84,6 +93,29 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+async def answer_head(connection: StreamConnection) -> tuple[int, dict[str, str]]:
+    """Read the head of an answer: status and headers, their names in lower case.
+
+    Raises ConnectionError when the connection ends before, or what comes is no answer.
+    """
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        more = await connection.read()
+        if not more or len(data) > MAX_HEAD:
+            raise ConnectionResetError("the connection ended before an answer came")
+        data += more
+    connection.unread(data[end + 4 :])
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        raise ConnectionResetError(f"this is no HTTP answer: {first[:80]!r}")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.strip().lower(), value.strip())
+    return int(words[1]), headers
+
+
 async def relay(left: RawConnection, right: RawConnection) -> None:
     """Copy both ways until both directions have ended, then close both."""
 
@@ -109,6 +141,69 @@ async def relay(left: RawConnection, right: RawConnection) -> None:
         elif left.half_closable:
             await asyncio.wait({back})
         # A client whose connection cannot be half-closed is gone when its bytes end: nobody is left to answer.
+    finally:
+        for task in (there, back):
+            task.cancel()
+        left.close()
+        right.close()
+        await asyncio.gather(there, back, return_exceptions=True)
+
+
+class Said(NamedTuple):
+    """What is to be told to either side; ``end`` when nothing more will be said.
+
+    Parts are written one by one. Over TLS that makes each a record of its own, and some clients depend on it: they
+    wait for their socket to become readable before each message, and so overlook a second one in the same record.
+    """
+
+    left: Sequence[bytes] = ()
+    right: Sequence[bytes] = ()
+    end: bool = False
+
+
+Heard = Callable[[bytes], Said]
+
+
+async def converse(left: RawConnection, right: RawConnection, from_left: Heard, from_right: Heard) -> None:
+    """Translate between a client (``left``) and a server until one of the functions says that this is the end.
+
+    Each function gets what its side has sent, ``b""`` when that side has ended. While one side does not take what it
+    is told, the other is not read. A server that takes no more may still have something to say, so only its own end
+    counts. A client that has been told the end may still be sending; it gets ``LINGER`` seconds to hear it, because
+    closing on unread bytes would reset the connection and lose what it has not read yet.
+    """
+
+    async def listen(side: RawConnection, heard: Heard) -> None:
+        while True:
+            try:
+                data = await side.read()
+            except OSError:
+                data = b""
+            said = heard(data)
+            with contextlib.suppress(OSError):
+                for part in said.right:
+                    await right.write(part)
+            for part in said.left:
+                await left.write(part)
+            if said.end or not data:
+                return
+
+    async def drain() -> None:
+        with contextlib.suppress(OSError):
+            while await left.read():
+                pass
+
+    there = asyncio.ensure_future(listen(left, from_left))
+    back = asyncio.ensure_future(listen(right, from_right))
+    try:
+        await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+        if not there.done():
+            right.close()
+            there.cancel()
+            await asyncio.wait({there})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    await drain()
     finally:
         for task in (there, back):
             task.cancel()

@@ -8,7 +8,7 @@ import orjson
 
 from bamikube.api.table import TABLE
 from bamikube.apiserver.discovery import storage_version_hash, version_rank
-from bamikube.apiserver.subresources import streams
+from bamikube.apiserver.subresources import dialing
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -73,8 +73,5 @@ def test_what_a_node_agent_says_in_a_status_is_not_wrapped_into_another() -> Non
     refused = orjson.dumps(
         {"kind": "Status", "message": "container dbg is not valid for pod web", "code": 400}
     )
-    assert (
-        streams.refused_by_node(400, refused.decode(), "web").message
-        == "container dbg is not valid for pod web"
-    )
-    assert streams.refused_by_node(500, "plain words", "web").message.endswith("plain words")
+    assert dialing.refused_by_node(400, refused.decode()).message == "container dbg is not valid for pod web"
+    assert dialing.refused_by_node(500, "plain words").message.endswith("plain words")

@@ -7,16 +7,16 @@ server's kubelet client certificate. Its own certificate is verified when a CA f
 from __future__ import annotations
 
 import ssl as tls
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from bamikube.api import errors
-from bamikube.kit.http import RawConnection
-from bamikube.kit.tunnel import dial
+from bamikube.kit.tunnel import StreamConnection, answer_head, dial, request_head
 
 KUBELET_PORT = 10250
 
@@ -63,12 +63,39 @@ class NodeDialer:
             context.load_cert_chain(certificate, key or None)
         return cls(context)
 
-    async def raw(self, place: Place) -> RawConnection:
+    async def raw(self, place: Place) -> StreamConnection:
         """A connection to the node agent. Raises ApiError 502-like 500 naming node and address."""
         try:
             return await dial(place.host, place.port, ssl=self._ssl, server_hostname=place.host)
         except (OSError, TimeoutError) as problem:
             raise unreachable(place, problem) from problem
+
+    async def spdy(self, place: Place, target: str, protocols: Sequence[str]) -> tuple[StreamConnection, str]:
+        """A connection upgraded to SPDY/3.1, and which of ``protocols`` the other side chose ("" for none).
+
+        Raises ApiError: what the node agent said when it refused, 500 when it cannot be reached.
+        """
+        headers = [
+            ("Host", f"{_host(place.host)}:{place.port}"),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "SPDY/3.1"),
+            *(("X-Stream-Protocol-Version", one) for one in protocols),
+        ]
+        connection = await self.raw(place)
+        try:
+            await connection.write(request_head("POST", target, headers))
+            status, answered = await answer_head(connection)
+            if status != 101:
+                raise refused_by_node(status, await _body(connection, answered))
+            if "spdy/3.1" not in answered.get("upgrade", "").lower():
+                raise ConnectionResetError("it upgraded the connection to something else than SPDY/3.1")
+            return connection, answered.get("x-stream-protocol-version", "")
+        except OSError as problem:
+            connection.close()
+            raise unreachable(place, problem) from problem
+        except BaseException:
+            connection.close()
+            raise
 
     async def open(
         self,
@@ -152,6 +179,31 @@ async def fetch(
         await session.close()
         raise
     return Exchange(session, response)
+
+
+async def _body(connection: StreamConnection, headers: Mapping[str, str], limit: int = 10_000) -> str:
+    """The body of a refusal, at most ``limit`` bytes of it."""
+    length = headers.get("content-length", "")
+    wanted = min(int(length), limit) if length.isdigit() else limit
+    data = b""
+    while len(data) < wanted and (more := await connection.read()):
+        data += more
+    return data[:wanted].decode(errors="replace").strip()
+
+
+def refused_by_node(status: int, text: str) -> errors.ApiError:
+    """A server's refusal as an API error: its ``Status`` object, or its words."""
+    try:
+        said = orjson.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and said.get("kind") == "Status":
+        return errors.ApiError.of(said)
+    if status == 400:
+        return errors.bad_request(text)
+    if status == 404:
+        return errors.ApiError(404, "NotFound", text or "the server could not find the requested resource")
+    return errors.internal(text or f"the node agent answered {status}")
 
 
 def unreachable(place: Place, problem: BaseException) -> errors.ApiError:

@@ -1,31 +1,36 @@
 """Logs, exec, attach and port-forward: a client talks to the node agent of a pod, through us.
 
-Everything that can be wrong on our side (no such pod, no such container, no node yet, node unreachable) is answered
-with a Status before anything is upgraded. After that the bytes of both sides are copied and nobody here reads them, so
-that SPDY and every websocket protocol pass.
+Everything that can be wrong (no such pod, no such container, no node yet, node unreachable, a refusal of the node) is
+answered with a Status before anything is upgraded. After that it depends on what the client speaks:
 
-One thing is decided here: the websocket protocol v5 is refused. containerd's streaming server does not speak it,
-and every kubectl that offers it falls back to SPDY when the upgrade fails. A client that offers others beside it
-goes through.
+=====================================  ===========================================================================
+SPDY; websocket ``v4`` and older       bytes are copied both ways and nobody here reads them
+websocket ``v5.channel.k8s.io``        translated to SPDY streams (:mod:`.translator`): a channel can be closed, which
+                                       is how a command learns that its input has ended
+websocket ``SPDY/3.1+...``             port-forward: SPDY carried in messages, taken out here
+any websocket, for logs                the log as messages (:mod:`.websockets`)
+=====================================  ===========================================================================
 
 The node agent's paths are the kubelet's: ``/containerLogs``, ``/exec``, ``/attach``, ``/portForward``.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import orjson
+from prometheus_client import Counter
 
 from bamikube.api import errors
 from bamikube.api.errors import Cause
+from bamikube.apiserver.apimetrics import STREAM_TRANSLATIONS, STREAM_TUNNELS
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of
+from bamikube.apiserver.subresources import translator, websockets
+from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of, refused_by_node
 from bamikube.apiserver.subresources.rewriting import Object, current
+from bamikube.apiserver.subresources.translator import Translator, Wanted
 from bamikube.kit.http import Answer, RawConnection, Request, Stream, Tunnel
-from bamikube.kit.tunnel import relay, request_head
+from bamikube.kit.tunnel import converse, relay, request_head
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -34,7 +39,7 @@ NOT_FORWARDED = frozenset(
     {"host", "authorization", "cookie", "content-length", "transfer-encoding", "expect"}
 )
 _NOT_FORWARDED_PREFIXES = ("impersonate-", "x-remote-")
-_UNSPOKEN = "v5.channel.k8s.io"
+_TUNNELLED = "SPDY/3.1+"  # the prefix of a SPDY protocol that is carried in a websocket
 
 
 async def log(call: Call) -> Answer:
@@ -42,13 +47,18 @@ async def log(call: Call) -> Answer:
     if call.verb != "get":
         raise errors.method_not_allowed()
     query = log_query(call.request)
+    in_websocket = websockets.asks_for_websocket(call.request)
+    if in_websocket:
+        websockets.plain_protocol(call.request)
     pod = await current(call)
     container = container_of(pod, call.request.param("container"))
     place = _place(call, pod)
     target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
     exchange = await dialer_of(call).open(place, "GET", target + (f"?{urlencode(query)}" if query else ""))
     if exchange.status >= 300:
-        raise refused_by_node(exchange.status, await exchange.text(), call.name)
+        raise refused_by_node(exchange.status, await exchange.text())
+    if in_websocket:
+        return websockets.messages(call.request, exchange.chunks())
     return Stream(200, exchange.chunks(), content_type="text/plain")
 
 
@@ -141,7 +151,11 @@ async def port_forward(call: Call) -> Answer:
     query = [
         ("port", value) for value in call.request.query.get("ports", []) + call.request.query.get("port", [])
     ]
-    return await _tunnel(call, pod, f"/portForward/{quote(call.namespace)}/{quote(call.name)}", query)
+    target = f"/portForward/{quote(call.namespace)}/{quote(call.name)}"
+    tunnelled = [one.removeprefix(_TUNNELLED) for one in _offered(call.request) if one.startswith(_TUNNELLED)]
+    if tunnelled:
+        return await _unwrapped(call, _place(call, pod), _with(target, query), tunnelled)
+    return await _tunnel(call, pod, target, query)
 
 
 async def _in_container(call: Call, verb: str) -> Answer:
@@ -149,6 +163,8 @@ async def _in_container(call: Call, verb: str) -> Answer:
     container = container_of(pod, call.request.param("container"))
     query = stream_query(call.request)
     target = f"/{verb}/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
+    if translator.PROTOCOL in _offered(call.request):
+        return await _translated(call, _place(call, pod), _with(target, query))
     return await _tunnel(call, pod, target, query)
 
 
@@ -179,12 +195,8 @@ async def _checked(call: Call) -> Object:
     headers = call.request.headers
     if "upgrade" not in headers.get("connection", "").lower() or not headers.get("upgrade"):
         raise errors.bad_request("Upgrade request required")
-    if headers["upgrade"].lower() == "websocket":
-        offered = {one.strip() for one in headers.get("sec-websocket-protocol", "").split(",") if one.strip()}
-        if offered == {_UNSPOKEN}:
-            raise errors.bad_request(
-                f"the websocket protocol {_UNSPOKEN} is not spoken by the container runtime: use SPDY or v4.channel.k8s.io"
-            )
+    if websockets.asks_for_websocket(call.request):
+        websockets.check(call.request)
     pod = await current(call)
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         phase = pod["status"]["phase"]
@@ -194,11 +206,81 @@ async def _checked(call: Call) -> Object:
 
 async def _tunnel(call: Call, pod: Object, target: str, query: list[tuple[str, str]]) -> Tunnel:
     place = _place(call, pod)
-    if query:
-        target = f"{target}?{urlencode(query)}"
+    target = _with(target, query)
     head = request_head(call.request.method, target, forwarded(call.request, f"{place.host}:{place.port}"))
     node: RawConnection = await dialer_of(call).raw(place)
     return splice(node, head, call.request.body)
+
+
+def _with(target: str, query: list[tuple[str, str]]) -> str:
+    return f"{target}?{urlencode(query)}" if query else target
+
+
+def _offered(request: Request) -> list[str]:
+    """The websocket protocols offered; none for SPDY."""
+    return websockets.offered(request) if websockets.asks_for_websocket(request) else []
+
+
+async def _translated(call: Call, place: Place, target: str) -> Tunnel:
+    """exec or attach for a client that speaks v5."""
+    flags = {name: call.request.flag(name) for name in ("stdin", "stdout", "stderr", "tty")}
+    node, _ = await _spdy(call, place, target, [translator.NODE_PROTOCOL], STREAM_TRANSLATIONS)
+    farewell = f"the connection to node {place.node} ended before the command did"
+    talk = Translator(Wanted(**flags), farewell)
+
+    async def serve(client: RawConnection) -> None:
+        try:
+            await client.write(websockets.switching(call.request, translator.PROTOCOL))
+            await _open(client, node, talk)
+            await converse(client, node, talk.from_client, talk.from_node)
+        finally:
+            node.close()
+            STREAM_TRANSLATIONS.labels("500" if talk.lost else "200").inc()
+
+    return Tunnel(serve)
+
+
+async def _open(client: RawConnection, node: RawConnection, talk: Translator) -> None:
+    """Open the streams and wait until each is answered."""
+    said = talk.opening()
+    while True:
+        for part in said.left:
+            await client.write(part)
+        for part in said.right:
+            await node.write(part)
+        if talk.opened:
+            return
+        try:
+            data = await node.read()
+        except OSError:
+            data = b""
+        said = talk.from_node(data)
+
+
+async def _unwrapped(call: Call, place: Place, target: str, protocols: list[str]) -> Tunnel:
+    """port-forward for a client that carries SPDY in a websocket."""
+    node, chosen = await _spdy(call, place, target, protocols, STREAM_TUNNELS)
+
+    async def serve(client: RawConnection) -> None:
+        try:
+            STREAM_TUNNELS.labels("101").inc()
+            await client.write(websockets.switching(call.request, _TUNNELLED + chosen if chosen else ""))
+            await relay(websockets.Carried(client), node)
+        finally:
+            node.close()
+
+    return Tunnel(serve)
+
+
+async def _spdy(
+    call: Call, place: Place, target: str, protocols: list[str], counter: Counter
+) -> tuple[RawConnection, str]:
+    """A SPDY connection to the node agent; a failure is counted."""
+    try:
+        return await dialer_of(call).spdy(place, target, protocols)
+    except errors.ApiError as error:
+        counter.labels(str(error.code)).inc()
+        raise
 
 
 def splice(backend: RawConnection, head: bytes, body: bytes = b"") -> Tunnel:
@@ -264,16 +346,3 @@ def dialer_of(call: Call) -> NodeDialer:
             raise errors.internal(f"--kubelet-client-certificate {certificate}: {problem}") from problem
     dialer: NodeDialer = services.dialer
     return dialer
-
-
-def refused_by_node(status: int, text: str, name: str) -> errors.ApiError:
-    """The node agent's refusal as an API error; what it says in a Status is not wrapped into another."""
-    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):  # plain text, as a kubelet answers
-        text = str(orjson.loads(text)["message"])
-    if status == 400:
-        return errors.bad_request(text)
-    if status == 404:
-        return errors.ApiError(
-            404, "NotFound", text or f'pods "{name}" not found', {"name": name, "kind": "pods"}
-        )
-    return errors.internal(text or f"the node agent answered {status}")
