@@ -139,6 +139,13 @@ def test_attach(room: Room) -> None:
     assert not heard
 
 
+def test_a_pod_with_a_terminal_may_be_attached_to_without_one(room: Room) -> None:
+    """``echo ... | kubectl run -it``: kubectl has no terminal to give, and must see the end all the same."""
+    words = ("run", "piped", "--image=busybox:1.36", "-it", "--rm", "--restart=Never", "--", "sh", "-c")
+    done = room.run(*words, "read line; echo got $line; exit 4", given="a word\n", check=False, timeout=30)
+    assert done.returncode == 4 and "got a word" in done.stdout
+
+
 def test_port_forward(room: Room, big: Path) -> None:
     room.run("cp", str(big), "web:/usr/share/nginx/html/big")
     forwarding = room.start("port-forward", "pod/web", ":80")

@@ -84,7 +84,8 @@ class NodeApi:
             return await self._logs(request, *parts)
         if verb in ("exec", "attach", "run") and len(parts) in (3, 4):
             container = self._container(parts[0], parts[1], parts[-1], running=True)
-            return await self._stream(verb, request, container)
+            spec = facts.container(self._worker(parts[0], parts[1]).pod, parts[-1]) or {}
+            return await self._stream(verb, request, container, terminal=bool(spec.get("tty")))
         if verb == "portForward" and len(parts) in (2, 3):
             return await self._port_forward(request, self._worker(parts[0], parts[1]))
         raise errors.no_such_path()
@@ -143,7 +144,7 @@ class NodeApi:
 
     # -- streams -----------------------------------------------------------------------------------------------
 
-    async def _stream(self, verb: str, request: Request, container: Container) -> Answer:
+    async def _stream(self, verb: str, request: Request, container: Container, *, terminal: bool) -> Answer:
         if request.method not in ("GET", "POST"):
             raise errors.method_not_allowed()
         command = request.query.get("command") or request.query.get("cmd") or []
@@ -154,6 +155,10 @@ class NodeApi:
         wants = {"stdin": _either(request, "stdin", "input"), "stdout": _either(request, "stdout", "output")}
         wants |= {"stderr": _either(request, "stderr", "error"), "tty": request.flag("tty")}
         if verb == "attach":
+            if terminal:
+                # Whether a process has a terminal was settled when it started, and a terminal has one output: a client
+                # without one of its own (``echo ... | kubectl run -it``) would wait for ever for the end of the other.
+                wants |= {"tty": True, "stderr": False}
             url = await self._runtime.attach_url(container.id, **wants)
         else:
             if not command:
