@@ -11,6 +11,7 @@ change what they are given.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import orjson
@@ -152,8 +153,20 @@ def _autoscaler_v2(obj: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _other_version(obj: dict[str, Any], wanted: Resource) -> dict[str, Any]:
+    """A custom object of strategy None: the versions differ in their name, and in the fields they know."""
+    if obj.get("apiVersion") == wanted.api_version or wanted.custom is None:
+        return obj
+    result = copy.deepcopy(obj)
+    result["apiVersion"] = wanted.api_version
+    wanted.custom.shape(result)
+    return result
+
+
 def to_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     """``obj``, in the shape of ``resource``, as it is stored."""
+    if resource.custom is not None:
+        return _other_version(obj, resource.custom.family.storage)
     if resource.key == ("events.k8s.io", "events"):
         return _renamed(obj, _EVENT_NAMES, "v1")
     if resource.key == ("autoscaling", "horizontalpodautoscalers") and resource.version == "v1":
@@ -163,6 +176,8 @@ def to_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
 
 def from_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     """``obj``, as it is stored, in the shape of ``resource``."""
+    if resource.custom is not None:
+        return _other_version(obj, resource)
     if resource.key == ("events.k8s.io", "events"):
         return _renamed(obj, _CORE_NAMES, "events.k8s.io/v1")
     if resource.key == ("autoscaling", "horizontalpodautoscalers") and resource.version == "v1":

@@ -7,6 +7,10 @@ One row says everything the generic handler has to know about a resource. The ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bamikube.api.custom.kind import CustomKind
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -18,7 +22,8 @@ class Resource:
     ``plural`` is the name in the path; ``definition`` the key of its schema (``io.k8s.api.apps.v1.Deployment``);
     ``subresources`` those the API advertises (``status``, ``scale``, ``log`` ...).
     ``storage_version`` is the version its objects are kept in (equal to ``version`` for single-version resources).
-    ``virtual`` kinds are answered but never stored (reviews, token requests).
+    ``virtual`` kinds are answered but never stored (reviews, token requests). ``custom`` is what a row made from a
+    CustomResourceDefinition brings along: its schema and everything compiled from it; such a row has no ``definition``.
     """
 
     group: str
@@ -38,6 +43,7 @@ class Resource:
     storage_group: str | None = (
         None  # when objects are shared with another group (events); None: the group itself
     )
+    custom: CustomKind | None = None
 
     @property
     def storage_key(self) -> tuple[str, str]:
@@ -51,7 +57,7 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        return f"{self.kind}List"
+        return f"{self.kind}List" if self.custom is None else self.custom.list_kind
 
     @property
     def key(self) -> tuple[str, str]:

@@ -20,11 +20,15 @@ _EMPTY = {
 
 
 def _dig(obj: dict[str, Any], path: str) -> str:
+    return _plain(obj, path) or _EMPTY.get(path, "")
+
+
+def _plain(obj: dict[str, Any], path: str) -> str:
     value: Any = obj
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if value is None:
-        return _EMPTY.get(path, "")
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -59,6 +63,8 @@ _SPECIAL: dict[tuple[str, str, str], Callable[[dict[str, Any]], str]] = {
 
 def value(resource: Resource, obj: dict[str, Any], path: str) -> str:
     """The text a field selector compares ``path`` with."""
+    if resource.custom is not None:
+        return _plain(obj, path)
     special = _SPECIAL.get((*resource.key, path))
     return special(obj) if special is not None else _dig(obj, path)
 

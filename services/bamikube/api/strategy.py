@@ -152,6 +152,17 @@ def _create_job(obj: dict[str, Any]) -> None:
         selector.setdefault("batch.kubernetes.io/controller-uid", uid)
 
 
+def _update_definition(new: dict[str, Any], old: dict[str, Any]) -> None:
+    """A new storage version is one that objects may lie in from now on."""
+    spec, status = new.get("spec") or {}, dict(new.get("status") or {})
+    stored = list(status.get("storedVersions") or ())
+    for each in spec.get("versions") or ():
+        if each.get("storage") and each.get("name") and each["name"] not in stored:
+            stored.append(each["name"])
+    status["storedVersions"] = stored
+    new["status"] = status
+
+
 def _create_definition(obj: dict[str, Any]) -> None:
     versions = (obj.get("spec") or {}).get("versions") or ()
     obj["status"]["storedVersions"] = [
@@ -297,6 +308,7 @@ _ON_UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], Non
     ("", "namespaces"): _update_namespace,
     ("", "pods"): _update_pod,
     ("certificates.k8s.io", "certificatesigningrequests"): _update_signing_request,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _update_definition,
 }
 
 

@@ -413,7 +413,10 @@ def by_kind(api_version: str, kind: str) -> Resource | None:
 
 
 def storage_row(resource: Resource) -> Resource:
-    """The row in whose shape objects of ``resource`` are kept (itself, except for the shared pairs)."""
+    """The row in whose shape objects of ``resource`` are kept (itself, except for the shared pairs and for versions of
+    a custom resource)."""
+    if resource.custom is not None:
+        return resource.custom.family.storage
     if resource.storage_group is None and resource.storage_version in ("", resource.version):
         return resource
     group, plural = resource.storage_key

@@ -48,6 +48,10 @@ class Endpoints:
         if verb == "create":
             if info.name:
                 raise errors.method_not_allowed()
+            if resource.custom is not None and resource.custom.family.terminating:
+                raise errors.method_not_allowed(
+                    "create not allowed while custom resource definition is terminating"
+                )
             return await self._create(request, resource, namespace, user)
         if verb in _COLLECTION:
             if verb == "deletecollection":

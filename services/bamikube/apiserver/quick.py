@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from bamikube.api import table
 from bamikube.api.errors import ApiError
+from bamikube.api.resources import Resource
 from bamikube.apiserver import requestinfo
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authn import Authenticator
@@ -36,6 +37,8 @@ _PLAIN = ("", "*/*", "application/json")
 _NAMESPACES = ("", "namespaces")
 
 # What the server does with every answer before it goes out: (request, info, answer, start).
+# The row of a group, version and plural.
+Find = Callable[[str, str, str], Resource | None]
 Finish = Callable[[Request, RequestInfo, Response, float], None]
 
 
@@ -43,8 +46,15 @@ class QuickGets:
     """:class:`bamikube.kit.inline.Quick` for the API server."""
 
     def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, cache: Cache, world: World, finish: Finish
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        cache: Cache,
+        find: Find,
+        world: World,
+        finish: Finish,
     ) -> None:
+        self._row = find
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._cache = cache
@@ -100,10 +110,12 @@ class QuickGets:
         """Where the object would be; None for what needs more than looking it up."""
         if info.verb != "get" or not info.name or info.subresource or info.rest or not info.is_resource:
             return None
-        resource = table.find(info.group, info.version, info.resource)
+        resource = self._row(info.group, info.version, info.resource)
         if resource is None or resource.virtual or table.storage_row(resource) is not resource:
             return None
         if "get" not in resource.verbs or (resource.group, resource.plural, "") in SPECIAL:
+            return None
+        if resource.custom is not None and not resource.custom.quick:
             return None
         namespace = "" if resource.key == _NAMESPACES else info.namespace
         if bool(namespace) != resource.namespaced:

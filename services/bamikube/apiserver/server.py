@@ -34,6 +34,8 @@ from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.bootstrap import Bootstrap
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.call import Call, Services
+from bamikube.apiserver.catalog import DEFINITIONS, Catalog
+from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery
 from bamikube.apiserver.endpoints import Endpoints
 from bamikube.apiserver.health import PATHS, Health
@@ -46,11 +48,13 @@ from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
+from bamikube.apiserver.registry.base import DefinitionChanged
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
+from bamikube.apiserver.warnings import with_warnings
 from bamikube.kit import metrics
-from bamikube.kit.http import Answer, Request, Response, Stream
+from bamikube.kit.http import Answer, Request, Response, Stream, Tunnel
 from bamikube.kit.inline import Notes, Reply
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
@@ -62,6 +66,7 @@ log = logging.getLogger(__name__)
 # Answered while the server starts; everything else waits up to OPENING seconds for the bootstrap objects.
 EARLY = (*PATHS, "/version", "/metrics")
 OPENING = 10.0
+DEFINITION_TRIES = 8  # how often a request is judged anew because its resource's definition changed meanwhile
 _IMPERSONATE = "impersonate-user"
 
 
@@ -89,7 +94,8 @@ class ApiServer:
         self.caller = caller or self._http_caller()
         self._store = MeteredStore(store, world)
         rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
-        self.cache = Cache(self._store, rows, world, self._tasks)
+        self.cache = Cache(self._store, rows, world, self._tasks, leading=DEFINITIONS)
+        self.catalog = Catalog(self.cache)
         self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
         self.admission = plugins.standard(
             self.cache,
@@ -136,16 +142,19 @@ class ApiServer:
             service_cidr=options.service_cluster_ip_range,
             authentication=published_trust(options),
         )
+        self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
         self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
-        self._quick = QuickGets(self.authenticator, self.authorizer, self.cache, world, self._finish)
+        self._quick = QuickGets(
+            self.authenticator, self.authorizer, self.cache, self.catalog.find, world, self._finish
+        )
         self._add_checks()
 
     # -- putting together ----------------------------------------------------------------------------------------
 
     def resources(self) -> tuple[Resource, ...]:
         """All rows that are served."""
-        return table.TABLE
+        return self.catalog.rows
 
     def _http_caller(self) -> Caller:
         from bamikube.apiserver.outbound.caller import HttpCaller
@@ -223,6 +232,7 @@ class ApiServer:
                 spawn(compactor.run(), "compaction")
             spawn(self._repair(), "allocations")
             spawn(self.bootstrap.run(), "bootstrap")
+            spawn(self.definitions.run(self._tasks), "definitions")
             await self._open()
             if options.advertise_address:
                 service = KubernetesService(
@@ -368,9 +378,15 @@ class ApiServer:
             raise denied(attributes, verdict.reason)
         if not info.is_resource:
             return await self._other(request)
-        resource = table.find(info.group, info.version, info.resource)
+        resource = self.catalog.find(info.group, info.version, info.resource)
+        if resource is None:
+            # Perhaps another API server has just been given its definition.
+            await self.cache.consistent()
+            resource = self.catalog.find(info.group, info.version, info.resource)
         if resource is None:
             raise errors.no_such_path()
+        if resource.custom is not None:
+            return await self._custom(request, info, resource, user)
         namespace = info.namespace
         if resource.key == ("", "namespaces"):
             namespace = ""
@@ -395,6 +411,30 @@ class ApiServer:
         if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
             raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
         return await self.endpoints.serve(request, info, resource, namespace, user)
+
+    async def _custom(self, request: Request, info: RequestInfo, resource: Resource, user: User) -> Answer:
+        """A custom resource. What was decided by a definition that changed meanwhile is decided again."""
+        for _ in range(DEFINITION_TRIES):
+            if resource.custom is None or (info.namespace and not resource.namespaced):
+                break
+            if info.subresource and info.subresource not in resource.subresources:
+                break
+            try:
+                answer = await self.endpoints.serve(request, info, resource, info.namespace, user)
+            except DefinitionChanged as changed:
+                await self.cache.reach(changed.revision)
+                found = self.catalog.find(info.group, info.version, info.resource)
+                if found is None:
+                    break
+                resource = found
+                continue
+            warning = resource.custom.deprecation if resource.custom is not None else ""
+            if warning and not isinstance(answer, Tunnel):
+                answer.headers.update(with_warnings(answer.headers, [warning]))
+            return answer
+        else:
+            raise errors.unavailable("the definition of the resource changes all the time; try again")
+        raise errors.no_such_path()
 
     @staticmethod
     def _attributes(request: Request, info: RequestInfo, user: User) -> Attributes:
@@ -445,14 +485,13 @@ class ApiServer:
 
     def _sizes(self) -> Mapping[str, int]:
         sizes = {}
-        for row in table.TABLE:
-            if not row.virtual and table.storage_row(row) is row:
-                name = f"{row.plural}.{row.group}" if row.group else row.plural
-                sizes[name] = len(self.cache.slot(row.key).items)
+        for row in self.catalog.stored():
+            name = f"{row.plural}.{row.group}" if row.group else row.plural
+            sizes[name] = len(self.cache.slot(row.key).items)
         return sizes
 
     def _paths(self) -> list[str]:
-        groups = sorted({(row.group, row.version) for row in table.TABLE if row.group})
+        groups = sorted({(row.group, row.version) for row in self.catalog.rows if row.group})
         found = {
             "/api",
             "/api/v1",

@@ -29,14 +29,22 @@ _PRINTERS: dict[tuple[str, str], Printer] = {
 }
 
 
+def _printer(resource: Resource) -> Printer:
+    return (
+        resource.custom.compiled.printer
+        if resource.custom is not None
+        else _PRINTERS.get(resource.key, _PLAIN)
+    )
+
+
 def columns(resource: Resource) -> list[dict[str, Any]]:
     """The column definitions of a resource."""
-    return [dict(each) for each in _PRINTERS.get(resource.key, _PLAIN).columns]
+    return [dict(each) for each in _printer(resource).columns]
 
 
 def row(resource: Resource, obj: dict[str, Any], now: float) -> list[Any]:
     """The cells of ``obj``; ``now`` is in seconds since the epoch."""
-    return _PRINTERS.get(resource.key, _PLAIN).cells(obj, now)
+    return _printer(resource).cells(obj, now)
 
 
 def _conditions(resource: Resource, obj: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,5 +28,7 @@ _DEFAULTS: dict[tuple[str, str], Default] = {
 def apply(resource: Resource, obj: dict[str, Any]) -> None:
     """Fill in the defaults of ``obj`` in place. Expects the types to have been checked."""
     default = _DEFAULTS.get((resource.api_version, resource.kind))
-    if default is not None:
+    if resource.custom is not None:
+        resource.custom.default(obj)
+    elif default is not None:
         default(obj)

@@ -62,9 +62,10 @@ def check(resource: Resource, obj: dict[str, Any], *, strict: bool = False) -> S
     In place: nulls and unknown fields are dropped, times and numeric quantities written canonically. With ``strict``
     unknown fields are errors as well, worded as the strict decoder words them.
     """
-    if not resource.definition:
-        return SchemaReport()  # a kind without a schema (a custom resource) is checked by its own
-    report = check_definition(resource.definition, obj)
+    if resource.custom is not None:
+        report = _report(resource.custom.shape(obj))
+    else:
+        report = check_definition(resource.definition, obj)
     if strict and report.unknown:
         report.errors.extend(
             Cause("FieldValueInvalid", f'unknown field "{path}"', path) for path in report.unknown

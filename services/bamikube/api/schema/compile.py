@@ -189,6 +189,36 @@ def _time(micro: bool) -> Visitor:
     return visit
 
 
+def _schema_or(wanted: str, accepts: Callable[[Any], bool]) -> Visitor:
+    """A schema inside a schema where something simpler may stand instead; ``accepts`` knows the simpler thing."""
+    inner = _deferred(f"{_EXTENSIONS}.JSONSchemaProps")
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is dict:
+            return inner(value, holder, key)
+        if type(value) is list and wanted == _OR_ARRAY:
+            issues = []
+            for index, each in enumerate(value):
+                for issue in inner(each, value, index) or ():
+                    issue.path = f"[{index}]{_joint(issue.path)}"
+                    issues.append(issue)
+            return issues or None
+        return None if accepts(value) else _wrong(value, f"v1.{wanted}")
+
+    return visit
+
+
+def _texts(value: Any) -> bool:
+    return type(value) is list and all(type(each) is str for each in value)
+
+
+_OR_ARRAY = "JSONSchemaPropsOrArray"
+_EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
+_ALTERNATIVES: dict[str, Callable[[Any], bool]] = {
+    _OR_ARRAY: lambda value: False,
+    "JSONSchemaPropsOrBool": lambda value: type(value) is bool,
+    "JSONSchemaPropsOrStringArray": _texts,
+}
 _SPECIAL: dict[str, Visitor] = {
     INT_OR_STRING: _int_or_string,
     QUANTITY: _quantity,
@@ -320,6 +350,9 @@ def visitor(name: str) -> Visitor:
     special = _SPECIAL.get(name)
     if special is not None:
         return special
+    package, _, short = name.rpartition(".")
+    if package == _EXTENSIONS and short in _ALTERNATIVES:
+        return _schema_or(short, _ALTERNATIVES[short])
     schema = definition(name)
     if "properties" in schema:
         return _struct(name)

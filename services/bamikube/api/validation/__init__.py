@@ -25,6 +25,7 @@ from bamikube.api.validation import (
     cluster,
     config,
     csi,
+    definitions,
     devices,
     events,
     flows,
@@ -52,6 +53,7 @@ _MODULES: tuple[ModuleType, ...] = (
     cluster,
     config,
     csi,
+    definitions,
     devices,
     events,
     flows,
@@ -81,6 +83,8 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
     causes = metadata.validate(
         obj.get("metadata") or {}, namespaced=resource.namespaced, rule=metadata.name_rule(resource)
     )
+    if resource.custom is not None:
+        return causes + resource.custom.validate(obj)
     new = _ONLY_NEW.get(resource.key)
     if new is not None:
         causes += new(obj)
@@ -93,6 +97,8 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
 def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What is wrong with ``new`` as the successor of ``old``."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
+    if resource.custom is not None:
+        return causes + resource.custom.validate(new, old)
     change = _UPDATE.get(resource.key)
     if change is not None:
         causes += change(new, old)
@@ -109,6 +115,8 @@ def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]
 def validate_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     """What is wrong with ``new`` as an update of the status subresource."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
+    if resource.custom is not None:
+        return causes + resource.custom.validate(new, old)
     rule = _STATUS.get(resource.key)
     return causes + rule(new, old) if rule is not None else causes
 

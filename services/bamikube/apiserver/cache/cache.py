@@ -11,6 +11,10 @@ for the next one::
     readers      r1        r2 r3 r4
     questions    [--- q1 ---][--- q2 ---]      q1 answers r1; q2, asked when q1 ends, answers r2, r3 and r4
 
+Which resources there are may change while the server runs. The objects of a *leading* resource (definitions of custom
+resources) say so: their subscribers add and remove slots. A slot is there before the first event of its resource comes
+by, because the store's order puts the definition first; a load reads the leading objects first.
+
 When the watch cannot be resumed (compaction passed it) the cache loads everything anew and turns the difference
 into events, so watchers see every object's present, though not each step on the way there.
 """
@@ -23,6 +27,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from bamikube.api import errors
 from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import keys
 from bamikube.apiserver.cache.item import Item
@@ -31,7 +36,7 @@ from bamikube.apiserver.cache.window import Event, Window
 from bamikube.apiserver.registry.reader import ChangeCallback, ResourceKey
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.store.port import Change, Compacted, Put, Store, StoreError, Unavailable
+from bamikube.store.port import Change, Compacted, KeyValue, Put, Store, StoreError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +132,14 @@ class Slot:
                     for group in self.groups.get(namespace, {}).values():
                         group.deliver(some, reached)
 
+    def end(self) -> None:
+        """Hand over what has gathered, and let every watch end."""
+        self.flush()
+        for within in self.groups.values():
+            for group in within.values():
+                for watcher in group.members:
+                    watcher.end()
+
     def join(self, wanted: Filter, shown: Representation, *, bookmarks: bool) -> Watcher:
         """A watcher that gets everything after the cache's present revision."""
         self.flush()
@@ -154,8 +167,17 @@ class Slot:
 class Cache:
     """Everything in the store, as of ``revision``. Also the :class:`Reader` of the rest of the API server."""
 
-    def __init__(self, store: Store, resources: Iterable[Resource], world: World, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        store: Store,
+        resources: Iterable[Resource],
+        world: World,
+        tasks: Tasks,
+        *,
+        leading: ResourceKey | None = None,
+    ) -> None:
         self._store = store
+        self._leading = leading
         self.world = world
         self.synced = asyncio.Event()
         self.revision = 0
@@ -165,6 +187,7 @@ class Cache:
         rows = list(resources)
         self._resolver = keys.Resolver(rows)
         self._slots = {row.key: Slot(self, row, 0) for row in rows}
+        self._loaded = 0  # the revision of the last load: nothing is known of what happened before
         self._hints: dict[bytes, tuple[int, Item]] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._question: asyncio.Task[int] | None = None
@@ -178,8 +201,34 @@ class Cache:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def slot(self, resource_key: ResourceKey) -> Slot:
-        """The slot of a storage key. Raises KeyError for a resource that is not stored."""
-        return self._slots[resource_key]
+        """The slot of a storage key. Raises ApiError 404 for a resource that is not there, or no longer."""
+        try:
+            return self._slots[resource_key]
+        except KeyError:
+            raise errors.no_such_path() from None
+
+    def add(self, resource: Resource, revision: int) -> None:
+        """A resource that exists since ``revision``; no event of it has passed by."""
+        self._slots[resource.key] = Slot(self, resource, max(revision, self._loaded))
+        self._resolver.add(resource)
+
+    def replace(self, resource: Resource, *, renew: bool) -> None:
+        """A resource's row has changed. ``renew``: so has the form of its objects, and whoever watches starts anew."""
+        slot = self._slots[resource.key]
+        slot.resource = resource
+        self._resolver.add(resource)
+        if not renew:
+            return
+        slot.end()
+        for key, item in slot.items.items():
+            slot.items[key] = Item.of(resource, item.stored, item.revision)
+
+    def remove(self, resource: Resource) -> None:
+        """A resource is gone, and with it its watchers and whatever the store still holds."""
+        slot = self._slots.pop(resource.key, None)
+        self._resolver.remove(resource)
+        if slot is not None:
+            slot.end()
 
     def get(self, resource_key: ResourceKey, namespace: str, name: str) -> dict[str, Any] | None:
         slot = self._slots.get(resource_key)
@@ -191,7 +240,7 @@ class Cache:
         return [slot.items[key].obj for key in slot.select(namespace)] if slot else []
 
     def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback) -> None:
-        slot = self._slots[resource_key]
+        slot = self.slot(resource_key)
         slot.subscribers.append(callback)
         for key in slot.keys:
             callback("ADDED", None, slot.items[key].obj)
@@ -353,13 +402,33 @@ class Cache:
             there += page.kvs
         # From here on nothing waits: readers see the old state or the new one.
         fresh = not self.synced.is_set()
-        seen: dict[Slot, set[str]] = {slot: set() for slot in self._slots.values()}
+        self._loaded = revision
+        leading = self._slots.get(self._leading) if self._leading is not None else None
+        if leading is not None:
+            first = keys.prefix(leading.resource)
+            self._take(there, [leading], revision, fresh)
+            there = [kv for kv in there if not kv.key.startswith(first)]
+        rest = [slot for slot in self._slots.values() if slot is not leading]
+        self._take(there, rest, revision, fresh)
+        self._advance(revision)
+        if fresh:
+            self.synced.set()
+            self._advance(revision)
+        self._schedule_flush()
+        count = sum(len(slot.items) for slot in self._slots.values())
+        log.info("cache loaded: %d objects at revision %d", count, revision)
+
+    def _take(self, there: Sequence[KeyValue], slots: Sequence[Slot], revision: int, fresh: bool) -> None:
+        """Let ``slots`` hold what ``there``, everything in the store at ``revision``, has for them."""
+        seen: dict[Slot, set[str]] = {slot: set() for slot in slots}
         news: list[tuple[int, Slot, Item | None, Item | None]] = []
         for kv in there:
             found = self._resolver.resolve(kv.key)
             if found is None:
                 continue
             slot = self._slots[found[0].key]
+            if slot not in seen:
+                continue
             seen[slot].add(found[1])
             known = slot.items.get(found[1])
             if known is not None and known.revision == kv.mod_revision:
@@ -371,7 +440,7 @@ class Cache:
             for key in [key for key in slot.items if key not in names]:
                 news.append((revision, slot, slot.remove(key), None))
         if fresh:
-            for slot in self._slots.values():
+            for slot in slots:
                 slot.window.floor = slot.changed = revision
                 for callback in slot.subscribers:
                     for key in slot.keys:
@@ -379,12 +448,6 @@ class Cache:
         else:
             for at, slot, old, new in sorted(news, key=lambda entry: entry[0]):
                 slot.record(old, new, at)
-        self._advance(revision)
-        if fresh:
-            self.synced.set()
-            self._advance(revision)
-        self._schedule_flush()
-        log.info("cache loaded: %d objects at revision %d", sum(len(slot.items) for slot in seen), revision)
 
     def _item(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Item | None:
         hint = self._hints.pop(key, None)

@@ -7,6 +7,9 @@ only when the write is done. It is spliced in once, here, when the bytes enter t
     raw     {"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"812","name":"a",...
                                                         ^ splice
 so that every GET, LIST and WATCH afterwards copies bytes and encodes nothing.
+
+A custom object may have been written under another schema or in another version than today's. It is given today's form
+when it enters the cache, not when it is read; what the store really holds is kept beside it (``outdated``).
 """
 
 from __future__ import annotations
@@ -27,13 +30,26 @@ _EMPTY: Mapping[str, str] = {}
 @lru_cache(maxsize=512)
 def _indexed(resource: Resource) -> tuple[str, ...]:
     """Selectable fields beyond name and namespace, which an item has anyway."""
+    if resource.custom is not None:
+        return resource.custom.family.indexed  # a watch of any version finds its fields here
     return tuple(path for path in resource.selectable_fields if not path.startswith("metadata."))
 
 
 class Item:
     """One object. ``raw`` carries its ``revision``; ``key`` is ``namespace/name`` or ``name``."""
 
-    __slots__ = ("_obj", "_splice", "fields", "key", "labels", "name", "namespace", "raw", "revision")
+    __slots__ = (
+        "_obj",
+        "_origin",
+        "_splice",
+        "fields",
+        "key",
+        "labels",
+        "name",
+        "namespace",
+        "raw",
+        "revision",
+    )
 
     def __init__(
         self,
@@ -54,18 +70,22 @@ class Item:
         self.labels = labels
         self.fields = fields
         self._obj: dict[str, Any] | None = None
+        self._origin: bytes | None = None  # what the store holds, when ``raw`` was made from something else
 
     @classmethod
     def of(cls, resource: Resource, stored: bytes, revision: int, obj: dict[str, Any] | None = None) -> Item:
         """The item of stored bytes. ``obj``, the decoded object, saves decoding when the caller has it."""
+        origin = None
         if obj is None:
             obj = orjson.loads(stored)
+            if resource.custom is not None and resource.custom.revive(obj):
+                origin, stored = stored, encode(obj)
         metadata = obj.get("metadata") or {}
         splice = stored.index(_METADATA) + len(_METADATA)
         comma = b"" if stored[splice : splice + 1] == b"}" else b","
         # A concatenation has exactly its size; what orjson returns may hold several kilobytes of slack.
         raw = b'%b"resourceVersion":"%d"%b%b' % (stored[:splice], revision, comma, stored[splice:])
-        return cls(
+        item = cls(
             raw,
             splice,
             revision,
@@ -74,10 +94,19 @@ class Item:
             metadata.get("labels") or _EMPTY,
             {path: selectable.value(resource, obj, path) for path in _indexed(resource)},
         )
+        item._origin = origin
+        return item
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the store holds another form of the object, so that writing it unchanged is worth while."""
+        return self._origin is not None
 
     @property
     def stored(self) -> bytes:
         """The bytes as they stand in the store."""
+        if self._origin is not None:
+            return self._origin
         end = self._splice + len(b'"resourceVersion":""') + len(str(self.revision))
         return self.raw[: self._splice] + self.raw[end + (self.raw[end : end + 1] == b",") :]
 

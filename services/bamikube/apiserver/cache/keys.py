@@ -34,6 +34,12 @@ class Resolver:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._by_prefix = {prefix(resource): resource for resource in resources}
 
+    def add(self, resource: Resource) -> None:
+        self._by_prefix[prefix(resource)] = resource
+
+    def remove(self, resource: Resource) -> None:
+        self._by_prefix.pop(prefix(resource), None)
+
     def resolve(self, at: bytes) -> tuple[Resource, str] | None:
         """The resource and the rest of the key: ``namespace/name`` or ``name``."""
         if not at.startswith(ROOT):

@@ -12,6 +12,7 @@ from bamikube.api import errors, table
 from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import Cache, Item, keys
 from bamikube.apiserver.cache.item import encode
+from bamikube.apiserver.catalog import definition_key
 from bamikube.apiserver.registry.hooks import NOTHING, Extra, WriteHook
 from bamikube.apiserver.registry.policy import EVENTS
 from bamikube.kit.world import World
@@ -43,6 +44,18 @@ READ_BACK = frozenset(
 )
 
 HookCall = Callable[[WriteHook], Awaitable[Extra]]
+
+
+class DefinitionChanged(errors.ApiError):
+    """A custom object was judged by a definition that is not what the store holds: judge it again.
+
+    ``revision`` is the store's when that was found out.
+    """
+
+    def __init__(self, resource: Resource, revision: int) -> None:
+        text = f"the definition of {resource.plural}.{resource.group} is changing; please try again"
+        super().__init__(409, "Conflict", text)
+        self.revision = revision
 
 
 class Base:
@@ -123,13 +136,19 @@ class Base:
     ) -> tuple[Item | None, KeyValue | None]:
         """One transaction: the object at ``key`` if it is still at revision ``guard``, together with ``extra``.
 
-        Returns the new item, or None and what stood there when a guard failed.
+        Returns the new item, or None and what stood there when a guard failed. Raises :class:`DefinitionChanged` for a
+        custom object whose definition another server has changed meanwhile.
         """
         value = encode(obj)
-        done = await self.store.txn(
-            [Compare(key, guard), *extra.guards], [Put(key, value, lease), *extra.writes]
-        )
+        guards = [Compare(key, guard), *extra.guards]
+        if resource.custom is not None:
+            guards.append(Compare(definition_key(resource), resource.custom.family.revision))
+        done = await self.store.txn(guards, [Put(key, value, lease), *extra.writes])
         if not done.succeeded:
+            if resource.custom is not None:
+                there = done.current[-1]
+                if there is None or there.mod_revision != guards[-1].mod_revision:
+                    raise DefinitionChanged(resource, done.revision)
             return None, done.current[0]
         item = Item.of(self.stored(resource), value, done.revision, obj)
         self.cache.expect(key, done.revision, item)

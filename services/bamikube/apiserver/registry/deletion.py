@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bamikube.api import errors, strategy
+from bamikube.api.custom import naming
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
@@ -208,6 +209,8 @@ class Deleting(Reading, Writing):
             metadata["generation"] += 1
         if stored.key == policy.NAMESPACES:
             obj.setdefault("status", {})["phase"] = "Terminating"
+        elif stored.key == policy.DEFINITIONS:
+            naming.marked(obj, rfc3339(now))
 
     async def delete(
         self,

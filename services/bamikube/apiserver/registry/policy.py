@@ -50,6 +50,7 @@ RETURNS_DELETED = frozenset(
     }
 )
 
+DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 EVENTS = ("", "events")
 NAMESPACES = ("", "namespaces")
 PODS = ("", "pods")

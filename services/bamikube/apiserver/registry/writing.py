@@ -248,7 +248,7 @@ class Writing(Base):
             refuse(resource, name, causes)
             ctx.object = new
             await self.judge(ctx)
-            if same(new, old) and not extra.writes:
+            if same(new, old) and not extra.writes and not item.outdated:
                 return Written(item, changed=False, warnings=ctx.warnings), None
             if goes(resource, new):
                 removed = await self._remove_instead(resource, item, dry_run)
