@@ -208,6 +208,13 @@ def storage_version_hash(row: Resource) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
+def verbs_of(row: Resource) -> tuple[str, ...]:
+    """The verbs that are advertised: of a custom resource whose definition is going, those that do not add to it."""
+    if row.custom is None or not row.custom.family.terminating:
+        return row.verbs
+    return tuple(verb for verb in row.verbs if verb not in ("create", "patch", "update"))
+
+
 def subresource(row: Resource, name: str) -> tuple[str, str, str, tuple[str, ...]]:
     """Group, version and kind of a subresource's body, and its verbs."""
     if name == "proxy":
@@ -229,7 +236,7 @@ def resource_list(rows: Iterable[Resource], group: str, version: str) -> dict[st
             "singularName": row.singular,
             "namespaced": row.namespaced,
             "kind": row.kind,
-            "verbs": list(row.verbs),
+            "verbs": list(verbs_of(row)),
         }
         if row.short_names:
             entry["shortNames"] = list(row.short_names)
@@ -299,7 +306,7 @@ def _resource_discovery(row: Resource) -> dict[str, Any]:
         "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
         "scope": "Namespaced" if row.namespaced else "Cluster",
         "singularResource": row.singular,
-        "verbs": list(row.verbs),
+        "verbs": list(verbs_of(row)),
     }
     if row.short_names:
         entry["shortNames"] = list(row.short_names)

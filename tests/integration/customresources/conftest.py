@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore
 from tests.integration.apiserver.conftest import Api, HeaderMethod, etcd
 from tests.support.etcd import EtcdServer
+from tests.support.kubectl import Kubectl
+from tests.support.private_api import PrivateApi, private_api
 
 __all__ = ["etcd"]
 
@@ -128,9 +130,14 @@ async def update(api: Api, name: str, change: Callable[[dict[str, Any]], None]) 
 
 async def gone(api: Api, name: str) -> None:
     """Return when the definition is no more."""
-    async with asyncio.timeout(10):
-        while (await api.raw("GET", f"{CRDS}/{name}")).status != 404:
-            await asyncio.sleep(0.02)
+    watch = await api.watch(f"{CRDS}?fieldSelector=metadata.name%3D{name}")
+    try:
+        if (await api.raw("GET", f"{CRDS}/{name}")).status == 404:
+            return
+        while (await watch.next(10))["type"] != "DELETED":
+            pass
+    finally:
+        await watch.close()
 
 
 @asynccontextmanager
@@ -148,6 +155,21 @@ async def serving(etcd: EtcdServer, prefix: str, caller: Caller | None = None) -
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await store.close()
+
+
+@pytest.fixture(scope="session")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateApi]:
+    """An API server and controllers as processes of their own, for clients that want TLS."""
+    with private_api(tmp_path_factory.mktemp("private")) as one:
+        yield one
+
+
+@pytest.fixture
+def kubectl(private: PrivateApi) -> Kubectl:
+    """kubectl 1.33 in a fresh namespace."""
+    one = Kubectl(private.kubeconfig, f"custom-{next(_numbers)}")
+    one("create", "namespace", one.namespace)
+    return one
 
 
 @pytest.fixture

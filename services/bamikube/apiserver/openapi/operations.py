@@ -9,8 +9,9 @@ finds a resource's kind through ``x-kubernetes-group-version-kind`` of its paths
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bamikube.api.custom import published
 from bamikube.api.resources import Resource
 from bamikube.apiserver.discovery import subresource
 
@@ -21,12 +22,15 @@ PATCH = f"{META}.Patch"
 WATCH_EVENT = f"{META}.WatchEvent"
 
 JSON_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+ANSWER_TYPES = ("application/json", "application/vnd.kubernetes.protobuf", "application/yaml")
+CUSTOM_TYPES = ("application/json", "application/yaml")
 PATCH_TYPES = (
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
+CUSTOM_PATCH_TYPES = tuple(each for each in PATCH_TYPES if "strategic" not in each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Operation:
     answers: str = ""
     statuses: tuple[int, ...] = (200,)
     consumes: tuple[str, ...] = JSON_TYPES
+    produces: tuple[str, ...] = ANSWER_TYPES
 
 
 _PRETTY = Parameter("pretty", "string", "If 'true', then the output is pretty printed.")
@@ -123,18 +128,28 @@ def group_root(group: str, version: str) -> str:
     return f"/apis/{group}/{version}" if group else f"/api/{version}"
 
 
+def row_definition(row: Resource) -> str:
+    """The definition of a row's own kind."""
+    return row.definition if row.custom is None else published.name_of(row)
+
+
 def definition_of(row: Resource, group: str, version: str, kind: str) -> str:
     """The definition of a subresource's body."""
     if (group, version, kind) == (row.group, row.version, row.kind):
-        return row.definition
+        return row_definition(row)
     package = group.removesuffix(".k8s.io") or "core"
     return f"io.k8s.api.{package}.{version}.{kind}"
 
 
 def operations(rows: Iterable[Resource]) -> Iterator[Operation]:
-    """All operations of all rows."""
+    """All operations of all rows. Custom resources have neither protobuf nor strategic merge patches."""
     for row in rows:
-        yield from _of_row(row)
+        if row.custom is None:
+            yield from _of_row(row)
+            continue
+        for operation in _of_row(row):
+            consumes = CUSTOM_PATCH_TYPES if operation.method == "patch" else operation.consumes
+            yield replace(operation, consumes=consumes, produces=CUSTOM_TYPES)
 
 
 def _of_row(row: Resource) -> Iterator[Operation]:
@@ -145,7 +160,8 @@ def _of_row(row: Resource) -> Iterator[Operation]:
     one, many = f"{title}Namespaced{row.kind}" if row.namespaced else f"{title}{row.kind}", row.kind
     kind = (row.group, row.version, row.kind)
     item = f"{base}/{{name}}"
-    listed = f"{row.definition}List"
+    own = row_definition(row)
+    listed = f"{own}List" if row.custom is None else f"{own.removesuffix(row.kind)}{row.list_kind}"
     if "list" in row.verbs:
         about = f"list or watch objects of kind {row.kind}"
         yield Operation(
@@ -165,8 +181,8 @@ def _of_row(row: Resource) -> Iterator[Operation]:
             about,
             *kind,
             given,
-            row.definition,
-            row.definition,
+            own,
+            own,
             (200, 201, 202),
         )
     if "deletecollection" in row.verbs:
@@ -178,7 +194,7 @@ def _of_row(row: Resource) -> Iterator[Operation]:
         )
     for verb, method in _METHODS.items():
         if verb in row.verbs and verb != "create":
-            yield _on_item(row, item, one, verb, method, row.definition, kind, scope)
+            yield _on_item(row, item, one, verb, method, own, kind, scope)
     for name in sorted(row.subresources):
         yield from _of_subresource(row, name, item, one, scope)
 

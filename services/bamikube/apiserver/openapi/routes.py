@@ -20,6 +20,7 @@ from bamikube.api.schema import source
 from bamikube.api.wire import openapi_v2
 from bamikube.apiserver.openapi import v2, v3
 from bamikube.apiserver.openapi.operations import group_root, operations
+from bamikube.apiserver.openapi.schemas import custom
 from bamikube.kit.http import Request, Response
 
 _FOR_EVER = "public, immutable"
@@ -56,11 +57,17 @@ class OpenApi:
         if rows == self._seen:
             return
         self._seen = rows
-        self._documents.clear()
+        before = self._hashes
         version = f"{bamikube.__version__}/{source.KUBERNETES}"
         names = dict.fromkeys(_name(row) for row in rows)
         self._hashes = {
             name: _digest(version, *(repr(row) for row in rows if _name(row) == name)) for name in names
+        }
+        # A definition that comes or goes changes one document of version 3; the others stay.
+        self._documents = {
+            name: body
+            for name, body in self._documents.items()
+            if name in before and before[name] == self._hashes.get(name)
         }
         self._v2_hash = _digest(version, *self._hashes.values())
 
@@ -76,7 +83,7 @@ class OpenApi:
         body = self._documents.get(name)
         if body is None:
             rows = [row for row in self._seen if _name(row) == name]
-            body = orjson.dumps(v3.document(operations(rows), source.KUBERNETES))
+            body = orjson.dumps(v3.document(operations(rows), source.KUBERNETES, custom(rows)))
             self._documents[name] = body
         digest = self._hashes[name]
         answer = _cached(request, body, digest, "application/json")
@@ -93,7 +100,7 @@ class OpenApi:
         key = "v2.protobuf" if protobuf else "v2.json"
         body = self._documents.get(key)
         if body is None:
-            document = v2.document(operations(self._seen), source.KUBERNETES)
+            document = v2.document(operations(self._seen), source.KUBERNETES, custom(self._seen, v2=True))
             body = openapi_v2.encode_document(document) if protobuf else orjson.dumps(document)
             self._documents[key] = body
         return _cached(request, body, self._v2_hash, _PROTOBUF_V2 if protobuf else "application/json")

@@ -6,9 +6,12 @@ Version 3 forbids anything beside a ``$ref``; a field that has a description, to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from bamikube.api.custom import published
+from bamikube.api.resources import Resource
 from bamikube.api.schema import source
 from bamikube.apiserver.openapi.operations import DELETE_OPTIONS, PATCH, STATUS, WATCH_EVENT, Operation
 
@@ -22,8 +25,22 @@ _PATCH_DEFINITION: Schema = {
 _OPTIONAL_LIST = re.compile(r"^(.+)List$")
 
 
-def known(name: str) -> Schema | None:
-    """A definition by name; a list kind that the source does not carry is made from its item. None: unknown."""
+def custom(rows: Iterable[Resource], *, v2: bool = False) -> Mapping[str, Schema]:
+    """The definitions of custom resources, by name."""
+    found: dict[str, Schema] = {}
+    for row in rows:
+        if row.custom is not None:
+            name = published.name_of(row)
+            found[name] = published.schema_of(row, v2=v2)
+            found[f"{name.removesuffix(row.kind)}{row.list_kind}"] = published.list_of(row)
+    return found
+
+
+def known(name: str, more: Mapping[str, Schema] = MappingProxyType({})) -> Schema | None:
+    """A definition by name, ``more`` first; a list kind that the source does not carry is made from its item. None:
+    unknown."""
+    if name in more:
+        return more[name]
     if name == PATCH:
         return _PATCH_DEFINITION
     try:
@@ -56,7 +73,7 @@ def _list_of(item: str, definition: Schema) -> Schema:
     }
 
 
-def needed(operations: Iterable[Operation]) -> dict[str, Schema]:
+def needed(operations: Iterable[Operation], more: Mapping[str, Schema]) -> dict[str, Schema]:
     """All definitions that the operations refer to, directly or not, by name."""
     waiting = [STATUS, DELETE_OPTIONS, PATCH, WATCH_EVENT]
     for operation in operations:
@@ -66,7 +83,7 @@ def needed(operations: Iterable[Operation]) -> dict[str, Schema]:
         name = waiting.pop()
         if name in found:
             continue
-        definition = known(name)
+        definition = known(name, more)
         if definition is not None:
             found[name] = definition
             _references(definition, waiting)

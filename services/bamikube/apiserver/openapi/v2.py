@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bamikube.apiserver.openapi.operations import Operation, Parameter, tag
-from bamikube.apiserver.openapi.schemas import V2, known, needed
-from bamikube.apiserver.openapi.v3 import ANSWER_TYPES
+from bamikube.apiserver.openapi.schemas import V2, Schema, known, needed
 
 
-def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
-    """The whole document."""
+def document(operations: Iterable[Operation], version: str, more: Mapping[str, Schema]) -> dict[str, Any]:
+    """The whole document. ``more`` are the definitions of custom resources."""
     operations = list(operations)
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, more)
     return {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": version},
         "paths": dict(sorted(paths.items())),
-        "definitions": needed(operations),
+        "definitions": needed(operations, more),
         "securityDefinitions": {
             "BearerToken": {
                 "type": "apiKey",
@@ -33,10 +32,10 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, more: Mapping[str, Schema]) -> dict[str, Any]:
     schema = (
         {"$ref": V2 + operation.answers}
-        if operation.answers and known(operation.answers)
+        if operation.answers and known(operation.answers, more)
         else {"type": "string"}
     )
     responses: dict[str, Any] = {
@@ -45,7 +44,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     responses["401"] = {"description": "Unauthorized"}
     parameters = [_parameter(one) for one in operation.parameters]
-    if operation.body and known(operation.body):
+    if operation.body and known(operation.body, more):
         body: dict[str, Any] = {"name": "body", "in": "body", "schema": {"$ref": V2 + operation.body}}
         if operation.method != "delete":
             body["required"] = True
@@ -55,7 +54,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": operation.description,
         "operationId": operation.ident,
         "parameters": parameters,
-        "produces": list(ANSWER_TYPES) if operation.answers else ["*/*"],
+        "produces": list(operation.produces) if operation.answers else ["*/*"],
         "responses": responses,
         "schemes": ["https"],
         "tags": [tag(operation.path)],

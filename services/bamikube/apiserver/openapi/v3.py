@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bamikube.apiserver.openapi.operations import Operation, Parameter, tag
-from bamikube.apiserver.openapi.schemas import V3, for_v3, known, needed
-
-ANSWER_TYPES = ("application/json", "application/vnd.kubernetes.protobuf", "application/yaml")
+from bamikube.apiserver.openapi.schemas import V3, Schema, for_v3, known, needed
 
 
-def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
-    """The document of one group version."""
+def document(operations: Iterable[Operation], version: str, more: Mapping[str, Schema]) -> dict[str, Any]:
+    """The document of one group version. ``more`` are the definitions of its custom resources."""
     operations = list(operations)
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, more)
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": version},
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {name: for_v3(schema) for name, schema in needed(operations).items()},
+            "schemas": {name: for_v3(schema) for name, schema in needed(operations, more).items()},
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",
@@ -35,13 +33,13 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, more: Mapping[str, Schema]) -> dict[str, Any]:
     schema = (
         {"$ref": V3 + operation.answers}
-        if operation.answers and known(operation.answers)
+        if operation.answers and known(operation.answers, more)
         else {"type": "string"}
     )
-    types = ANSWER_TYPES if operation.answers else ("*/*",)
+    types = operation.produces if operation.answers else ("*/*",)
     responses: dict[str, Any] = {
         str(status): {
             "description": {200: "OK", 201: "Created", 202: "Accepted"}[status],
@@ -63,7 +61,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "kind": operation.kind,
         },
     }
-    if operation.body and known(operation.body):
+    if operation.body and known(operation.body, more):
         body = {"schema": {"$ref": V3 + operation.body}}
         media = ("*/*",) if operation.method not in ("patch",) else operation.consumes
         written["requestBody"] = {"content": dict.fromkeys(media, body)}

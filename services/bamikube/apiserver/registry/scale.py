@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api import errors, schema, selectors
+from bamikube.api.custom.kind import CustomKind
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.identity import SYSTEM, User
@@ -19,19 +20,12 @@ SCALE_DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
 
 def scale_of(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     """The Scale of a workload."""
-    metadata, spec, status = obj.get("metadata") or {}, obj.get("spec") or {}, obj.get("status") or {}
+    metadata = obj.get("metadata") or {}
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector = spec.get("selector")
-    if selector is None:
-        text = ""
-    elif resource.key == ("", "replicationcontrollers"):
-        text = str(selectors.from_map(selector))
-    else:
-        text = selectors.format_object(selector)
-    shown: dict[str, Any] = {"replicas": status.get("replicas") or 0}
+    replicas, observed, text = _custom(resource.custom, obj) if resource.custom else _builtin(resource, obj)
+    shown: dict[str, Any] = {"replicas": observed}
     if text:
         shown["selector"] = text
-    replicas = spec.get("replicas", 1)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -39,6 +33,51 @@ def scale_of(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
         "spec": {"replicas": replicas} if replicas else {},
         "status": shown,
     }
+
+
+def _builtin(resource: Resource, obj: dict[str, Any]) -> tuple[int, int, str]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    selector = spec.get("selector")
+    if selector is None:
+        text = ""
+    elif resource.key == ("", "replicationcontrollers"):
+        text = str(selectors.from_map(selector))
+    else:
+        text = selectors.format_object(selector)
+    return spec.get("replicas", 1), status.get("replicas") or 0, text
+
+
+def _custom(kind: CustomKind, obj: dict[str, Any]) -> tuple[int, int, str]:
+    """What stands at the paths of the definition; a number that is not there is 0."""
+    paths = kind.compiled.scale
+    if paths is None:
+        return 0, 0, ""
+    replicas, observed = _at(obj, paths.spec_replicas), _at(obj, paths.status_replicas)
+    text = _at(obj, paths.selector) if paths.selector else ""
+    return (
+        replicas if isinstance(replicas, int) else 0,
+        observed if isinstance(observed, int) else 0,
+        text if isinstance(text, str) else "",
+    )
+
+
+def _at(obj: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        obj = obj.get(name) if isinstance(obj, dict) else None
+    return obj
+
+
+def set_replicas(resource: Resource, obj: dict[str, Any], replicas: int) -> None:
+    """Write the count where the workload keeps it, in place. Raises 422 when something else stands on the way."""
+    paths = resource.custom.compiled.scale if resource.custom is not None else None
+    *way, last = paths.spec_replicas if paths is not None else ("spec", "replicas")
+    place = obj
+    for name in way:
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            wrong = Cause("FieldValueInvalid", f"Invalid value: {name} is no object", ".".join(way))
+            raise errors.invalid(resource.kind, obj["metadata"]["name"], [wrong], resource.group)
+    place[last] = replicas
 
 
 def replicas_of(scale: dict[str, Any], name: str) -> int:
@@ -91,7 +130,7 @@ class Scaling(Patching):
                 raise errors.bad_request(
                     f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
                 )
-            old.setdefault("spec", {})["replicas"] = replicas_of(wanted, name)
+            set_replicas(resource, old, replicas_of(wanted, name))
             return old
 
         written = await self.modify(
