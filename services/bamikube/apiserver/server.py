@@ -98,11 +98,7 @@ class ApiServer:
         self.catalog = Catalog(self.cache)
         self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
         self.admission = plugins.standard(
-            self.cache,
-            world,
-            self.authorizer,
-            self.caller,
-            self.resources,
+            plugins.Parts(self.cache, world, self.authorizer, self.caller, self.resources, self._store),
             enabled=options.enable_admission_plugins,
             disabled=options.disable_admission_plugins,
         )
@@ -115,6 +111,7 @@ class ApiServer:
             world,
             admission=self.admission,
             hooks=[self.allocator],
+            ledger=plugins.ledger_of(self.admission),
             event_ttl=int(options.event_ttl),
         )
         self.authenticator, self.signer, self._verifier = make_authenticator(

@@ -21,6 +21,7 @@ from bamikube.controllers.nodelifecycle import NodeLifecycleController
 from bamikube.controllers.options import ControllersOptions
 from bamikube.controllers.podgc import PodGcController
 from bamikube.controllers.replicaset import ReplicaSetController
+from bamikube.controllers.resourcequota import ResourceQuotaController
 from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
 from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
@@ -65,6 +66,7 @@ class Controllers:
             EndpointSliceController(shared),
             EndpointSliceMirroringController(shared),
             PodGcController(shared, options.terminated_pod_gc_threshold),
+            ResourceQuotaController(shared),
             ClaimProtectionController(shared),
             VolumeProtectionController(shared),
             lifecycle,

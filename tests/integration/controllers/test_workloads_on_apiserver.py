@@ -217,3 +217,23 @@ async def test_five_hundred_replicas(plane: ControlPlane) -> None:
     print(f"500 replicas in {plane.world.clock.monotonic() - start:.1f} s")
     pods = (await plane.admin.list("pods", "default"))["items"]
     assert len(pods) == 500
+
+
+async def test_quotas_are_counted_and_put_right(plane: ControlPlane) -> None:
+    plane.controllers()
+    admin = plane.admin
+    await admin.create("configmaps", {"metadata": {"name": "early", "namespace": "default"}})
+    hard = {"configmaps": "5", "count/leases.coordination.k8s.io": "1"}
+    found: Object = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}}
+    await admin.create("resourcequotas", found)
+
+    async def counted() -> bool:
+        quota = await admin.get("resourcequotas", "q", "default")
+        maps = len((await admin.list("configmaps", "default"))["items"])
+        wanted = {"configmaps": str(maps), "count/leases.coordination.k8s.io": "0"}
+        return bool(quota["status"].get("hard") == hard and quota["status"].get("used") == wanted)
+
+    await plane.until("the new quota is counted", counted, 10)
+    forgotten = {"status": {"used": {"configmaps": None}}}
+    await admin.patch("resourcequotas", "q", forgotten, "default", subresource="status")
+    await plane.until("what somebody took out is counted again", counted, 10)

@@ -14,6 +14,7 @@ from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.outbound.caller import HttpCaller
 from bamikube.apiserver.warnings import header, with_warnings
 from bamikube.kit.world import World
+from bamikube.store.model import ModelStore
 
 from .conftest import DictReader, context, pod
 
@@ -33,11 +34,14 @@ ON = [
     "CertificateSigning",
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
+    "ResourceQuota",
 ]
 
 
 def made(reader: DictReader, **flags: Any) -> list[str]:
-    chain = plugins.standard(reader, World(), Authorizer(reader), HttpCaller(), lambda: table.TABLE, **flags)
+    store, rows = ModelStore(World()), lambda: table.TABLE
+    parts = plugins.Parts(reader, World(), Authorizer(reader), HttpCaller(), rows, store)
+    chain = plugins.standard(parts, **flags)
     return [plugin.name for plugin in chain.plugins]
 
 

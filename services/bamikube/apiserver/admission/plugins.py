@@ -31,7 +31,9 @@ from bamikube.apiserver.admission.node_restriction import NodeRestriction
 from bamikube.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
 from bamikube.apiserver.admission.pod_node_selector import PodNodeSelector
 from bamikube.apiserver.admission.priority import Priority
+from bamikube.apiserver.admission.quota_ledger import QuotaLedger
 from bamikube.apiserver.admission.rbac_escalation import RbacEscalation
+from bamikube.apiserver.admission.resource_quota import ResourceQuota
 from bamikube.apiserver.admission.runtime_class import RuntimeClass
 from bamikube.apiserver.admission.service_account import ServiceAccount
 from bamikube.apiserver.admission.storage_protection import (
@@ -44,6 +46,7 @@ from bamikube.apiserver.admission.webhooks import MutatingAdmissionWebhook, Vali
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
+from bamikube.store.port import Store
 
 if TYPE_CHECKING:
     from bamikube.apiserver.authz.authorizer import Authorizer
@@ -58,6 +61,7 @@ class Parts:
     authorizer: Authorizer
     caller: Caller
     rows: Callable[[], Sequence[Resource]]
+    store: Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +107,11 @@ KNOWN: tuple[Known, ...] = (
         ValidatingAdmissionWebhook,
         lambda parts: ValidatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
     ),
+    Known(ResourceQuota, lambda parts: ResourceQuota(QuotaLedger(parts.reader), parts.store)),
 )
 
 
-def standard(
-    reader: Reader,
-    world: World,
-    authorizer: Authorizer,
-    caller: Caller,
-    rows: Callable[[], Sequence[Resource]],
-    *,
-    enabled: Sequence[str] = (),
-    disabled: Sequence[str] = (),
-) -> Admission:
+def standard(parts: Parts, *, enabled: Sequence[str] = (), disabled: Sequence[str] = ()) -> Admission:
     """The default plugins, with those named in ``enabled`` and without those in ``disabled``.
 
     What the storage of some kinds does in Kubernetes (nobody hands out rights he does not hold; who asks for a
@@ -132,10 +128,14 @@ def standard(
         raise ValueError(
             f"{', '.join(both)} in --enable-admission-plugins and --disable-admission-plugins: choose one"
         )
-    parts = Parts(reader, world, authorizer, caller, rows)
     chosen = [
         known.build(parts)
         for known in KNOWN
         if known.plugin.name in enabled or (known.default and known.plugin.name not in disabled)
     ]
-    return Admission([Requester(), *chosen, RbacEscalation(authorizer)])
+    return Admission([Requester(), *chosen, RbacEscalation(parts.authorizer)])
+
+
+def ledger_of(chain: Admission) -> QuotaLedger | None:
+    """The ledger of the chain's quotas; None when they are switched off."""
+    return next((one.ledger for one in chain.plugins if isinstance(one, ResourceQuota)), None)

@@ -16,10 +16,11 @@ from bamikube.apiserver.catalog import definition_key
 from bamikube.apiserver.registry.hooks import NOTHING, Extra, WriteHook
 from bamikube.apiserver.registry.policy import EVENTS
 from bamikube.kit.world import World
-from bamikube.store.port import Compare, Delete, KeyValue, Put, Store
+from bamikube.store.port import Compare, Delete, KeyValue, Put, Store, Txn
 
 if TYPE_CHECKING:
     from bamikube.apiserver.admission import Admission, AdmissionContext
+    from bamikube.apiserver.admission.quota_ledger import QuotaLedger
 
 TRIES = 12  # how often a write is tried against changing objects before the client is told
 LEASE_BUCKET = 60  # seconds of events that share one lease
@@ -29,6 +30,7 @@ READ_BACK = frozenset(
     {
         ("", "limitranges"),
         ("", "namespaces"),
+        ("", "resourcequotas"),
         ("", "serviceaccounts"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
@@ -69,6 +71,7 @@ class Base:
         *,
         admission: Admission | None = None,
         hooks: Sequence[WriteHook] = (),
+        ledger: QuotaLedger | None = None,
         event_ttl: int = 3600,
     ) -> None:
         self.store = store
@@ -76,6 +79,7 @@ class Base:
         self.world = world
         self.admission = admission
         self.hooks: list[WriteHook] = list(hooks)
+        self.ledger = ledger
         self._event_ttl = event_ttl
         self._lease: tuple[float, int] = (0.0, 0)
 
@@ -143,7 +147,11 @@ class Base:
         guards = [Compare(key, guard), *extra.guards]
         if resource.custom is not None:
             guards.append(Compare(definition_key(resource), resource.custom.family.revision))
-        done = await self.store.txn(guards, [Put(key, value, lease), *extra.writes])
+        writes = [Put(key, value, lease), *extra.writes]
+        if self.ledger is None or not self.ledger.watches(obj["metadata"].get("namespace", "")):
+            done = await self.store.txn(guards, writes)
+        else:
+            done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)
         if not done.succeeded:
             if resource.custom is not None:
                 there = done.current[-1]
@@ -156,6 +164,30 @@ class Base:
             # Admission and authorization of the very next request read these from the cache: let it catch up.
             await self.cache.reach(done.revision, 1.0)
         return item, None
+
+    async def counted(
+        self,
+        ledger: QuotaLedger,
+        resource: Resource,
+        metadata: dict[str, Any],
+        new: dict[str, Any] | None,
+        guards: Sequence[Compare],
+        writes: Sequence[Put | Delete],
+    ) -> Txn:
+        """A transaction in a namespace that has quotas. ``guards[0]`` is the object's own; ``new`` None: it goes.
+
+        Raises 403 when a quota has no room.
+        """
+        namespace, own = metadata.get("namespace", ""), guards[0]
+        old: dict[str, Any] | None = None
+        if own.mod_revision:
+            item = self.cached(resource, namespace, metadata["name"])
+            if item is None or item.revision != own.mod_revision:
+                item = self.item_of(resource, await self.store.get(own.key))
+            if item is None or item.revision != own.mod_revision:
+                return await self.store.txn(guards, writes)  # somebody was faster: the guard says so
+            old = item.obj
+        return await ledger.write(self.store, resource, namespace, (old, new), guards, writes)
 
     def private(self, item: Item) -> dict[str, Any]:
         """A decoded copy of an item."""

@@ -28,7 +28,7 @@ from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
 from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
 from bamikube.kit.clock import rfc3339
-from bamikube.store.port import Compare, Delete
+from bamikube.store.port import Compare, Delete, Put
 
 # Given the current object (a private copy, in the request's version), the object that shall replace it.
 Change = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -279,9 +279,13 @@ class Writing(Base):
         key = self.key(resource, item.namespace, item.name)
         for _ in range(TRIES):
             extra = await self.extra(hooks, lambda hook: hook.on_delete(obj))
-            done = await self.store.txn(
-                [Compare(key, item.revision), *extra.guards], [Delete(key), *extra.writes]
-            )
+            guards: list[Compare] = [Compare(key, item.revision), *extra.guards]
+            writes: list[Put | Delete] = [Delete(key), *extra.writes]
+            if self.ledger is None or not self.ledger.watches(item.namespace):
+                done = await self.store.txn(guards, writes)
+            else:
+                metadata = {"namespace": item.namespace, "name": item.name}
+                done = await self.counted(self.ledger, resource, metadata, None, guards, writes)
             if done.succeeded:
                 if resource.storage_key in READ_BACK:
                     await self.cache.reach(done.revision, 1.0)
