@@ -24,6 +24,7 @@ class Resource:
     ``storage_version`` is the version its objects are kept in (equal to ``version`` for single-version resources).
     ``virtual`` kinds are answered but never stored (reviews, token requests). ``custom`` is what a row made from a
     CustomResourceDefinition brings along: its schema and everything compiled from it; such a row has no ``definition``.
+    ``deprecation`` is what every answer about a built-in resource warns of ("" for nearly all).
     """
 
     group: str
@@ -44,6 +45,7 @@ class Resource:
         None  # when objects are shared with another group (events); None: the group itself
     )
     custom: CustomKind | None = None
+    deprecation: str = ""
 
     @property
     def storage_key(self) -> tuple[str, str]:

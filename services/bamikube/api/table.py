@@ -52,6 +52,7 @@ def _row(
     storage_version: str = "",
     storage_group: str | None = None,
     virtual: bool = False,
+    deprecation: str = "",
 ) -> Resource:
     group, _, version = group_version.rpartition("/")
     base = ("metadata.name", "metadata.namespace") if namespaced else ("metadata.name",)
@@ -71,6 +72,7 @@ def _row(
         selectable_fields=base + tuple(fields),
         virtual=virtual,
         storage_group=storage_group,
+        deprecation=deprecation,
     )
 
 
@@ -134,9 +136,16 @@ _CORE = (
         namespaced=False,
         verbs=("get", "list"),
         virtual=True,
+        deprecation="v1 ComponentStatus is deprecated in v1.19+",
     ),
     _row("v1", "ConfigMap", "configmaps", ["cm"]),
-    _row("v1", "Endpoints", "endpoints", ["ep"]),
+    _row(
+        "v1",
+        "Endpoints",
+        "endpoints",
+        ["ep"],
+        deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ),
     _row("v1", "Event", "events", ["ev"], fields=_CORE_EVENT_FIELDS),
     _row("v1", "LimitRange", "limitranges", ["limits"]),
     _row(

@@ -115,7 +115,7 @@ class QuickGets:
             return None
         if "get" not in resource.verbs or (resource.group, resource.plural, "") in SPECIAL:
             return None
-        if resource.custom is not None and not resource.custom.quick:
+        if resource.deprecation or (resource.custom is not None and not resource.custom.quick):
             return None
         namespace = "" if resource.key == _NAMESPACES else info.namespace
         if bool(namespace) != resource.namespaced:

@@ -404,10 +404,11 @@ class ApiServer:
                 self.world,
                 self.services,
             )
-            return await special(call)
+            return _warned(await special(call), resource.deprecation)
         if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
             raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
-        return await self.endpoints.serve(request, info, resource, namespace, user)
+        answer = await self.endpoints.serve(request, info, resource, namespace, user)
+        return _warned(answer, resource.deprecation) if resource.deprecation else answer
 
     async def _custom(self, request: Request, info: RequestInfo, resource: Resource, user: User) -> Answer:
         """A custom resource. What was decided by a definition that changed meanwhile is decided again."""
@@ -426,9 +427,7 @@ class ApiServer:
                 resource = found
                 continue
             warning = resource.custom.deprecation if resource.custom is not None else ""
-            if warning and not isinstance(answer, Tunnel):
-                answer.headers.update(with_warnings(answer.headers, [warning]))
-            return answer
+            return _warned(answer, warning)
         else:
             raise errors.unavailable("the definition of the resource changes all the time; try again")
         raise errors.no_such_path()
@@ -504,6 +503,13 @@ class ApiServer:
         for group, group_version in groups:
             found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
         return sorted(found)
+
+
+def _warned(answer: Answer, warning: str) -> Answer:
+    """``answer`` with the warning that its resource is deprecated, if it is."""
+    if warning and not isinstance(answer, Tunnel):
+        answer.headers.update(with_warnings(answer.headers, [warning]))
+    return answer
 
 
 def starting() -> ApiError:

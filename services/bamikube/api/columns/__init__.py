@@ -47,6 +47,11 @@ def row(resource: Resource, obj: dict[str, Any], now: float) -> list[Any]:
     return _printer(resource).cells(obj, now)
 
 
+def has(resource: Resource) -> bool:
+    """Whether the kind has a printer of its own."""
+    return resource.key in _PRINTERS
+
+
 def _conditions(resource: Resource, obj: dict[str, Any]) -> list[dict[str, Any]]:
     """What a client may want to know about the row itself: that a pod is over."""
     if resource.key != ("", "pods"):

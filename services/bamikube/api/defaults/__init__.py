@@ -32,3 +32,8 @@ def apply(resource: Resource, obj: dict[str, Any]) -> None:
         resource.custom.default(obj)
     elif default is not None:
         default(obj)
+
+
+def has(resource: Resource) -> bool:
+    """Whether the kind has defaults."""
+    return (resource.api_version, resource.kind) in _DEFAULTS

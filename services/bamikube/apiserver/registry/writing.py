@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bamikube.api import conversion, defaults, errors, strategy, validation
+from bamikube.api import conversion, defaults, errors, strategy, validation, warnings
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
@@ -122,6 +122,7 @@ class Writing(Base):
                 obj = deep(prepared)
             extra = await self.extra(hooks, lambda hook, obj=obj: hook.on_create(obj))  # type: ignore[misc]
             refuse(resource, name, validation.validate_create(resource, obj))
+            ctx.warnings += warnings.on_create(resource, obj)
             ctx.object = obj
             await self.judge(ctx)
             if dry_run:
@@ -246,6 +247,8 @@ class Writing(Base):
                 else validation.validate_update(resource, new, old)
             )
             refuse(resource, name, causes)
+            if subresource == "":
+                ctx.warnings += warnings.on_update(resource, new, old)
             ctx.object = new
             await self.judge(ctx)
             if same(new, old) and not extra.writes and not item.outdated:
