@@ -35,12 +35,16 @@ def free_ports(count: int) -> list[int]:
 
 
 class EtcdServer:
-    """One etcd process, a cluster of one member."""
+    """One etcd process: a cluster of its own, or one member of ``members`` (see :func:`etcd_members`)."""
 
-    def __init__(self, directory: Path, *, tls: bool = False, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, tls: bool = False, flags: tuple[str, ...] = (), name: str = "test"
+    ) -> None:
         self.directory = directory
         self.tls = tls
         self.flags = flags
+        self.name = name
+        self.members: list[EtcdServer] = [self]
         self.client_port, self.peer_port, self.metrics_port = free_ports(3)
         self.ca: Path | None = None
         self.cert: Path | None = None
@@ -60,28 +64,40 @@ class EtcdServer:
         """``ca``, ``cert`` and ``key``: paths of PEM files for a client, empty without TLS."""
         return {"ca": str(self.ca), "cert": str(self.cert), "key": str(self.key)} if self.tls else {}
 
+    @property
+    def peer(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
     def start(self) -> None:
         """Start the process and wait until it answers. Fails the test with etcd's last words if it does not."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start the process. A member of several is healthy only once most of them run."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        peer = f"http://127.0.0.1:{self.peer_port}"
         command = [
             "etcd",
-            "--name=test",
+            f"--name={self.name}",
             f"--data-dir={self.directory / 'data'}",
             f"--listen-client-urls={self.endpoint}",
             f"--advertise-client-urls={self.endpoint}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=test={peer}",
+            f"--listen-peer-urls={self.peer}",
+            f"--initial-advertise-peer-urls={self.peer}",
+            f"--initial-cluster={','.join(f'{member.name}={member.peer}' for member in self.members)}",
             f"--listen-metrics-urls=http://127.0.0.1:{self.metrics_port}",
             "--unsafe-no-fsync",
             *self.flags,
         ]
         if self.tls:
             command += self._tls_flags()
-        log = self.directory / "etcd.log"
-        with log.open("ab") as out:
+        with (self.directory / "etcd.log").open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+
+    def wait(self) -> None:
+        """Until it answers as healthy: it is up and its cluster has a leader."""
+        assert self.process is not None, "launch it first"
+        log = self.directory / "etcd.log"
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -174,3 +190,11 @@ def etcd_server(directory: Path, *, tls: bool = False, flags: tuple[str, ...] = 
     if shutil.which("etcd") is None:
         pytest.skip("no etcd binary in PATH (Debian: apt install etcd-server)")
     return EtcdServer(Path(directory), tls=tls, flags=flags)
+
+
+def etcd_members(directory: Path, count: int = 3) -> list[EtcdServer]:
+    """The members of one cluster, not yet started: launch all, then wait for each."""
+    members = [EtcdServer(directory / f"m{number}", name=f"m{number}") for number in range(count)]
+    for member in members:
+        member.members = members
+    return members

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -62,20 +63,7 @@ class PrivateApi:
         node = NodeNames(name="master", address="127.0.0.1")
         issue_all({"master": self.home}, ClusterNames(server=self.url), [node], World())
         pki = self.home / "pki"
-        self.spawn(
-            "apiserver",
-            f"--etcd-servers={self.etcd.endpoint}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={self.port}",
-            f"--tls-cert-file={pki}/apiserver.crt",
-            f"--tls-private-key-file={pki}/apiserver.key",
-            f"--client-ca-file={pki}/ca.crt",
-            f"--service-account-key-file={pki}/sa.pub",
-            f"--service-account-signing-key-file={pki}/sa.key",
-            f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
-            f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
-            f"--kubelet-certificate-authority={pki}/ca.crt",
-        )
+        self.spawn("apiserver", *self.server_flags(self.port, [self.etcd.endpoint]))
         self._wait("apiserver", f"{self.url}/readyz", self.context)
         if self._controllers:
             self.spawn(
@@ -87,7 +75,24 @@ class PrivateApi:
             account = f"{self.url}/api/v1/namespaces/default/serviceaccounts/default"
             self._wait("controllers", account, self.context)
 
-    def spawn(self, name: str, *flags: str) -> None:
+    def server_flags(self, port: int, etcd: Sequence[str]) -> list[str]:
+        """What an API server on ``port`` is started with."""
+        pki = self.home / "pki"
+        return [
+            f"--etcd-servers={','.join(etcd)}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--tls-cert-file={pki}/apiserver.crt",
+            f"--tls-private-key-file={pki}/apiserver.key",
+            f"--client-ca-file={pki}/ca.crt",
+            f"--service-account-key-file={pki}/sa.pub",
+            f"--service-account-signing-key-file={pki}/sa.key",
+            f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
+            f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
+            f"--kubelet-certificate-authority={pki}/ca.crt",
+        ]
+
+    def spawn(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
         """Start one more service; it is stopped with the others."""
         code = f"import sys; from bamikube.{name}.main import main; sys.exit(main())"
         with (self.directory / f"{name}.log").open("ab") as out:
@@ -99,6 +104,7 @@ class PrivateApi:
                 env=os.environ | {"PYTHONPATH": str(SERVICES)},
             )
         self._processes.append((name, process))
+        return process
 
     def _wait(self, name: str, url: str, context: ssl.SSLContext) -> None:
         deadline = time.monotonic() + 60
