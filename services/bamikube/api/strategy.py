@@ -24,6 +24,7 @@ from typing import Any
 from bamikube.api.defaults.cluster import NAME_LABEL
 from bamikube.api.qos import qos_class
 from bamikube.api.resources import Resource
+from bamikube.api.schema.source import definition
 
 DEFAULT_GRACE = 30  # seconds a pod gets when nobody said otherwise
 
@@ -327,6 +328,13 @@ def prepare_update(resource: Resource, new: dict[str, Any], old: dict[str, Any])
         new["metadata"]["generation"] = (old.get("metadata") or {}).get("generation", 0) + 1
 
 
+# Metadata that an update of the status subresource leaves alone.
+_KEPT_BY_STATUS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "pods"): ("ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds"),
+    ("apps", "deployments"): ("labels",),
+}
+
+
 def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
     """An update of the status subresource: all but ``status`` (and unprotected metadata) is kept from ``old``."""
     status = new.get("status")
@@ -340,14 +348,11 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
         new.pop("status", None)
     before = old.get("metadata") or {}
     _take_over_metadata(new, old)
-    protected: tuple[str, ...] = ()
+    protected = _KEPT_BY_STATUS.get(resource.key, ())
     if resource.key == ("", "pods"):
-        protected = ("ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds")
         qos = (old.get("status") or {}).get("qosClass")
         if qos and isinstance(new.get("status"), dict):
             new["status"].setdefault("qosClass", qos)
-    elif resource.key == ("apps", "deployments"):
-        protected = ("labels",)
     elif not resource.definition:
         protected = ("labels", "annotations", "finalizers", "ownerReferences")
     for field in protected:
@@ -355,6 +360,28 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
             metadata[field] = before[field]
         else:
             metadata.pop(field, None)
+
+
+# --- ownership ------------------------------------------------------------------------------------------------------
+
+
+def reset_fields(resource: Resource, subresource: str) -> dict[str, Any]:
+    """What an endpoint does not write, whatever the body says, as a set of fields: nobody can own it by writing there."""
+    if subresource == "":
+        return {"f:status": {}} if has_own_status(resource) else {}
+    if subresource != "status":
+        return {}
+    schema = (
+        resource.custom.compiled.schema if resource.custom is not None else definition(resource.definition)
+    )
+    fields = {"spec", *schema.get("properties", ())} - {"apiVersion", "kind", "metadata", "status"}
+    reset: dict[str, Any] = {f"f:{field}": {} for field in sorted(fields)}
+    if resource.custom is not None:
+        reset["f:metadata"] = {}
+    protected = _KEPT_BY_STATUS.get(resource.key)
+    if protected:
+        reset["f:metadata"] = {f"f:{field}": {} for field in protected}
+    return reset
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------

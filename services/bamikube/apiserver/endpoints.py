@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api import errors, schema
+from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver import negotiation
+from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.cache import Filter
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.negotiation import Shape
-from bamikube.apiserver.registry import Registry, policy
+from bamikube.apiserver.registry import Registry, ownership, policy
+from bamikube.apiserver.registry.applying import check_document, parse_document
 from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
-from bamikube.apiserver.registry.patching import parse_patch
+from bamikube.apiserver.registry.patching import APPLY_PATCH, parse_patch
 from bamikube.apiserver.registry.reading import ListOptions
 from bamikube.apiserver.registry.scale import scale_of
 from bamikube.apiserver.registry.selection import make_filter
@@ -32,9 +36,11 @@ _GENERIC_SUBRESOURCES = frozenset({"", "status", "scale"})
 class Endpoints:
     """Serves every stored resource through one code path."""
 
-    def __init__(self, registry: Registry, world: World) -> None:
+    def __init__(self, registry: Registry, world: World, authorizer: Authorizer | None = None) -> None:
+        """``authorizer`` is asked when a patch or a PUT would create; None allows it."""
         self._registry = registry
         self._world = world
+        self._authorizer = authorizer
 
     async def serve(
         self, request: Request, info: RequestInfo, resource: Resource, namespace: str, user: User
@@ -100,19 +106,25 @@ class Endpoints:
     async def _create(self, request: Request, resource: Resource, namespace: str, user: User) -> Answer:
         if resource.namespaced and not namespace:
             raise errors.method_not_allowed()
-        options = write_options(request)
+        options = write_options(request, "CreateOptions")
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(request, resource, obj, options["fieldValidation"])
         written = await self._registry.create_item(
-            resource, obj, namespace=namespace, user=user, dry_run=bool(options["dryRun"]), options=options
+            resource,
+            obj,
+            namespace=namespace,
+            user=user,
+            dry_run=bool(options["dryRun"]),
+            options=options,
+            manager=ownership.manager_in(request),
         )
         return answered(shape, written, warnings)
 
     async def _update(
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
     ) -> Answer:
-        options = write_options(request)
+        options = write_options(request, "UpdateOptions")
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(request, resource, obj, options["fieldValidation"])
@@ -125,15 +137,33 @@ class Endpoints:
             user=user,
             dry_run=bool(options["dryRun"]),
             options=options,
+            manager=ownership.manager_in(request),
+            may_create=lambda: self._may_create(user, request, resource, namespace, name),
         )
         return answered(shape, written, warnings)
 
     async def _patch(
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
     ) -> Answer:
-        options = write_options(request)
+        options = patch_options(request)
         shape = Shape.of(request, resource, self._world.clock.now)
         media = negotiation.content_type(request)
+        if media == APPLY_PATCH:
+            doc, warnings = parse_document(request.body, options["fieldValidation"])
+            written = await self._registry.apply_item(
+                resource,
+                namespace,
+                name,
+                check_document(resource, doc, namespace, name),
+                options["fieldManager"],
+                force=bool(options["force"]),
+                subresource=subresource,
+                user=user,
+                dry_run=bool(options["dryRun"]),
+                options=options,
+                may_create=lambda: self._may_create(user, request, resource, namespace, name),
+            )
+            return answered(shape, written, warnings)
         patch = parse_patch(media, request.body, resource)
         written = await self._registry.patch_item(
             resource,
@@ -146,8 +176,31 @@ class Endpoints:
             dry_run=bool(options["dryRun"]),
             field_validation=options["fieldValidation"],
             options=options,
+            manager=ownership.manager_in(request),
         )
         return answered(shape, written, [])
+
+    def _may_create(
+        self, user: User, request: Request, resource: Resource, namespace: str, name: str
+    ) -> None:
+        """Whoever applies, or puts, what does not exist must be allowed to create it. Raises 403."""
+        if self._authorizer is None:
+            return
+        attributes = Attributes(
+            user,
+            "create",
+            request.path,
+            resource.group,
+            resource.version,
+            resource.plural,
+            "",
+            namespace,
+            name,
+            True,
+        )
+        verdict = self._authorizer.authorize(attributes)
+        if not verdict.allowed:
+            raise denied(attributes, verdict.reason)
 
     async def _scale(
         self, request: Request, verb: str, resource: Resource, namespace: str, name: str, user: User
@@ -157,21 +210,34 @@ class Endpoints:
             return negotiation.answer_object(
                 request, scale_of(resource, await registry.get(resource, namespace, name))
             )
-        options = write_options(request)
+        options = patch_options(request) if verb == "patch" else write_options(request, "UpdateOptions")
         dry_run = bool(options["dryRun"])
+        by = ownership.manager_in(request)
         if verb == "update":
             body = negotiation.decode_body(request)
             if body.get("kind", "Scale") != "Scale":
                 raise errors.bad_request(f"the scale subresource takes a Scale, not a {body.get('kind')}")
             settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
             scale = await registry.write_scale(
-                resource, namespace, name, scale=body, user=user, dry_run=dry_run
+                resource, namespace, name, scale=body, user=user, dry_run=dry_run, manager=by
+            )
+        elif verb == "patch" and negotiation.content_type(request) == APPLY_PATCH:
+            doc, _ = parse_document(request.body, options["fieldValidation"])
+            scale = await registry.apply_scale(
+                resource,
+                namespace,
+                name,
+                doc,
+                by,
+                force=bool(options["force"]),
+                user=user,
+                dry_run=dry_run,
             )
         elif verb == "patch":
             media = negotiation.content_type(request)
             patch = parse_patch(media, request.body, resource)
             scale = await registry.write_scale(
-                resource, namespace, name, media=media, patch=patch, user=user, dry_run=dry_run
+                resource, namespace, name, media=media, patch=patch, user=user, dry_run=dry_run, manager=by
             )
         else:
             raise errors.method_not_allowed()
@@ -254,8 +320,11 @@ def _number(request: Request, name: str) -> int:
     return value
 
 
-def write_options(request: Request) -> dict[str, Any]:
-    """dryRun, fieldValidation and fieldManager of create, update and patch. Raises 400 and 422."""
+def write_options(request: Request, kind: str) -> dict[str, Any]:
+    """dryRun, fieldValidation and fieldManager of create, update and patch. Raises 400 and 422.
+
+    ``kind`` is what the options are called: CreateOptions, UpdateOptions, PatchOptions.
+    """
     if not request.raw_query:
         return {"dryRun": [], "fieldValidation": "Warn", "fieldManager": ""}
     dry = request.query.get("dryRun") or []
@@ -265,7 +334,23 @@ def write_options(request: Request) -> dict[str, Any]:
         raise errors.bad_request(
             f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Warn", "Strict"'
         )
-    return {"dryRun": dry, "fieldValidation": validation, "fieldManager": request.param("fieldManager")}
+    named = request.param("fieldManager")
+    if named:
+        ownership.check_manager(kind, named)
+    return {"dryRun": dry, "fieldValidation": validation, "fieldManager": named}
+
+
+def patch_options(request: Request) -> dict[str, Any]:
+    """The options of a patch: an apply must name its manager, and alone may be forced. Raises 400 and 422."""
+    options = write_options(request, "PatchOptions")
+    applies = negotiation.content_type(request) == APPLY_PATCH
+    force = request.param("force") if request.raw_query else ""
+    if force and not applies:
+        cause = Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force")
+        raise errors.invalid("PatchOptions", "", [cause], "meta.k8s.io")
+    if applies:
+        ownership.check_manager("PatchOptions", options["fieldManager"], required=True)
+    return {**options, "force": request.flag("force")} if force else {**options, "force": None}
 
 
 _DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"

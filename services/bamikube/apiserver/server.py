@@ -130,7 +130,7 @@ class ApiServer:
         )
         self.discovery = Discovery(self.resources, options.external_hostname or options.advertise_address)
         self.openapi = OpenApi(self.resources)
-        self.endpoints = Endpoints(self.registry, world)
+        self.endpoints = Endpoints(self.registry, world, self.authorizer)
         self.health = Health()
         self.bootstrap = Bootstrap(
             self.cache,

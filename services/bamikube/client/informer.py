@@ -193,6 +193,9 @@ class Informer:
             await self._world.clock.sleep(backoff.next())
 
     def _set(self, key: str, obj: dict[str, Any]) -> None:
+        if self._project is None:
+            # Nobody here looks at it, and whoever writes the object back without it changes nothing.
+            obj["metadata"].pop("managedFields", None)
         kept = self._project(obj) if self._project is not None else obj
         if kept is None:
             self._remove(key)

@@ -47,7 +47,7 @@ class Controllers:
     def build(cls, options: ControllersOptions, world: World) -> Controllers:
         """From flags. Raises OSError or ValueError when a named file cannot be used."""
         ca_pem = Path(options.root_ca_file).read_text(encoding="utf-8") if options.root_ca_file else ""
-        client = Client.from_kubeconfig(options.kubeconfig, world, "bamikube-controllers")
+        client = Client.from_kubeconfig(options.kubeconfig, world, "kube-controller-manager")
         return cls(client, options, world, ca_pem)
 
     def controllers(self, shared: Shared) -> list[Controller]:

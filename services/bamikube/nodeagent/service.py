@@ -59,7 +59,7 @@ class NodeAgent:
             port=options.port,
             max_pods=options.max_pods,
         )
-        self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="bamikube-nodeagent")
+        self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
         self._host = LinuxHost(
             root, Path(options.log_dir), Cgroups(options.cgroup_root, options.cgroup_driver)

@@ -80,7 +80,7 @@ class Scheduler:
     @classmethod
     def build(cls, options: SchedulerOptions, world: World) -> Scheduler:
         """From flags. Raises OSError or ValueError when the kubeconfig cannot be used."""
-        return cls(Client.from_kubeconfig(options.kubeconfig, world, "bamikube-scheduler"), options, world)
+        return cls(Client.from_kubeconfig(options.kubeconfig, world, "kube-scheduler"), options, world)
 
     def _reset(self) -> None:
         options = self._options

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bamikube.api import fields
 from bamikube.api.columns.model import Printer
 from bamikube.api.custom import embedded, lists, values
 from bamikube.api.custom.defaulting import defaulter
@@ -100,6 +101,11 @@ class Compiled:
     @cached_property
     def embedded(self) -> embedded.Check | None:
         return embedded.compiled(self.schema)
+
+    @cached_property
+    def type(self) -> fields.Object:
+        """How the fields of its objects are owned."""
+        return fields.object_type(self.schema)
 
     @cached_property
     def printer(self) -> Printer:

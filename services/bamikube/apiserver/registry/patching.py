@@ -14,6 +14,7 @@ from bamikube.api import errors, patches, schema
 from bamikube.api.errors import ApiError, Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.identity import SYSTEM, User
+from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.base import deep
 from bamikube.apiserver.registry.writing import Change, Writing, Written, uid_conflict
 
@@ -29,17 +30,12 @@ def parse_patch(media: str, body: bytes, resource: Resource) -> Any:
     if media == STRATEGIC_PATCH and not resource.definition:
         raise errors.unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
-            f"{JSON_PATCH}, {MERGE_PATCH}"
-        )
-    if media == APPLY_PATCH:
-        raise errors.unsupported_media_type(
-            "server-side apply is not served yet - use kubectl apply without --server-side; accepted media types "
-            f"include: {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+            f"{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}"
         )
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
         raise errors.unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
-            f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+            f"{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}"
         )
     try:
         return orjson.loads(body)
@@ -81,6 +77,7 @@ class Patching(Writing):
         dry_run: bool = False,
         field_validation: str = "Warn",
         options: dict[str, Any] | None = None,
+        manager: str = ownership.SERVER,
     ) -> Written:
         """PATCH. The answer's ``warnings`` name unknown fields of the outcome, and what admission says."""
         warnings: list[str] = []
@@ -94,6 +91,7 @@ class Patching(Writing):
             user=user,
             dry_run=dry_run,
             options=options,
+            manager=manager,
         )
         written.warnings = [*warnings, *written.warnings]
         return written

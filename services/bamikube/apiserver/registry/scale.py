@@ -11,9 +11,12 @@ from typing import Any
 from bamikube.api import errors, schema, selectors
 from bamikube.api.custom.kind import CustomKind
 from bamikube.api.errors import Cause
+from bamikube.api.fields import defined_object_type
 from bamikube.api.resources import Resource
 from bamikube.apiserver.identity import SYSTEM, User
-from bamikube.apiserver.registry.patching import Patching, apply_patch
+from bamikube.apiserver.registry import ownership
+from bamikube.apiserver.registry.applying import Applying, check_document, untyped
+from bamikube.apiserver.registry.patching import apply_patch
 
 SCALE_DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
 
@@ -93,7 +96,7 @@ def replicas_of(scale: dict[str, Any], name: str) -> int:
     return replicas
 
 
-class Scaling(Patching):
+class Scaling(Applying):
     """get, update and patch of scale."""
 
     async def write_scale(
@@ -107,6 +110,7 @@ class Scaling(Patching):
         patch: Any = None,
         user: User = SYSTEM,
         dry_run: bool = False,
+        manager: str = ownership.SERVER,
     ) -> dict[str, Any]:
         """PUT (``scale``) or PATCH (``media``, ``patch``). Returns the new Scale."""
 
@@ -134,6 +138,60 @@ class Scaling(Patching):
             return old
 
         written = await self.modify(
-            resource, namespace, name, change, subresource="scale", user=user, dry_run=dry_run
+            resource,
+            namespace,
+            name,
+            change,
+            subresource="scale",
+            user=user,
+            dry_run=dry_run,
+            manager=manager,
+        )
+        return scale_of(resource, self._shown(resource, written.item))
+
+    async def apply_scale(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        doc: dict[str, Any],
+        manager: str,
+        *,
+        force: bool = False,
+        user: User = SYSTEM,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """PATCH with an applied Scale: its manager owns the workload's ``spec.replicas``. Returns the new Scale."""
+        if (doc.get("apiVersion"), doc.get("kind")) != ("autoscaling/v1", "Scale"):
+            raise errors.bad_request(
+                "incorrect version specified in apply patch. Specified patch version: "
+                f"{doc.get('apiVersion') or ''}, Kind={doc.get('kind') or ''}, expected: autoscaling/v1, Kind=Scale"
+            )
+        problems: list[str] = []
+        kind = defined_object_type(SCALE_DEFINITION)
+        kind.check(doc, "", lambda path, what: problems.append(f"{path}: {what}"))
+        if problems:
+            raise untyped(resource, namespace, name, problems)
+        metadata = dict(doc.get("metadata") or {})
+        if metadata.get("managedFields") is not None:
+            raise errors.bad_request("metadata.managedFields must be nil")
+        wanted: dict[str, Any] = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": metadata,
+        }
+        if "replicas" in (doc.get("spec") or {}):
+            wanted["spec"] = {"replicas": replicas_of(doc, name)}
+        checked = check_document(resource, wanted, namespace, name)
+        written = await self.apply_item(
+            resource,
+            namespace,
+            name,
+            checked,
+            manager,
+            force=force,
+            subresource="scale",
+            user=user,
+            dry_run=dry_run,
         )
         return scale_of(resource, self._shown(resource, written.item))

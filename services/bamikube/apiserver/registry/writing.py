@@ -25,7 +25,7 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.identity import SYSTEM, User
-from bamikube.apiserver.registry import policy
+from bamikube.apiserver.registry import ownership, policy
 from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
 from bamikube.kit.clock import rfc3339
 from bamikube.store.port import Compare, Delete, Put
@@ -62,8 +62,12 @@ class Writing(Base):
         user: User = SYSTEM,
         dry_run: bool = False,
         options: dict[str, Any] | None = None,
+        manager: str | None = ownership.SERVER,
     ) -> Written:
-        """Create ``obj`` (which is changed). Raises 400, 403, 409, 422 and what hooks and admission raise."""
+        """Create ``obj`` (which is changed). Raises 400, 403, 409, 422 and what hooks and admission raise.
+
+        ``manager`` owns what he wrote; None when ``obj`` says already who owns what.
+        """
         expect_kind(resource, obj)
         metadata = obj.setdefault("metadata", {})
         if metadata.get("resourceVersion"):
@@ -85,7 +89,7 @@ class Writing(Base):
                 base = metadata["generateName"][:MAX_GENERATED_BASE]
                 obj["metadata"]["name"] = base + self.world.chance.suffix(5)
             try:
-                return await self._create(resource, obj, namespace, user, dry_run, options or {})
+                return await self._create(resource, obj, namespace, user, dry_run, options or {}, manager)
             except errors.ApiError as error:
                 if not generated or error.reason != "AlreadyExists" or attempt == GENERATED_TRIES - 1:
                     raise
@@ -99,9 +103,12 @@ class Writing(Base):
         user: User,
         dry_run: bool,
         options: dict[str, Any],
+        manager: str | None,
     ) -> Written:
         name = obj["metadata"]["name"]
         defaults.apply(resource, obj)
+        if manager is not None:
+            ownership.track(resource, None, obj, manager, "", self._now())
         ctx = AdmissionContext("CREATE", resource, namespace, name, user, obj, None, "", dry_run, options)
         uid, born = obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
         await self.admit(ctx)
@@ -163,8 +170,11 @@ class Writing(Base):
         dry_run: bool = False,
         options: dict[str, Any] | None = None,
         absent: Callable[[], Awaitable[Written]] | None = None,
+        manager: str | None = ownership.SERVER,
     ) -> Written:
         """Replace an object by what ``change`` makes of it, trying again when somebody was faster.
+
+        ``manager`` takes what he changes; None when ``change`` says itself who owns what.
 
         ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
         ``absent`` is called when there is no such object (create on update).
@@ -180,7 +190,16 @@ class Writing(Base):
                 raise self.missing(resource, name)
             try:
                 written, item_now = await self._replace(
-                    resource, namespace, name, item, change, subresource, user, dry_run, options or {}
+                    resource,
+                    namespace,
+                    name,
+                    item,
+                    change,
+                    subresource,
+                    user,
+                    dry_run,
+                    options or {},
+                    manager,
                 )
             except errors.ApiError:
                 if fresh:
@@ -215,6 +234,7 @@ class Writing(Base):
         user: User,
         dry_run: bool,
         options: dict[str, Any],
+        manager: str | None,
     ) -> tuple[Written | None, Item | None]:
         """One try. Returns the outcome, or None and the item that stands there now."""
         old = self._shown(resource, item)
@@ -223,6 +243,8 @@ class Writing(Base):
         metadata.pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
         defaults.apply(resource, new)
+        if manager is not None:
+            ownership.track(resource, old, new, manager, subresource, self._now())
         prepare = strategy.prepare_status_update if subresource == "status" else strategy.prepare_update
         if subresource in ("", "status", "scale"):
             prepare(resource, new, old)
@@ -251,6 +273,7 @@ class Writing(Base):
                 ctx.warnings += warnings.on_update(resource, new, old)
             ctx.object = new
             await self.judge(ctx)
+            ownership.settle(new, old)
             if same(new, old) and not extra.writes and not item.outdated:
                 return Written(item, changed=False, warnings=ctx.warnings), None
             if goes(resource, new):
@@ -311,8 +334,13 @@ class Writing(Base):
         user: User = SYSTEM,
         dry_run: bool = False,
         options: dict[str, Any] | None = None,
+        manager: str = ownership.SERVER,
+        may_create: Callable[[], None] = lambda: None,
     ) -> Written:
-        """PUT. ``obj`` replaces what is there; with a resourceVersion only if that is still the one."""
+        """PUT. ``obj`` replaces what is there; with a resourceVersion only if that is still the one.
+
+        ``may_create`` is asked before a PUT creates, and raises 403 when this user may only update.
+        """
         expect_kind(resource, obj)
         metadata = obj.setdefault("metadata", {})
         if not metadata.get("name"):
@@ -347,6 +375,7 @@ class Writing(Base):
 
         async def absent() -> Written:
             if unconditional and not uid and not subresource:
+                may_create()
                 return await self.create_item(
                     resource,
                     without_version(obj),
@@ -354,6 +383,7 @@ class Writing(Base):
                     user=user,
                     dry_run=dry_run,
                     options=options,
+                    manager=manager,
                 )
             raise self.missing(resource, name)
 
@@ -366,6 +396,7 @@ class Writing(Base):
             user=user,
             dry_run=dry_run,
             options=options,
+            manager=manager,
             absent=absent if policy.creates_on_update(resource) else None,
         )
 
@@ -385,6 +416,9 @@ class Writing(Base):
         return self._shown(resource, written.item)
 
     # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _now(self) -> str:
+        return rfc3339(self.world.clock.now())
 
     def _shown(self, resource: Resource, item: Item) -> dict[str, Any]:
         """A private copy of an item in ``resource``'s version."""

@@ -10,9 +10,14 @@ from typing import Any
 
 from bamikube.api import defaults, errors
 from bamikube.api.errors import Cause
+from bamikube.api.ownership import Author
+from bamikube.api.ownership.managers import APPLY
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.registry.patching import apply_patch, parse_patch
+from bamikube.apiserver.endpoints import patch_options
+from bamikube.apiserver.registry import ownership
+from bamikube.apiserver.registry.applying import applied, check_document, parse_document
+from bamikube.apiserver.registry.patching import APPLY_PATCH, apply_patch, parse_patch
 from bamikube.apiserver.subresources.rewriting import Object, current, dry, rewrite
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.http import Answer
@@ -27,6 +32,7 @@ async def _edit(call: Call, merge: Merge) -> Answer:
     if call.verb not in ("update", "patch"):
         raise errors.method_not_allowed()
     wanted_of = await _wanted(call)
+    applies = negotiation.content_type(call.request) == APPLY_PATCH
 
     def change(stored: Object) -> None:
         wanted = wanted_of(stored)
@@ -44,8 +50,11 @@ async def _edit(call: Call, merge: Merge) -> Answer:
             )
         defaults.apply(call.resource, wanted)
         merge(stored, wanted)
+        if applies:
+            ownership.put(stored, metadata.get("managedFields") or [])
 
-    return call.answer(await rewrite(call, change, dry_run=dry(call)))
+    manager = None if applies else ownership.manager_in(call.request)
+    return call.answer(await rewrite(call, change, dry_run=dry(call), manager=manager))
 
 
 async def _wanted(call: Call) -> Callable[[Object], Object]:
@@ -53,8 +62,21 @@ async def _wanted(call: Call) -> Callable[[Object], Object]:
         body = await call.decode()
         return lambda stored: body
     media = negotiation.content_type(call.request)
+    if media == APPLY_PATCH:
+        return _applied(call)
     patch = parse_patch(media, call.request.body, call.resource)
     return lambda stored: apply_patch(media, stored, patch, call.resource.definition)
+
+
+def _applied(call: Call) -> Callable[[Object], Object]:
+    """What an applied document makes of the object; only the part goes through, with its owners."""
+    request, resource = call.request, call.resource
+    options = patch_options(request)
+    doc, _ = parse_document(request.body, options["fieldValidation"])
+    document = check_document(resource, doc, call.namespace, call.name)
+    author = Author(options["fieldManager"], APPLY, resource.api_version, call.subresource)
+    now = rfc3339(call.world.clock.now())
+    return lambda stored: applied(resource, stored, document, author, now, bool(options["force"]))
 
 
 async def ephemeral_containers(call: Call) -> Answer:
@@ -169,7 +191,14 @@ async def finalize(call: Call) -> Answer:
         return stored
 
     written = await call.registry.modify(
-        call.resource, "", call.name, change, subresource="finalize", user=call.user, dry_run=dry(call)
+        call.resource,
+        "",
+        call.name,
+        change,
+        subresource="finalize",
+        user=call.user,
+        dry_run=dry(call),
+        manager=ownership.manager_in(call.request),
     )
     return call.answer(written.item.decode())
 

@@ -13,7 +13,9 @@ from typing import Any
 from bamikube.api import errors
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.call import Call
+from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.hooks import NOTHING
+from bamikube.kit.clock import rfc3339
 
 Object = dict[str, Any]
 _TRIES = 12
@@ -36,9 +38,11 @@ async def rewrite(
     admit: bool = True,
     dry_run: bool = False,
     subresource: str | None = None,
+    manager: str | None = None,
 ) -> Object:
     """Apply ``change`` (in place; it may refuse by raising) and store. Returns the object as it is stored now.
 
+    ``manager`` takes the fields that change; without one nobody does, as when the server binds a pod.
     What ``change`` refuses on a cached state is asked again of the state in the store.
     """
     registry, resource = call.registry, call.resource
@@ -60,6 +64,10 @@ async def rewrite(
                 raise
             item, fresh = await registry.fetch(resource, call.namespace, call.name), True
             continue
+        if manager is not None:
+            now = rfc3339(call.world.clock.now())
+            ownership.track(resource, old, new, manager, part, now)
+        ownership.settle(new, old)
         if new == old:
             return item.decode()
         admission = call.services.admission

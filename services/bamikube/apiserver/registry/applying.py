@@ -1,0 +1,233 @@
+"""Server-side apply, as a change for :meth:`Writing.modify`, or a create when there is nothing yet.
+
+The document is judged before anything is looked at: of the right version, with nothing its schema does not know, no list
+element twice. Then it is applied to the object as it stands; when somebody is faster, to what he wrote. Only a document
+that names a resourceVersion is held to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import yaml
+
+from bamikube.api import errors, ownership, schema
+from bamikube.api.fields import sets
+from bamikube.api.ownership import Applied, Author, lastapplied
+from bamikube.api.ownership.managers import APPLY
+from bamikube.api.resources import Resource
+from bamikube.apiserver import bodies, negotiation
+from bamikube.apiserver.identity import SYSTEM, User
+from bamikube.apiserver.registry import ownership as owners
+from bamikube.apiserver.registry.base import TRIES, deep
+from bamikube.apiserver.registry.patching import Patching
+from bamikube.apiserver.registry.writing import Written, uid_conflict
+
+
+def parse_document(body: bytes, field_validation: str) -> tuple[dict[str, Any], list[str]]:
+    """The applied document (YAML or JSON) and what there is to warn of. Raises 400."""
+    doc, repeated = _parsed(body)
+    if not repeated or field_validation == "Ignore":
+        return doc, []
+    warnings = [f'duplicate field "{path}"' for path in repeated]
+    if field_validation == "Strict":
+        raise errors.bad_request(f"error strict decoding YAML: {', '.join(warnings)}")
+    return doc, warnings
+
+
+def _parsed(body: bytes) -> tuple[dict[str, Any], list[str]]:
+    try:
+        doc = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        doc = negotiation.load_yaml(body)
+        try:
+            return doc, bodies.survey_yaml(body)
+        except yaml.YAMLError as error:
+            raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(doc, dict):
+        raise errors.bad_request("error decoding YAML: an applied document must be an object")
+    return doc, bodies.duplicate_keys(body, doc)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What somebody applies: as he said it, and as it will be merged, with quantities and times as they are stored."""
+
+    said: dict[str, Any]
+    meant: dict[str, Any]
+
+
+def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name: str) -> Document:
+    """The document, ready to be applied. Raises 400."""
+    if not isinstance(doc.get("metadata", {}), dict):
+        raise errors.bad_request("error decoding YAML: metadata must be an object")
+    metadata = doc.get("metadata") or {}
+    if doc.get("apiVersion") != resource.api_version:
+        raise errors.bad_request(
+            "incorrect version specified in apply patch. "
+            f"Specified patch version: {doc.get('apiVersion') or ''}, expected: {resource.api_version}"
+        )
+    if doc.get("kind") != resource.kind:
+        raise errors.bad_request(
+            f"the kind in the data ({doc.get('kind') or ''}) does not match the kind of the resource ({resource.kind}): "
+            f"{resource.plural} expects {resource.api_version}, Kind={resource.kind}"
+        )
+    if metadata.get("managedFields") is not None:
+        raise errors.bad_request("metadata.managedFields must be nil")
+    if metadata.get("name", name) != name:
+        raise errors.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+    if namespace and metadata.get("namespace", namespace) != namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request: "
+            f"{metadata['namespace']} is not {namespace}"
+        )
+    problems: list[str] = []
+    owners.type_of(resource).check(doc, "", lambda path, what: problems.append(f"{path}: {what}"))
+    if problems:
+        raise untyped(resource, namespace, name, problems)
+    normal = deep(doc)
+    report = schema.check(resource, normal)
+    if report.errors:
+        raise schema.decode_error(resource, report)
+    return Document(doc, _with_nulls(normal, doc))
+
+
+def untyped(resource: Resource, namespace: str, name: str, problems: list[str]) -> errors.ApiError:
+    """400: the document does not fit its schema."""
+    what = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {one}" for one in problems)
+    return errors.bad_request(
+        f"failed to create typed patch object ({namespace}/{name}; "
+        f"{resource.group}/{resource.version}, Kind={resource.kind}): {what}"
+    )
+
+
+def _with_nulls(normal: Any, doc: Any) -> Any:
+    """Put back the nulls that the schema's check dropped: who says null owns the field, and wants it empty."""
+    if isinstance(doc, dict) and isinstance(normal, dict):
+        for key, value in doc.items():
+            if value is None:
+                normal[key] = None
+            elif isinstance(value, dict | list) and key in normal:
+                _with_nulls(normal[key], value)
+    elif isinstance(doc, list) and isinstance(normal, list):
+        for one, other in zip(normal, doc, strict=False):
+            _with_nulls(one, other)
+    return normal
+
+
+def applied(
+    resource: Resource,
+    live: dict[str, Any] | None,
+    doc: Document,
+    author: Author,
+    now: str,
+    force: bool,
+) -> dict[str, Any]:
+    """``live`` after ``doc`` has been applied, ``managedFields`` included. Raises 409 for conflicts."""
+    versions = owners.versions_of(resource)
+    reset = owners.reset_fields(resource, author.subresource)
+
+    def once(force: bool) -> Applied:
+        return ownership.apply(live, doc.meant, author, versions, now, force=force, reset=reset)
+
+    outcome = once(force)
+    if outcome.conflicts:
+        conflicts = outcome.conflicts
+        if author.manager == lastapplied.MANAGER and live is not None:
+            conflicts = _unexcused(resource, live, conflicts)
+        if conflicts:
+            raise ownership.conflict_error(conflicts)
+        outcome = once(True)
+    new: dict[str, Any] = outcome.object
+    new = deep(new)
+    new.setdefault("metadata", {})
+    if author.manager == lastapplied.MANAGER and not author.subresource:
+        lastapplied.renew(new, doc.said)
+    schema.check(resource, new)  # nulls have done their work
+    owners.put(new, ownership.written(outcome.managers))
+    return new
+
+
+def _unexcused(
+    resource: Resource, live: dict[str, Any], conflicts: tuple[ownership.Conflict, ...]
+) -> tuple[ownership.Conflict, ...]:
+    """The conflicts that client-side apply's last document does not explain."""
+    said = lastapplied.last_document(live, resource.api_version)
+    if said is None:
+        return conflicts
+    schema.check(resource, said)
+    fields = lastapplied.excused(live, said, owners.type_of(resource))
+    return tuple(one for one in conflicts if not sets.has(fields, one.path))
+
+
+class Applying(Patching):
+    """The apply patch."""
+
+    async def apply_item(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        doc: Document,
+        manager: str,
+        *,
+        force: bool = False,
+        subresource: str = "",
+        user: User = SYSTEM,
+        dry_run: bool = False,
+        options: dict[str, Any] | None = None,
+        may_create: Callable[[], None] = lambda: None,
+    ) -> Written:
+        """PATCH with an applied document. ``may_create`` raises 403 when it may only patch."""
+        author = Author(manager, APPLY, resource.api_version, subresource)
+        metadata = doc.said.get("metadata") or {}
+        version, uid = str(metadata.get("resourceVersion") or ""), metadata.get("uid") or ""
+
+        async def change(old: dict[str, Any]) -> dict[str, Any]:
+            there = old["metadata"]
+            if version not in ("", "0") and version != there.get("resourceVersion"):
+                raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+            if uid and uid != there.get("uid"):
+                raise uid_conflict(resource, name, uid, there.get("uid", ""))
+            return applied(resource, old, doc, author, self._now(), force)
+
+        async def absent() -> Written:
+            if subresource:
+                raise self.missing(resource, name)
+            may_create()
+            if uid:
+                message = (
+                    f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                )
+                raise errors.conflict(resource.plural, name, message, resource.group)
+            if version not in ("", "0"):
+                raise self.missing(resource, name)
+            obj = applied(resource, None, doc, author, self._now(), force)
+            obj["metadata"]["name"] = name
+            return await self.create_item(
+                resource, obj, namespace=namespace, user=user, dry_run=dry_run, options=options, manager=None
+            )
+
+        for attempt in range(TRIES):
+            try:
+                return await self.modify(
+                    resource,
+                    namespace,
+                    name,
+                    change,
+                    subresource=subresource,
+                    user=user,
+                    dry_run=dry_run,
+                    options=options,
+                    absent=absent,
+                    manager=None,
+                )
+            except errors.ApiError as error:
+                if error.reason != "AlreadyExists" or attempt == TRIES - 1:
+                    raise  # else somebody has created it meanwhile: apply to that
+        raise AssertionError("the last attempt returns or raises")
