@@ -5,6 +5,7 @@ By the time a request comes here it is authenticated and authorized, and its res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bamikube.api import errors, schema
@@ -13,9 +14,10 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
-from bamikube.apiserver.cache import Filter
+from bamikube.apiserver.cache import Filter, Item
+from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.identity import User
-from bamikube.apiserver.negotiation import Shape
+from bamikube.apiserver.negotiation import JSON, Accepted, Shape
 from bamikube.apiserver.registry import Registry, ownership, policy
 from bamikube.apiserver.registry.applying import check_document, parse_document
 from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
@@ -67,10 +69,8 @@ class Endpoints:
             options = list_options(request)
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
-                return shape.list([item.raw for item in listed.items], listed.metadata())
-            return await self._registry.watch(
-                resource, wanted, shape, options, content_type=shape.stream_type
-            )
+                return shape.list(await self._raws(resource, shape, listed.items), listed.metadata())
+            return await self._watch(resource, wanted, shape, options)
         if not info.name:  # PUT and PATCH of a collection
             raise errors.method_not_allowed()
         if resource.namespaced and not namespace:
@@ -82,7 +82,7 @@ class Endpoints:
             shape = Shape.of(request, resource, self._world.clock.now)
             version = request.param("resourceVersion") if request.raw_query else ""
             item = await self._registry.get_item(resource, namespace, name, version)
-            return shape.object(item.raw)
+            return shape.object((await self._raws(resource, shape, [item]))[0])
         if verb == "update":
             return await self._update(request, resource, namespace, name, subresource, user)
         if verb == "patch":
@@ -119,7 +119,7 @@ class Endpoints:
             options=options,
             manager=ownership.manager_in(request),
         )
-        return answered(shape, written, warnings)
+        return await self._answered(resource, shape, written, warnings)
 
     async def _update(
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
@@ -140,7 +140,7 @@ class Endpoints:
             manager=ownership.manager_in(request),
             may_create=lambda: self._may_create(user, request, resource, namespace, name),
         )
-        return answered(shape, written, warnings)
+        return await self._answered(resource, shape, written, warnings)
 
     async def _patch(
         self, request: Request, resource: Resource, namespace: str, name: str, subresource: str, user: User
@@ -163,7 +163,7 @@ class Endpoints:
                 options=options,
                 may_create=lambda: self._may_create(user, request, resource, namespace, name),
             )
-            return answered(shape, written, warnings)
+            return await self._answered(resource, shape, written, warnings)
         patch = parse_patch(media, request.body, resource)
         written = await self._registry.patch_item(
             resource,
@@ -178,7 +178,7 @@ class Endpoints:
             options=options,
             manager=ownership.manager_in(request),
         )
-        return answered(shape, written, [])
+        return await self._answered(resource, shape, written, [])
 
     def _may_create(
         self, user: User, request: Request, resource: Resource, namespace: str, name: str
@@ -250,7 +250,7 @@ class Endpoints:
         shape = Shape.of(request, resource, self._world.clock.now)
         written = await self._registry.delete_item(resource, namespace, name, options, user=user)
         if not written.removed or resource.key in policy.RETURNS_DELETED:
-            return answered(shape, written, [])
+            return await self._answered(resource, shape, written, [])
         details = {"name": name, "kind": resource.plural, "uid": written.item.obj["metadata"].get("uid", "")}
         if resource.group:
             details["group"] = resource.group
@@ -282,7 +282,36 @@ class Endpoints:
             resource, wanted, list_options(request), options, user=user
         )
         metadata = {"resourceVersion": str(self._registry.cache.revision)}
-        return shape.list([item.raw for item in items], metadata)
+        return shape.list(await self._raws(resource, shape, items), metadata)
+
+    # -- other versions ------------------------------------------------------------------------------------------
+
+    async def _raws(self, resource: Resource, shape: Shape, items: Sequence[Item]) -> list[bytes]:
+        """The bytes of items. Only versions that a webhook converts are waited for, and not for mere metadata."""
+        converter = self._registry.converter
+        if converter is None or not calls_out(resource) or shape.wanted.transform == "Partial":
+            return [item.raw for item in items]
+        return await converter.raws(resource, items)
+
+    async def _watch(self, resource: Resource, wanted: Filter, shape: Shape, options: ListOptions) -> Answer:
+        converter = self._registry.converter
+        if converter is None or not calls_out(resource) or shape.wanted.transform == "Partial":
+            return await self._registry.watch(
+                resource, wanted, shape, options, content_type=shape.stream_type
+            )
+        plain = Shape(self._registry.stored(resource), Accepted(), now=self._world.clock.now)
+        source = await self._registry.watch(resource, wanted, plain, options, content_type=JSON)
+        return converter.stream(resource, source, shape)
+
+    async def _answered(
+        self, resource: Resource, shape: Shape, written: Written, warnings: list[str]
+    ) -> Response:
+        """The answer of a write, with the warnings that came up on the way."""
+        raw = (await self._raws(resource, shape, [written.item]))[0]
+        answer = shape.object(raw, 201 if written.created else 200)
+        if warnings or written.warnings:
+            answer.headers["Warning"] = header([*warnings, *written.warnings])
+        return answer
 
 
 def list_options(request: Request) -> ListOptions:
@@ -376,11 +405,3 @@ def checked(request: Request, resource: Resource, obj: dict[str, Any], field_val
     repeated = [] if field_validation == "Ignore" else negotiation.repeated_keys(request, obj)
     expect_kind(resource, obj)
     return schema.ensure(resource, obj, field_validation, repeated)
-
-
-def answered(shape: Shape, written: Written, warnings: list[str]) -> Response:
-    """The answer of a write, with the warnings that came up on the way."""
-    answer = shape.object(written.item.raw, 201 if written.created else 200)
-    if warnings or written.warnings:
-        answer.headers["Warning"] = header([*warnings, *written.warnings])
-    return answer

@@ -35,6 +35,7 @@ from bamikube.apiserver.bootstrap import Bootstrap
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.call import Call, Services
 from bamikube.apiserver.catalog import DEFINITIONS, Catalog
+from bamikube.apiserver.converting import Converter
 from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery
 from bamikube.apiserver.endpoints import Endpoints
@@ -112,6 +113,7 @@ class ApiServer:
             admission=self.admission,
             hooks=[self.allocator],
             ledger=plugins.ledger_of(self.admission),
+            converter=Converter(self.cache, self.caller, world),
             event_ttl=int(options.event_ttl),
         )
         self.authenticator, self.signer, self._verifier = make_authenticator(

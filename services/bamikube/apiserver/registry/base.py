@@ -21,6 +21,7 @@ from bamikube.store.port import Compare, Delete, KeyValue, Put, Store, Txn
 if TYPE_CHECKING:
     from bamikube.apiserver.admission import Admission, AdmissionContext
     from bamikube.apiserver.admission.quota_ledger import QuotaLedger
+    from bamikube.apiserver.converting import Converter
 
 TRIES = 12  # how often a write is tried against changing objects before the client is told
 LEASE_BUCKET = 60  # seconds of events that share one lease
@@ -72,6 +73,7 @@ class Base:
         admission: Admission | None = None,
         hooks: Sequence[WriteHook] = (),
         ledger: QuotaLedger | None = None,
+        converter: Converter | None = None,
         event_ttl: int = 3600,
     ) -> None:
         self.store = store
@@ -80,6 +82,7 @@ class Base:
         self.admission = admission
         self.hooks: list[WriteHook] = list(hooks)
         self.ledger = ledger
+        self.converter = converter
         self._event_ttl = event_ttl
         self._lease: tuple[float, int] = (0.0, 0)
 

@@ -156,9 +156,10 @@ class Deleting(Reading, Writing):
                 f"ResourceVersion in object meta: {metadata.get('resourceVersion')}",
                 resource.group,
             )
+        seen = old if stored is resource else await self.shown(resource, item)
         asked = {"gracePeriodSeconds": options.grace, "propagationPolicy": options.propagation}
         ctx = AdmissionContext(
-            "DELETE", resource, namespace, name, user, None, old, "", options.dry_run, asked
+            "DELETE", resource, namespace, name, user, None, seen, "", options.dry_run, asked
         )
         await self.admit(ctx)
         await self.judge(ctx)

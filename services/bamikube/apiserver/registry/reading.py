@@ -25,12 +25,13 @@ from typing import Any
 
 import orjson
 
-from bamikube.api import errors
+from bamikube.api import conversion, errors
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import Filter, Item, Representation
 from bamikube.apiserver.cache import keys as storage_keys
 from bamikube.apiserver.cache.cache import Slot
+from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.registry.base import Base
 from bamikube.kit.http import Stream
 from bamikube.store.port import Compacted, FutureRevision
@@ -193,7 +194,10 @@ class Reading(Base):
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         """One object, decoded, consistent. Raises 404."""
-        return (await self.get_item(resource, namespace, name)).decode()
+        item = await self.get_item(resource, namespace, name)
+        if self.converter is not None and calls_out(resource):
+            return (await self.converter.objects(resource, [item.decode()]))[0]
+        return conversion.from_storage(resource, item.decode())
 
     async def list_items(self, resource: Resource, wanted: Filter, options: ListOptions) -> Listed:
         """A page of objects. Raises 400, 410, 504."""

@@ -147,7 +147,7 @@ class Scaling(Applying):
             dry_run=dry_run,
             manager=manager,
         )
-        return scale_of(resource, self._shown(resource, written.item))
+        return scale_of(resource, await self.shown(resource, written.item))
 
     async def apply_scale(
         self,
@@ -194,4 +194,4 @@ class Scaling(Applying):
             user=user,
             dry_run=dry_run,
         )
-        return scale_of(resource, self._shown(resource, written.item))
+        return scale_of(resource, await self.shown(resource, written.item))

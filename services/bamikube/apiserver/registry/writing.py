@@ -24,6 +24,7 @@ from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
+from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership, policy
 from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
@@ -135,11 +136,10 @@ class Writing(Base):
             if dry_run:
                 if await self.fetch(resource, namespace, name) is not None:
                     raise errors.already_exists(resource.plural, name, resource.group)
-                return Written(
-                    self._unwritten(resource, obj), created=True, changed=False, warnings=ctx.warnings
-                )
+                shown = await self._unwritten(resource, obj)
+                return Written(shown, created=True, changed=False, warnings=ctx.warnings)
             item, there = await self.put(
-                resource, key, conversion.to_storage(resource, obj), 0, extra, lease=lease
+                resource, key, await self.to_stored(resource, obj), 0, extra, lease=lease
             )
             if item is not None:
                 return Written(item, created=True, warnings=ctx.warnings)
@@ -154,7 +154,7 @@ class Writing(Base):
     ) -> dict[str, Any]:
         """Create, for the server's own loops. Returns the object as stored, in ``resource``'s version."""
         written = await self.create_item(resource, deep(obj), namespace=namespace, user=user)
-        return self._shown(resource, written.item)
+        return await self.shown(resource, written.item)
 
     # -- update --------------------------------------------------------------------------------------------------
 
@@ -237,8 +237,8 @@ class Writing(Base):
         manager: str | None,
     ) -> tuple[Written | None, Item | None]:
         """One try. Returns the outcome, or None and the item that stands there now."""
-        old = self._shown(resource, item)
-        new = await change(self._shown(resource, item))
+        old = await self.shown(resource, item)
+        new = await change(deep(old))
         metadata = new.setdefault("metadata", {})
         metadata.pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
@@ -283,10 +283,10 @@ class Writing(Base):
                     return removed, None
                 return None, await self.fetch(resource, namespace, name)
             if dry_run:
-                shown = self._unwritten(resource, new, item.revision)
+                shown = await self._unwritten(resource, new, item.revision)
                 return Written(shown, changed=False, warnings=ctx.warnings), None
             lease = await self.lease_of(resource)
-            stored = conversion.to_storage(resource, new)
+            stored = await self.to_stored(resource, new)
             done, there = await self.put(resource, key, stored, item.revision, extra, lease=lease)
             if done is not None:
                 return Written(done, warnings=ctx.warnings), None
@@ -301,7 +301,7 @@ class Writing(Base):
         if dry_run:
             return Written(item, changed=False, removed=True)
         hooks = self.hooks_of(resource)
-        obj = self._shown(resource, item) if hooks else {}
+        obj = await self.shown(resource, item) if hooks else {}
         key = self.key(resource, item.namespace, item.name)
         for _ in range(TRIES):
             extra = await self.extra(hooks, lambda hook: hook.on_delete(obj))
@@ -413,23 +413,31 @@ class Writing(Base):
             subresource=subresource,
             user=user,
         )
-        return self._shown(resource, written.item)
+        return await self.shown(resource, written.item)
 
     # -- helpers -------------------------------------------------------------------------------------------------
 
     def _now(self) -> str:
         return rfc3339(self.world.clock.now())
 
-    def _shown(self, resource: Resource, item: Item) -> dict[str, Any]:
+    async def shown(self, resource: Resource, item: Item) -> dict[str, Any]:
         """A private copy of an item in ``resource``'s version."""
         obj = item.decode()
+        if self.converter is not None and calls_out(resource):
+            return (await self.converter.objects(resource, [obj]))[0]
         return conversion.from_storage(resource, obj)
 
-    def _unwritten(self, resource: Resource, obj: dict[str, Any], revision: int = 0) -> Item:
+    async def to_stored(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        """``obj``, in ``resource``'s version, as it is kept."""
+        if self.converter is not None and calls_out(resource):
+            return (await self.converter.objects(self.stored(resource), [obj]))[0]
+        return conversion.to_storage(resource, obj)
+
+    async def _unwritten(self, resource: Resource, obj: dict[str, Any], revision: int = 0) -> Item:
         """The item a dry run would have written."""
         from bamikube.apiserver.cache.item import encode
 
-        return Item.of(self.stored(resource), encode(conversion.to_storage(resource, obj)), revision)
+        return Item.of(self.stored(resource), encode(await self.to_stored(resource, obj)), revision)
 
 
 def expect_kind(resource: Resource, obj: dict[str, Any]) -> None:
