@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.kubectl import Kubectl, until
+
 PROJECT = Path(__file__).resolve().parents[2]
-# Of several kubectl that lie side by side, the one whose version is nearest to what the project is tested with.
-PREFERRED = ("kubectl.1.33", "kubectl.1.34", "kubectl.1.32", "kubectl.1.31", "kubectl.1.30")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,20 +33,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-
-
-def find_kubectl() -> str:
-    """The real kubectl: a named version beside the one on PATH (which may be a dispatcher), else the one on PATH."""
-    if named := os.environ.get("BAMIKUBE_KUBECTL"):
-        return named
-    found = shutil.which("kubectl")
-    if found is None:
-        pytest.exit("no kubectl on PATH: run 'make install'", returncode=3)
-    for folder in (Path(found).parent, Path(found).resolve().parent):
-        for name in PREFERRED:
-            if os.access(folder / name, os.X_OK):
-                return str(folder / name)
-    return found
 
 
 class Bamikube:
@@ -89,57 +73,6 @@ class Bamikube:
         return int(self.node(node)["units"][unit]["pid"])
 
 
-class Kubectl:
-    """The real kubectl with the administrator's kubeconfig."""
-
-    def __init__(self, path: str, kubeconfig: str) -> None:
-        self.path = path
-        self.kubeconfig = kubeconfig
-
-    def __call__(
-        self, *words: str, given: str | None = None, check: bool = True, timeout: float = 120
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "KUBECONFIG": self.kubeconfig}
-        done = subprocess.run(
-            [self.path, *words],
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=environment,
-        )
-        if check and done.returncode != 0:
-            raise AssertionError(
-                f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
-        return done
-
-    def json(self, *words: str) -> dict[str, Any]:
-        """The answer to ``kubectl WORDS -o json``."""
-        return dict(json.loads(self(*words, "-o", "json").stdout))
-
-    def version(self) -> tuple[int, int]:
-        """kubectl's own version, to skip what an old one lacks (``create token`` came with 1.24)."""
-        found = json.loads(self("version", "--client", "-o", "json").stdout)["clientVersion"]
-        return int(found["major"]), int("".join(c for c in found["minor"] if c.isdigit()))
-
-
-def wait_until(look: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
-    """Look until something true comes back; AssertionError with the last failure otherwise."""
-    deadline = time.monotonic() + seconds
-    last: BaseException | None = None
-    while time.monotonic() < deadline:
-        try:
-            if found := look():
-                return found
-            last = None
-        except (AssertionError, KeyError, IndexError, StopIteration, subprocess.TimeoutExpired) as error:
-            last = error
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come true within {seconds:.0f} s") from last
-
-
 @pytest.fixture(scope="session")
 def bamikube() -> Bamikube:
     return Bamikube(Path(os.environ.get("BAMIKUBE_LAB_DIR", PROJECT / ".lab")).absolute())
@@ -161,7 +94,7 @@ def kubeconfig(lab: Bamikube) -> str:
 
 @pytest.fixture(scope="session")
 def kubectl(kubeconfig: str) -> Kubectl:
-    return Kubectl(find_kubectl(), kubeconfig)
+    return Kubectl(Path(kubeconfig))
 
 
 @pytest.fixture
@@ -171,10 +104,14 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     name = f"t-{stem}-{os.getpid()}"
     kubectl("create", "namespace", name)
     yield name
-    kubectl("delete", "namespace", name, "--wait=false", check=False)
+    kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """:func:`wait_until`, for tests: ``eventually(look, seconds, what)``."""
-    return wait_until
+    """:func:`until`, for tests that call it by place: ``eventually(look, seconds, what)``."""
+
+    def wait(look: Callable[[], Any], seconds: float = 60.0, what: str = "the condition") -> Any:
+        return until(look, timeout=seconds, what=what)
+
+    return wait

@@ -35,8 +35,8 @@ def test_the_kubeconfig_is_private_and_works_from_the_machine(
     lab: Any, kubeconfig: str, kubectl: Any
 ) -> None:
     assert stat.S_IMODE(os.stat(kubeconfig).st_mode) == 0o600
-    assert kubectl("config", "current-context").stdout.strip() == "bamikube"
-    assert len(kubectl("get", "nodes", "-o", "name").stdout.split()) == 3
+    assert kubectl("config", "current-context").strip() == "bamikube"
+    assert len(kubectl("get", "nodes", "-o", "name").split()) == 3
 
 
 def test_without_credentials_the_api_is_reachable_and_says_no(lab: Any) -> None:
@@ -66,7 +66,7 @@ def test_a_killed_unit_of_the_control_plane_comes_back(
     before = eventually(lambda: lab.unit_pid("master", unit))
     os.kill(before, signal.SIGKILL)
     eventually(lambda: lab.unit_pid("master", unit) not in (0, before), 30, f"{unit} runs again")
-    eventually(lambda: kubectl("get", "configmap", f"kept-{unit}", check=False).returncode == 0, 30)
+    eventually(lambda: kubectl.run("get", "configmap", f"kept-{unit}").returncode == 0, 30)
     kubectl("delete", "configmap", f"kept-{unit}")
 
 

@@ -290,13 +290,10 @@ class Room:
     """The namespace of this file and what is read from it."""
 
     def __init__(self, kubectl: Any, name: str, eventually: Callable[..., Any]) -> None:
-        self.kubectl, self.name, self.eventually = kubectl, name, eventually
-
-    def run(self, *words: str, **options: Any) -> Any:
-        return self.kubectl("-n", self.name, *words, **options)
+        self.kubectl, self.name, self.eventually = kubectl.within(name), name, eventually
 
     def pod(self, name: str) -> Pod:
-        return dict(self.kubectl.json("-n", self.name, "get", "pod", name))
+        return dict(self.kubectl.json("get", "pod", name))
 
     def phase(self, name: str, wanted: str, seconds: float = 60) -> Pod:
         """The pod once it has that phase."""
@@ -309,7 +306,7 @@ class Room:
 
     def log(self, name: str, phase: str = "Succeeded", container: str = "c") -> str:
         self.phase(name, phase)
-        return str(self.run("logs", name, "-c", container).stdout)
+        return str(self.kubectl("logs", name, "-c", container))
 
     def state(self, name: str, kind: str, reason: str, seconds: float = 60, field: str = "state") -> Pod:
         """The state of the first container once it is waiting/terminated for that reason."""
@@ -326,7 +323,7 @@ class Room:
 
         def look() -> Pod | None:
             words = ("get", "events", f"--field-selector=involvedObject.name={name},reason={reason}")
-            items = self.kubectl.json("-n", self.name, *words)["items"]
+            items = self.kubectl.json(*words)["items"]
             return next((e for e in items if text in e["message"]), None)
 
         return dict(self.eventually(look, seconds, f"event {reason} of {name}"))
@@ -338,12 +335,10 @@ def room(kubectl: Any, eventually: Callable[..., Any]) -> Iterator[Room]:
     kubectl("create", "namespace", name)
     given = {"apiVersion": "v1", "kind": "List", "items": [*OBJECTS, *PODS]}
     made = Room(kubectl, name, eventually)
-    eventually(
-        lambda: made.run("get", "serviceaccount", "default", check=False).returncode == 0, 20, "account"
-    )
-    made.run("create", "-f", "-", given=json.dumps(given))
+    eventually(lambda: made.kubectl.run("get", "serviceaccount", "default").returncode == 0, 20, "account")
+    made.kubectl("create", "-f", "-", stdin=json.dumps(given))
     yield made
-    kubectl("delete", "namespace", name, "--wait=false", check=False)
+    kubectl.run("delete", "namespace", name, "--wait=false")
 
 
 # -- images ----------------------------------------------------------------------------------------------------
@@ -384,7 +379,7 @@ def test_failed_init_fails_the_pod(room: Room) -> None:
 
 
 def test_good_probes_make_ready(room: Room) -> None:
-    room.run("wait", "--for=condition=Ready", "pod/probes-good", "--timeout=30s")
+    room.kubectl("wait", "--for=condition=Ready", "pod/probes-good", "--timeout=30s")
     status = room.pod("probes-good")["status"]["containerStatuses"][0]
     assert status["started"] is True and status["restartCount"] == 0
 
@@ -409,11 +404,11 @@ def test_failing_liveness_and_startup_restart(room: Room, name: str) -> None:
 
 
 def test_hooks_run(room: Room) -> None:
-    room.run("wait", "--for=condition=Ready", "pod/hooks", "--timeout=30s")
-    room.run("exec", "hooks", "--", "test", "-e", "/v/begun")
-    room.run("delete", "pod", "hooks", "--wait=false")
-    room.eventually(lambda: "stopped" in room.run("logs", "hooks").stdout, 10, "the preStop hook's line")
-    room.run("wait", "--for=delete", "pod/hooks", "--timeout=30s")
+    room.kubectl("wait", "--for=condition=Ready", "pod/hooks", "--timeout=30s")
+    room.kubectl("exec", "hooks", "--", "test", "-e", "/v/begun")
+    room.kubectl("delete", "pod", "hooks", "--wait=false")
+    room.eventually(lambda: "stopped" in room.kubectl("logs", "hooks"), 10, "the preStop hook's line")
+    room.kubectl("wait", "--for=delete", "pod/hooks", "--timeout=30s")
 
 
 def test_failed_post_start_kills(room: Room) -> None:
@@ -521,10 +516,10 @@ def test_host_paths(room: Room) -> None:
 
 @pytest.mark.slow
 def test_changed_config_map_reaches_the_volume(room: Room) -> None:
-    room.run("wait", "--for=condition=Ready", "pod/refreshed", "--timeout=30s")
-    room.run("patch", "configmap", "live", "-p", '{"data": {"version": "two"}}')
+    room.kubectl("wait", "--for=condition=Ready", "pod/refreshed", "--timeout=30s")
+    room.kubectl("patch", "configmap", "live", "-p", '{"data": {"version": "two"}}')
     room.eventually(
-        lambda: room.run("exec", "refreshed", "--", "cat", "/v/version").stdout == "two",
+        lambda: room.kubectl("exec", "refreshed", "--", "cat", "/v/version") == "two",
         90,
         "the new version",
     )
@@ -534,8 +529,8 @@ def test_changed_config_map_reaches_the_volume(room: Room) -> None:
 
 
 def test_shared_process_namespace(room: Room) -> None:
-    room.run("wait", "--for=condition=Ready", "pod/one-pid-space", "--timeout=30s")
-    listed = room.run("exec", "one-pid-space", "-c", "c", "--", "ps").stdout
+    room.kubectl("wait", "--for=condition=Ready", "pod/one-pid-space", "--timeout=30s")
+    listed = room.kubectl("exec", "one-pid-space", "-c", "c", "--", "ps")
     assert "sleep 1234" in listed and "pause" in listed
 
 
@@ -558,13 +553,10 @@ def test_host_names_and_aliases(room: Room) -> None:
 
 
 def test_host_port(room: Room) -> None:
-    room.run("wait", "--for=condition=Ready", "pod/host-port", "--timeout=30s")
+    room.kubectl("wait", "--for=condition=Ready", "pod/host-port", "--timeout=30s")
     host = room.pod("host-port")["status"]["hostIP"]
     asked = f"wget -q -O - http://{host}:18089/ | head -c 15"
-    done = room.run(
-        "run", "asks", f"--image={BUSYBOX}", "--restart=Never", "--command", "--", "sh", "-c", asked
-    )
-    assert done.returncode == 0
+    room.kubectl("run", "asks", f"--image={BUSYBOX}", "--restart=Never", "--command", "--", "sh", "-c", asked)
     assert room.log("asks", container="asks").startswith("<!")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 def made(kubectl: Any, namespace: str, eventually: Callable[..., Any], script: str, image: str) -> None:
     """One pod ``it``, running."""
     account = ("-n", namespace, "get", "serviceaccount", "default")
-    eventually(lambda: kubectl(*account, check=False).returncode == 0, 20, "the account")
+    eventually(lambda: kubectl.run(*account).returncode == 0, 20, "the account")
     container: dict[str, Any] = {"name": "c", "image": image, "command": ["sh", "-c", script]}
     pod = {
         "apiVersion": "v1",
@@ -23,7 +23,7 @@ def made(kubectl: Any, namespace: str, eventually: Callable[..., Any], script: s
         "metadata": {"name": "it"},
         "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
     }
-    kubectl("-n", namespace, "create", "-f", "-", given=json.dumps(pod))
+    kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(pod))
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/it", "--timeout=60s")
 
 
@@ -83,11 +83,11 @@ def test_containers_survive_killed_agent_and_containerd(
         eventually(lambda u=unit, p=pid: bamikube.unit_pid(node, u) not in (0, p), 30, f"{unit} runs again")
 
         def works() -> bool:
-            done = kubectl("-n", namespace, "exec", "it", "--", "hostname", check=False, timeout=20)
+            done = kubectl.run("-n", namespace, "exec", "it", "--", "hostname", timeout=20)
             return bool(done.stdout == "it\n")
 
         eventually(works, 30, f"exec after {unit} was killed")
         _, after = look(kubectl, namespace)
         assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
-    kubectl("-n", namespace, "exec", "it", "--", "kill", "1", check=False)
+    kubectl.run("-n", namespace, "exec", "it", "--", "kill", "1")
     kubectl("-n", namespace, "delete", "pod", "it", "--timeout=30s")

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.kubectl import Kubectl
+
 BIG = 20_000_000  # bytes
 SPEC: dict[str, dict[str, Any]] = {
     "web": {"image": "nginx:1.25"},
@@ -31,31 +33,16 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-class Room:
-    def __init__(self, kubectl: Any, name: str) -> None:
-        self.kubectl, self.name = kubectl, name
-
-    def run(self, *words: str, **options: Any) -> Any:
-        return self.kubectl("-n", self.name, *words, **options)
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [self.kubectl.path, "-n", self.name, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "KUBECONFIG": self.kubectl.kubeconfig},
-        )
+def start(room: Kubectl, *words: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return room.start(*words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture(scope="module")
-def room(kubectl: Any, eventually: Callable[..., Any]) -> Iterator[Room]:
-    made = Room(kubectl, f"t-pods-streams-{os.getpid()}")
-    kubectl("create", "namespace", made.name)
-    eventually(
-        lambda: made.run("get", "serviceaccount", "default", check=False).returncode == 0, 20, "account"
-    )
+def room(kubectl: Kubectl, eventually: Callable[..., Any]) -> Iterator[Kubectl]:
+    made = kubectl.within(f"t-pods-streams-{os.getpid()}")
+    kubectl("create", "namespace", made.namespace)
+    eventually(lambda: made.run("get", "serviceaccount", "default").returncode == 0, 20, "account")
     items = [
         {
             "apiVersion": "v1",
@@ -65,10 +52,10 @@ def room(kubectl: Any, eventually: Callable[..., Any]) -> Iterator[Room]:
         }
         for name, container in SPEC.items()
     ]
-    made.run("create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-    made.run("wait", "--for=condition=Ready", "pod/web", "pod/talks", "pod/listens", "--timeout=60s")
+    made("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    made("wait", "--for=condition=Ready", "pod/web", "pod/talks", "pod/listens", "--timeout=60s")
     yield made
-    kubectl("delete", "namespace", made.name, "--wait=false", check=False)
+    kubectl.run("delete", "namespace", made.namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -82,34 +69,32 @@ def digest(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def test_logs(room: Room, eventually: Callable[..., Any]) -> None:
-    assert len(room.run("logs", "talks", "--tail=2").stdout.splitlines()) == 2
-    assert room.run("logs", "talks", "--limit-bytes=6").stdout == "line 0"
-    stamped = room.run("logs", "talks", "--tail=1", "--timestamps").stdout
+def test_logs(room: Kubectl, eventually: Callable[..., Any]) -> None:
+    assert len(room("logs", "talks", "--tail=2").splitlines()) == 2
+    assert room("logs", "talks", "--limit-bytes=6") == "line 0"
+    stamped = room("logs", "talks", "--tail=1", "--timestamps")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z line \d+\n", stamped)
-    following = room.start("logs", "-f", "talks", "--tail=1")
+    following = start(room, "logs", "-f", "talks", "--tail=1")
     assert following.stdout is not None
     numbers = [int(following.stdout.readline().split()[1]) for _ in range(5)]
     following.terminate()
     following.communicate(timeout=10)
     assert numbers == list(range(numbers[0], numbers[0] + 5))
-    eventually(
-        lambda: room.run("logs", "ends", "--previous", check=False).stdout == "attempt\n", 30, "a restart"
-    )
+    eventually(lambda: room.run("logs", "ends", "--previous").stdout == "attempt\n", 30, "a restart")
 
 
-def test_exec(room: Room) -> None:
-    assert room.run("exec", "web", "--", "hostname").stdout == "web\n"
-    assert room.run("exec", "web", "--", "sh", "-c", "exit 7", check=False).returncode == 7
+def test_exec(room: Kubectl) -> None:
+    assert room("exec", "web", "--", "hostname") == "web\n"
+    assert room.run("exec", "web", "--", "sh", "-c", "exit 7").returncode == 7
     both = room.run("exec", "web", "--", "sh", "-c", "echo out; echo err >&2")
     assert (both.stdout, both.stderr) == ("out\n", "err\n")
-    assert room.run("exec", "-i", "web", "--", "cat", given="hello\n").stdout == "hello\n"
-    missing = room.run("exec", "web", "--", "no-such-command", check=False)
+    assert room("exec", "-i", "web", "--", "cat", stdin="hello\n") == "hello\n"
+    missing = room.run("exec", "web", "--", "no-such-command")
     assert missing.returncode != 0 and "no-such-command" in missing.stderr
 
 
-def test_exec_with_terminal(room: Room) -> None:
-    inner = f"{room.kubectl.path} -n {room.name} exec -it web -- sh -c 'tty; exit 5'"
+def test_exec_with_terminal(room: Kubectl) -> None:
+    inner = f"{' '.join(room.command('exec', '-it', 'web'))} -- sh -c 'tty; exit 5'"
     done = subprocess.run(
         ["script", "-qec", inner, "/dev/null"],
         stdin=subprocess.DEVNULL,
@@ -117,19 +102,18 @@ def test_exec_with_terminal(room: Room) -> None:
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "KUBECONFIG": room.kubectl.kubeconfig},
     )
     assert done.returncode == 5 and "/dev/pts/" in done.stdout
 
 
-def test_copy_both_ways(room: Room, big: Path, tmp_path: Path) -> None:
-    room.run("cp", str(big), "web:/tmp/big")
-    room.run("cp", "web:/tmp/big", str(tmp_path / "back"))
+def test_copy_both_ways(room: Kubectl, big: Path, tmp_path: Path) -> None:
+    room("cp", str(big), "web:/tmp/big")
+    room("cp", "web:/tmp/big", str(tmp_path / "back"))
     assert digest((tmp_path / "back").read_bytes()) == digest(big.read_bytes())
 
 
-def test_attach(room: Room) -> None:
-    attached = room.start("attach", "-i", "listens")
+def test_attach(room: Kubectl) -> None:
+    attached = start(room, "attach", "-i", "listens")
     assert attached.stdin is not None and attached.stdout is not None
     attached.stdin.write("one\n")
     attached.stdin.flush()
@@ -139,16 +123,16 @@ def test_attach(room: Room) -> None:
     assert not heard
 
 
-def test_a_pod_with_a_terminal_may_be_attached_to_without_one(room: Room) -> None:
+def test_a_pod_with_a_terminal_may_be_attached_to_without_one(room: Kubectl) -> None:
     """``echo ... | kubectl run -it``: kubectl has no terminal to give, and must see the end all the same."""
     words = ("run", "piped", "--image=busybox:1.36", "-it", "--rm", "--restart=Never", "--", "sh", "-c")
-    done = room.run(*words, "read line; echo got $line; exit 4", given="a word\n", check=False, timeout=30)
+    done = room.run(*words, "read line; echo got $line; exit 4", stdin="a word\n", timeout=30)
     assert done.returncode == 4 and "got a word" in done.stdout
 
 
-def test_port_forward(room: Room, big: Path) -> None:
-    room.run("cp", str(big), "web:/usr/share/nginx/html/big")
-    forwarding = room.start("port-forward", "pod/web", ":80")
+def test_port_forward(room: Kubectl, big: Path) -> None:
+    room("cp", str(big), "web:/usr/share/nginx/html/big")
+    forwarding = start(room, "port-forward", "pod/web", ":80")
     assert forwarding.stdout is not None
     found = re.search(r"127\.0\.0\.1:(\d+)", forwarding.stdout.readline())
     assert found
@@ -168,7 +152,7 @@ def test_port_forward(room: Room, big: Path) -> None:
         forwarding.communicate(timeout=10)
 
 
-def test_official_python_client(room: Room, kubeconfig: str) -> None:
+def test_official_python_client(room: Kubectl, kubeconfig: str) -> None:
     kubernetes = pytest.importorskip("kubernetes")
     from kubernetes.stream import portforward, stream
 
@@ -176,11 +160,11 @@ def test_official_python_client(room: Room, kubeconfig: str) -> None:
     ask = api.connect_get_namespaced_pod_exec
     given = {"stdout": True, "stderr": True, "tty": False}
     command = ["sh", "-c", "read x; echo got $x; exit 4"]
-    talk = stream(ask, "web", room.name, command=command, stdin=True, _preload_content=False, **given)
+    talk = stream(ask, "web", room.namespace, command=command, stdin=True, _preload_content=False, **given)
     talk.write_stdin("abc\n")
     talk.run_forever(timeout=20)
     assert (talk.read_stdout(), talk.returncode) == ("got abc\n", 4)
-    forward = portforward(api.connect_get_namespaced_pod_portforward, "web", room.name, ports="80")
+    forward = portforward(api.connect_get_namespaced_pod_portforward, "web", room.namespace, ports="80")
     socket = forward.socket(80)
     socket.setblocking(True)
     socket.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -188,8 +172,8 @@ def test_official_python_client(room: Room, kubeconfig: str) -> None:
     socket.close()
 
 
-def test_kr8s(room: Room, kubeconfig: str) -> None:
+def test_kr8s(room: Kubectl, kubeconfig: str) -> None:
     kr8s = pytest.importorskip("kr8s")
-    pod = kr8s.objects.Pod.get("web", room.name, api=kr8s.api(kubeconfig=kubeconfig))
+    pod = kr8s.objects.Pod.get("web", room.namespace, api=kr8s.api(kubeconfig=kubeconfig))
     done = pod.exec(["echo", "hello"])
     assert (done.stdout, done.returncode) == (b"hello\n", 0)

@@ -21,7 +21,7 @@ def test_down_leaves_nothing_and_up_works_again(lab: Any, kubectl: Any) -> None:
     assert "No lab" in lab("down").stdout, "down twice is fine"
     assert lab("status", check=False).returncode == 1
     assert "ready" in lab("up").stdout
-    assert len(kubectl("get", "nodes", "-o", "name").stdout.split()) == 3
+    assert len(kubectl("get", "nodes", "-o", "name").split()) == 3
 
 
 def test_a_lab_that_was_killed_is_taken_away_by_the_next_up(

@@ -1,4 +1,4 @@
-"""The real kubectl, driven as a person would: words in, text out, and waiting for conditions instead of guessing."""
+"""kubectl and bamictl, driven as a person would: words in, text out, and waiting for conditions instead of guessing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,34 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+SERVICES = Path(__file__).resolve().parents[2] / "services"
 
-def find_kubectl(version: str = "1.33") -> str:
-    """The path of a real kubectl: one of a fixed version beside the one on PATH, else the one on PATH."""
+# Of several kubectl that lie side by side, those nearest to what the project is tested with.
+PREFERRED = ("1.33", "1.34", "1.32", "1.31", "1.30")
+
+
+def find_kubectl(version: str = "") -> str:
+    """The path of a real kubectl: ``version``, if it lies beside the one on PATH; without one the one that the
+    environment's BAMIKUBE_KUBECTL names, else the first of PREFERRED; at last the one on PATH itself.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if not version and (named := os.environ.get("BAMIKUBE_KUBECTL")):
+        return named
     found = shutil.which("kubectl")
     if found is None:
         raise FileNotFoundError("no kubectl on PATH; `make install` brings Debian's kubernetes-client")
-    beside = Path(os.path.realpath(found)).parent / f"kubectl.{version}"
-    return str(beside) if beside.exists() else found
+    for folder in (Path(found).parent, Path(os.path.realpath(found)).parent):
+        for name in [version] if version else PREFERRED:
+            if os.access(folder / f"kubectl.{name}", os.X_OK):
+                return str(folder / f"kubectl.{name}")
+    return found
 
 
 class KubectlError(AssertionError):
@@ -48,14 +63,14 @@ class Kubectl:
         done = self.run(*words, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
             raise KubectlError(
-                f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+                f"{' '.join(self.command(*words))} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
             )
         return done.stdout
 
     def fails(self, *words: str, stdin: str = "", timeout: float = 90) -> str:
         """What kubectl said while failing, as it must."""
         done = self.run(*words, stdin=stdin, timeout=timeout)
-        assert done.returncode != 0, f"kubectl {' '.join(words)} should have failed:\n{done.stdout}"
+        assert done.returncode != 0, f"{' '.join(self.command(*words))} should have failed:\n{done.stdout}"
         return done.stdout + done.stderr
 
     def json(self, *words: str, timeout: float = 90) -> Any:
@@ -64,6 +79,21 @@ class Kubectl:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """kubectl in the background; whoever starts it ends it."""
         return subprocess.Popen(self.command(*words), text=True, **options)
+
+
+class Bamictl(Kubectl):
+    """``bamictl`` of this tree, driven in the same way."""
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
+        super().__init__(kubeconfig, namespace, sys.executable)
+
+    def within(self, namespace: str) -> Bamictl:
+        return Bamictl(self.kubeconfig, namespace)
+
+    def command(self, *words: str) -> list[str]:
+        python, *rest = super().command(*words)
+        start = f"import sys; sys.path.insert(0, {str(SERVICES)!r}); from bamikube.cli.main import main; sys.exit(main())"
+        return [python, "-c", start, *rest]
 
 
 def until(condition: Callable[[], Any], *, timeout: float = 60, what: str = "") -> Any:
@@ -76,7 +106,7 @@ def until(condition: Callable[[], Any], *, timeout: float = 60, what: str = "") 
             last = None
             if got:
                 return got
-        except (AssertionError, subprocess.TimeoutExpired, KeyError, IndexError) as error:
+        except (AssertionError, subprocess.TimeoutExpired, KeyError, IndexError, StopIteration) as error:
             last = error
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout:.0f} s: {what or condition}") from last

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.kubectl import Kubectl, find_kubectl, until
+from tests.support.kubectl import Bamictl, Kubectl, find_kubectl, until
 
 BIG = 20_000_000  # bytes
 # 1.33 speaks websockets and never has to fall back; 1.27 knows SPDY only.
@@ -137,22 +136,10 @@ def test_port_forward(kubectl: Kubectl) -> None:
             assert answer.read() == b"hello\n"
 
 
-def bamictl(cluster: Any, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bamikube.cli.main", f"--kubeconfig={cluster.kubeconfig}", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 def test_bamictl_ends_with_its_input(cluster: Any) -> None:
     before = counted(cluster)
-    done = bamictl(
-        cluster, "exec", "-i", "shell", "--", "sh", "-c", "cat; echo err >&2; exit 3", stdin="hi\n"
-    )
+    script = "cat; echo err >&2; exit 3"
+    done = Bamictl(cluster.kubeconfig).run("exec", "-i", "shell", "--", "sh", "-c", script, stdin="hi\n")
     assert (done.returncode, done.stdout) == (3, "hi\n")
     assert done.stderr == "err\ncommand terminated with exit code 3\n"
     until(lambda: counted(cluster) == before + 1, timeout=10, what="a translated stream")
@@ -181,10 +168,12 @@ def test_the_official_python_client(cluster: Any) -> None:
     socket.close()
 
 
-def test_kr8s(cluster: Any) -> None:
-    kr8s = pytest.importorskip("kr8s")
-    pod = kr8s.objects.Pod.get("shell", "default", api=kr8s.api(kubeconfig=str(cluster.kubeconfig)))
-    done = pod.exec(["echo", "hello"])
+async def test_kr8s(cluster: Any) -> None:
+    """Its asynchronous half: the other has a thread of its own, which stays where it was made."""
+    kr8s = pytest.importorskip("kr8s.asyncio")
+    api = await kr8s.api(kubeconfig=str(cluster.kubeconfig))
+    pod = await kr8s.objects.Pod.get("shell", "default", api=api)
+    done = await pod.exec(["echo", "hello"])
     assert (done.stdout, done.returncode) == (b"hello\n", 0)
 
 
