@@ -1,7 +1,8 @@
-"""One real node: containerd, node agent, API server and etcd, each a process of its own, with two pods to talk to.
+"""One real node: containerd, node agent, API server and etcd, each a process of its own, with pods to talk to.
 
 Everything lives in a network namespace of the test's own, so that the node has its usual ports. ``shell`` sleeps and
-serves ``/www`` on port 8080, ``listens`` repeats every line it hears on its standard input.
+serves ``/www`` on port 8080, ``listens`` repeats every line it hears on its standard input, and so does ``terminal``, which
+has one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ PODS = {
     "shell": {
         "command": ["sh", "-c", "mkdir -p /www; echo hello >/www/index.html; exec httpd -f -p 8080 -h /www"]
     },
+    "terminal": {
+        "stdin": True,
+        "tty": True,
+        "command": ["sh", "-c", "while read line; do echo got $line; done"],
+    },
     "listens": {
         "stdin": True,
         "command": ["sh", "-c", "echo ready; while read line; do echo got $line; done; sleep 100"],
@@ -32,7 +38,7 @@ PODS = {
 
 
 class OneNode:
-    """``kubectl`` is the newest, ``old`` the oldest that lies here; ``url``, ``kubeconfig`` reach the API."""
+    """A node named ``master`` and the API it belongs to; ``kubeconfig`` is an administrator's."""
 
     def __init__(self, base: Path, containerd: PrivateContainerd, group: str) -> None:
         self.base = base

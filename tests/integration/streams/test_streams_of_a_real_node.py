@@ -108,6 +108,19 @@ def test_attach(kubectl: Kubectl) -> None:
         attached.communicate(timeout=10)
 
 
+def test_a_terminal_is_attached_to_without_one(kubectl: Kubectl) -> None:
+    attached = kubectl.start("attach", "-i", "terminal", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert attached.stdin is not None and attached.stdout is not None
+    try:
+        attached.stdin.write("one\n")
+        attached.stdin.flush()
+        assert attached.stdout.readline() == "one\n"  # the terminal's echo
+        assert attached.stdout.readline() == "got one\n"
+    finally:
+        attached.terminate()
+        attached.communicate(timeout=10)
+
+
 @contextmanager
 def forwarding(kubectl: Kubectl) -> Iterator[str]:
     process = kubectl.start("port-forward", "pod/shell", ":8080", stdout=subprocess.PIPE)
@@ -198,6 +211,17 @@ async def test_a_bare_websocket(cluster: Any) -> None:
         assert b"".join(one[1:] for one in heard if one[0] == 1) == b"a" * 100_000 + b"b"
         assert b"".join(one[1:] for one in heard if one[0] == 2) == b"bye\n"
         assert heard[-1][0] == 3 and json.loads(heard[-1][1:])["status"] == "Success"
+
+
+async def test_a_terminal_has_its_streams_whatever_the_client_asks_for(cluster: Any) -> None:
+    connector = aiohttp.TCPConnector(ssl=cluster.api.context)
+    async with aiohttp.ClientSession(cluster.api.url, connector=connector) as session, asyncio.timeout(10):
+        target = f"{POD}/terminal/attach?stdin=1&stdout=1"
+        async with session.ws_connect(target, protocols=["v5.channel.k8s.io"]) as socket:
+            await socket.send_bytes(b"\x00two\n")
+            heard = b""
+            while b"got two" not in heard:
+                heard += (await socket.receive_bytes())[1:]
 
 
 async def test_refusals_come_before_the_upgrade(cluster: Any) -> None:

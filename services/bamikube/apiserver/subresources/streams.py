@@ -164,7 +164,8 @@ async def _in_container(call: Call, verb: str) -> Answer:
     query = stream_query(call.request)
     target = f"/{verb}/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
     if translator.PROTOCOL in _offered(call.request):
-        return await _translated(call, _place(call, pod), _with(target, query))
+        wanted = _wanted(call.request, terminal=verb == "attach" and _has_terminal(pod, container))
+        return await _translated(call, _place(call, pod), _with(target, query), wanted)
     return await _tunnel(call, pod, target, query)
 
 
@@ -221,12 +222,29 @@ def _offered(request: Request) -> list[str]:
     return websockets.offered(request) if websockets.asks_for_websocket(request) else []
 
 
-async def _translated(call: Call, place: Place, target: str) -> Tunnel:
+def _wanted(request: Request, *, terminal: bool) -> Wanted:
+    """The streams a node agent expects: ``terminal`` when it takes one from the container, whatever the client has."""
+    return Wanted(
+        stdin=request.flag("stdin"),
+        stdout=request.flag("stdout"),
+        stderr=request.flag("stderr"),
+        tty=request.flag("tty") or terminal,
+    )
+
+
+def _has_terminal(pod: Object, container: str) -> bool:
+    spec = pod.get("spec") or {}
+    fields = ("containers", "initContainers", "ephemeralContainers")
+    return any(
+        one["name"] == container and one.get("tty") for field in fields for one in spec.get(field) or []
+    )
+
+
+async def _translated(call: Call, place: Place, target: str, wanted: Wanted) -> Tunnel:
     """exec or attach for a client that speaks v5."""
-    flags = {name: call.request.flag(name) for name in ("stdin", "stdout", "stderr", "tty")}
     node, _ = await _spdy(call, place, target, [translator.NODE_PROTOCOL], STREAM_TRANSLATIONS)
     farewell = f"the connection to node {place.node} ended before the command did"
-    talk = Translator(Wanted(**flags), farewell)
+    talk = Translator(wanted, farewell)
 
     async def serve(client: RawConnection) -> None:
         try:
