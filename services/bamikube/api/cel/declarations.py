@@ -15,7 +15,8 @@ from typing import Any
 
 from bamikube.api.cel.cost import UNBOUNDED, estimate
 from bamikube.api.cel.environment import Program
-from bamikube.api.cel.rules import VALIDATIONS, Rule, compile_rules, has_rules
+from bamikube.api.cel.presence import VALIDATIONS, has_rules
+from bamikube.api.cel.rules import Rule, compile_rules
 from bamikube.api.cel.schemas import LARGEST_REQUEST, Decl, Schema, declare
 from bamikube.api.errors import Cause
 from bamikube.api.validation.rules import forbidden, invalid, not_supported, required, shown

@@ -49,6 +49,9 @@ from bamikube.api.cel.types import (
 
 UNLIMITED = 1 << 62
 
+# Variables whose names have a dot.
+QUALIFIED = frozenset({"authorizer.requestResource"})
+
 
 class Frame:
     """One evaluation: ``vars`` by name, ``cost`` so far, and the ``limit`` it must not pass."""
@@ -219,6 +222,10 @@ class _Compiler:
         return ident
 
     def _select(self, node: Select) -> Eval:
+        if isinstance(node.operand, Ident):
+            full = f"{node.operand.name}.{node.field}"
+            if full in QUALIFIED and node.operand.name not in self._locals:
+                return self._ident(Ident(0, full))
         operand = self.node(node.operand)
         field = node.field
         if self._checked.type_of(node.operand).kind == "object":

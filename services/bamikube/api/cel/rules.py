@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bamikube.api.cel.environment import Environment, Program
+from bamikube.api.cel.presence import VALIDATIONS, has_rules
 from bamikube.api.cel.schemas import Converter, Decl, Schema, converter, declare, object_types, rooted
 from bamikube.api.cel.types import BudgetExceeded, CelError, CompileError, NoOverload, Optional, opaque
 from bamikube.api.errors import Cause
@@ -31,7 +32,6 @@ PER_CALL = 1_000_000  # cost of one evaluation, at most
 BUDGET = 10_000_000  # cost of all rules of one object, at most
 LONGEST_MESSAGE = 5120
 
-VALIDATIONS = "x-kubernetes-validations"
 ROOT = "<nil>"  # how Kubernetes names the place of the object itself
 
 _OUT_OF_BUDGET = (
@@ -74,20 +74,6 @@ class Place:
     values: Place | None = None
 
 
-def has_rules(schema: Any) -> bool:
-    """Whether rules stand anywhere in a schema."""
-    if isinstance(schema, dict):
-        if schema.get(VALIDATIONS):
-            return True
-        children = [
-            *(schema.get("properties") or {}).values(),
-            schema.get("items"),
-            schema.get("additionalProperties"),
-        ]
-        return any(has_rules(child) for child in children)
-    return False
-
-
 def compile_rules(schema: Schema, decl: Decl) -> list[Rule]:
     """The rules that stand at one place, whose values are of ``decl``."""
     objects = object_types(decl)
@@ -99,7 +85,7 @@ def compile_rules(schema: Schema, decl: Decl) -> list[Rule]:
         env = optional if rule.optional_old else plain
         try:
             program = env.compile(str(source.get("rule") or "").strip())
-            if program.type.kind not in ("bool", "dyn"):
+            if program.type.kind != "bool":
                 raise CompileError("cel expression must evaluate to a bool")
             rule.program = program
             rule.changes = program.uses("oldSelf")
@@ -109,7 +95,7 @@ def compile_rules(schema: Schema, decl: Decl) -> list[Rule]:
         if text:
             try:
                 message = env.compile(text)
-                if message.type.kind not in ("string", "dyn"):
+                if message.type.kind != "string":
                     raise CompileError("messageExpression must evaluate to a string")
                 rule.message = message
             except CompileError as error:

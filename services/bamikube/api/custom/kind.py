@@ -6,8 +6,8 @@
     stored bytes -> revive (storage version's name, pruning, defaults) -> the cache
 
 Each step is compiled when it is first used and kept as long as the definition's spec does not change, so a cluster
-with a hundred definitions pays for those it uses. ``validations`` is the place of the rules that a schema writes down
-in CEL (``x-kubernetes-validations``).
+with a hundred definitions pays for those it uses. ``rules`` are those that a schema writes down in CEL
+(``x-kubernetes-validations``); they are asked when all else is well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bamikube.api import fields
+from bamikube.api.cel.presence import has_rules
 from bamikube.api.columns.model import Printer
 from bamikube.api.custom import embedded, lists, values
 from bamikube.api.custom.defaulting import defaulter
@@ -28,9 +29,17 @@ from bamikube.api.errors import Cause
 from bamikube.api.schema.compile import Issue
 
 if TYPE_CHECKING:
+    from bamikube.api.cel.rules import Judge
     from bamikube.api.resources import Resource
 
 Object = dict[str, Any]
+
+# Faults after which rules are not asked: they could not rely on the shape of the object.
+_BLOCKING = ("FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,14 @@ class Compiled:
         return fields.object_type(self.schema)
 
     @cached_property
+    def rules(self) -> Judge | None:
+        if not has_rules(self.schema):
+            return None
+        from bamikube.api.cel.rules import compiled  # the CEL library is loaded by the first rule
+
+        return compiled(self.schema)
+
+    @cached_property
     def printer(self) -> Printer:
         return printer(self.version.get("additionalPrinterColumns"))
 
@@ -173,6 +190,11 @@ class CustomKind:
             found = compiled.lists(obj, "")
             if found and (old is None or not compiled.lists(old, "")):
                 causes += found
+        if compiled.rules is not None:
+            if any(cause.reason in _BLOCKING for cause in causes):
+                causes.append(Cause("FieldValueInvalid", f'Invalid value: "null": {_NOT_CHECKED}', "<nil>"))
+            else:
+                causes += compiled.rules.check(obj, old)
         return causes
 
     # -- out of the store ----------------------------------------------------------------------------------------

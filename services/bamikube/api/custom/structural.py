@@ -16,6 +16,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from bamikube.api.cel.presence import VALIDATIONS, has_rules
 from bamikube.api.custom import embedded, lists, patterns, values
 from bamikube.api.custom.defaulting import defaulter
 from bamikube.api.custom.pruning import EMBEDDED, PRESERVE, pruner
@@ -31,7 +32,6 @@ LIST_TYPE, LIST_KEYS, MAP_TYPE = (
     "x-kubernetes-list-map-keys",
     "x-kubernetes-map-type",
 )
-VALIDATIONS = "x-kubernetes-validations"
 _MISSING_TYPE = {
     "root": "must not be empty at the root",
     "items": "must not be empty for specified array items",
@@ -52,6 +52,10 @@ def validate(schema: Schema, path: str) -> list[Cause]:
     causes += _completeness(schema, path)
     if not causes:
         causes += _defaults(schema, path, "root")
+    if not causes and has_rules(schema):
+        from bamikube.api.cel.declarations import violations  # the CEL library is loaded by the first rule
+
+        causes += violations(schema, path)
     return causes
 
 
