@@ -353,6 +353,8 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
         qos = (old.get("status") or {}).get("qosClass")
         if qos and isinstance(new.get("status"), dict):
             new["status"].setdefault("qosClass", qos)
+    elif resource.key == ("certificates.k8s.io", "certificatesigningrequests"):
+        _keep_approval(new, old)
     elif not resource.definition:
         protected = ("labels", "annotations", "finalizers", "ownerReferences")
     for field in protected:
@@ -360,6 +362,18 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
             metadata[field] = before[field]
         else:
             metadata.pop(field, None)
+
+
+def _keep_approval(new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Approval and denial are another subresource's: a status that leaves them out leaves them be."""
+    status = new.setdefault("status", {})
+    given = list(status.get("conditions") or ())
+    for kind in ("Approved", "Denied"):
+        if not any(each.get("type") == kind for each in given):
+            before = (old.get("status") or {}).get("conditions") or ()
+            given += [each for each in before if each.get("type") == kind]
+    if given:
+        status["conditions"] = given
 
 
 # --- ownership ------------------------------------------------------------------------------------------------------

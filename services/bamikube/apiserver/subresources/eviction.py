@@ -48,6 +48,14 @@ async def evict(call: Call) -> Answer:
             f"Precondition failed: UID in precondition: {preconditions['uid']}, "
             f"UID in object meta: {pod['metadata'].get('uid')}",
         )
+    version = preconditions.get("resourceVersion")
+    if version and version != pod["metadata"].get("resourceVersion"):
+        raise errors.conflict(
+            "pods",
+            call.name,
+            f"Precondition failed: ResourceVersion in precondition: {version}, "
+            f"ResourceVersion in object meta: {pod['metadata'].get('resourceVersion')}",
+        )
     ctx = AdmissionContext(
         "CREATE", call.resource, call.namespace, call.name, call.user, body, None, "eviction", dry_run
     )
@@ -128,7 +136,7 @@ def spend(budget: Object, pod: str, now: str) -> None:
     name = budget["metadata"]["name"]
     status = budget.setdefault("status", {})
     if int(status.get("observedGeneration") or 0) < int(budget["metadata"].get("generation") or 0):
-        raise _too_many(f"The disruption budget {name} is still being processed by the server.")
+        raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
     allowed = int(status.get("disruptionsAllowed") or 0)
     if allowed < 0:
         raise errors.forbidden(
@@ -160,11 +168,13 @@ def spend(budget: Object, pod: str, now: str) -> None:
         set_condition(budget, condition, now)
 
 
-def _too_many(why: str) -> errors.ApiError:
-    error = errors.too_many_requests(_REFUSED, 10)
+def _too_many(why: str, retry_after: int = 0) -> errors.ApiError:
+    """429. Without ``retry_after`` the client decides when to ask again: the answer is no for now, not "wait"."""
     details: dict[str, Any] = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
-    error.details = details
-    return error
+    if retry_after:
+        details["retryAfterSeconds"] = retry_after
+    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    return errors.ApiError(429, "TooManyRequests", _REFUSED, details, headers)
 
 
 async def _mark(call: Call) -> None:

@@ -5,6 +5,7 @@ Each takes the whole object in the body (or a patch of it), lets only its own pa
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from bamikube.api import defaults, errors
 from bamikube.api.errors import Cause
 from bamikube.api.ownership import Author
 from bamikube.api.ownership.managers import APPLY
+from bamikube.api.validation import certificates, resizing
+from bamikube.api.validation.containers import container
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.endpoints import patch_options
@@ -96,16 +99,16 @@ def add_ephemeral(stored: Object, wanted: Object) -> None:
     }
     causes: list[Cause] = []
     seen: set[str] = set()
-    for index, container in enumerate(after):
+    for index, one in enumerate(after):
         path = f"spec.ephemeralContainers[{index}]"
-        own = container.get("name") or ""
+        own = one.get("name") or ""
         if not own:
             causes.append(Cause("FieldValueRequired", "Required value", f"{path}.name"))
         elif own in taken or own in seen:
             causes.append(Cause("FieldValueDuplicate", f'Duplicate value: "{own}"', f"{path}.name"))
-        if not container.get("image"):
+        if not one.get("image"):
             causes.append(Cause("FieldValueRequired", "Required value", f"{path}.image"))
-        target = container.get("targetContainerName")
+        target = one.get("targetContainerName")
         if target and target not in taken:
             causes.append(
                 Cause("FieldValueNotFound", f'Not found: "{target}"', f"{path}.targetContainerName")
@@ -117,9 +120,9 @@ def add_ephemeral(stored: Object, wanted: Object) -> None:
                 f"{path}.{field}",
             )
             for field in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
-            if container.get(field)
+            if one.get(field)
         )
-        if own in before and container != before[own]:
+        if own in before and one != before[own]:
             causes.append(
                 Cause(
                     "FieldValueForbidden",
@@ -137,41 +140,42 @@ def add_ephemeral(stored: Object, wanted: Object) -> None:
         for own in before
         if own not in seen
     )
+    if not causes:
+        volumes = {each.get("name") or "" for each in (stored.get("spec") or {}).get("volumes") or ()}
+        for index, each in enumerate(after):
+            causes += container(f"spec.ephemeralContainers[{index}]", each, volumes, set())
+    if resizing.MIRROR in (stored["metadata"].get("annotations") or {}):
+        causes.append(
+            Cause("FieldValueForbidden", "Forbidden: static pods do not support ephemeral containers", "")
+        )
     if causes:
         raise errors.invalid("Pod", name, causes)
-    if after:
+    if after and after != ((stored.get("spec") or {}).get("ephemeralContainers") or []):
         stored["spec"]["ephemeralContainers"] = after
+        _count(stored)
 
 
 async def resize(call: Call) -> Answer:
     """``pods/resize``: cpu and memory of running containers."""
-    return await _edit(call, take_resources)
+    return await _edit(call, resize_containers)
 
 
-def take_resources(stored: Object, wanted: Object) -> None:
-    """Take over the resources of containers. Raises 422 when anything else of a container differs."""
-    spec = stored.get("spec") or {}
-    for field in ("containers", "initContainers"):
-        after = {one.get("name"): one for one in (wanted.get("spec") or {}).get(field) or []}
-        for index, container in enumerate(spec.get(field) or []):
-            new = after.get(container["name"])
-            if new is None:
-                continue
-            rest = [
-                {key: value for key, value in one.items() if key not in ("resources", "resizePolicy")}
-                for one in (container, new)
-            ]
-            if rest[0] != rest[1]:
-                cause = Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: only cpu and memory resources are mutable",
-                    f"spec.{field}[{index}]",
-                )
-                raise errors.invalid("Pod", stored["metadata"]["name"], [cause])
-            if new.get("resources") != container.get("resources"):
-                container["resources"] = new.get("resources") or {}
-                metadata = stored["metadata"]
-                metadata["generation"] = int(metadata.get("generation") or 0) + 1
+def resize_containers(stored: Object, wanted: Object) -> None:
+    """Take over the resources of containers. Raises 422 for what cannot be resized."""
+    before = copy.deepcopy(stored)
+    resizing.take_resources(stored, wanted)
+    if stored["spec"] == before["spec"]:
+        return
+    causes = resizing.resized(stored, before)
+    if causes:
+        raise errors.invalid("Pod", stored["metadata"]["name"], causes)
+    _count(stored)
+
+
+def _count(pod: Object) -> None:
+    """A pod's spec changed: one generation more."""
+    metadata = pod["metadata"]
+    metadata["generation"] = int(metadata.get("generation") or 0) + 1
 
 
 async def finalize(call: Call) -> Answer:
@@ -215,21 +219,12 @@ def take_approval(stored: Object, wanted: Object, now: str) -> None:
     conditions: list[dict[str, Any]] = [
         dict(one) for one in (wanted.get("status") or {}).get("conditions") or []
     ]
-    types = {one.get("type") for one in conditions}
-    why = ""
-    if {"Approved", "Denied"} <= types:
-        why = "Approved and Denied conditions are mutually exclusive"
-    elif missing := sorted(
-        one for one in before if one in ("Approved", "Denied", "Failed") and one not in types
-    ):
-        why = f"updates may not remove a condition of type {missing[0]!r}"
-    if why:
-        cause = Cause("FieldValueInvalid", f"Invalid value: {why}", "status.conditions")
+    causes = certificates.approval({"status": {"conditions": conditions}}, stored)
+    if causes:
         raise errors.invalid(
-            "CertificateSigningRequest", stored["metadata"]["name"], [cause], "certificates.k8s.io"
+            "CertificateSigningRequest", stored["metadata"]["name"], causes, "certificates.k8s.io"
         )
     for condition in conditions:
-        condition.setdefault("status", "True")
         condition["lastUpdateTime"] = condition.get("lastUpdateTime") or now
         known = before.get(condition.get("type"))
         since = (

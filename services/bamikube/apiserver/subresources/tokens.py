@@ -101,6 +101,8 @@ async def _bound(call: Call, reference: Object) -> dict[str, Bound]:
     name = str(reference.get("name") or "")
     namespace = "" if kind == "Node" else call.namespace
     found = call.services.reader.get(("", plural), namespace, name)
+    if found is None and await call.services.reader.consistent():  # another server may have just written it
+        found = call.services.reader.get(("", plural), namespace, name)
     if found is None:
         raise errors.not_found(plural, name)
     uid = str(found["metadata"]["uid"])
