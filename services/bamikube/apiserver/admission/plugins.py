@@ -30,6 +30,7 @@ from bamikube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from bamikube.apiserver.admission.node_restriction import NodeRestriction
 from bamikube.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
 from bamikube.apiserver.admission.pod_node_selector import PodNodeSelector
+from bamikube.apiserver.admission.pod_security import PodSecurity
 from bamikube.apiserver.admission.priority import Priority
 from bamikube.apiserver.admission.quota_ledger import QuotaLedger
 from bamikube.apiserver.admission.rbac_escalation import RbacEscalation
@@ -81,6 +82,7 @@ KNOWN: tuple[Known, ...] = (
     Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader)),
     Known(TaintNodesByCondition, lambda parts: TaintNodesByCondition()),
     Known(AlwaysPullImages, lambda parts: AlwaysPullImages(), default=False),
+    Known(PodSecurity, lambda parts: PodSecurity(parts.reader)),
     Known(PodNodeSelector, lambda parts: PodNodeSelector(parts.reader), default=False),
     Known(Priority, lambda parts: Priority(parts.reader)),
     Known(DefaultTolerationSeconds, lambda parts: DefaultTolerationSeconds()),

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -119,10 +119,9 @@ class QuotaLedger:
                         self._read(namespace, name, kv)
                         overtaken = True
                 mine = zip(guards, done.current, strict=False)
-                if not overtaken or any(
-                    (kv.mod_revision if kv else 0) != one.mod_revision for one, kv in mine
-                ):
-                    return done
+                failed = any((kv.mod_revision if kv else 0) != one.mod_revision for one, kv in mine)
+                if failed or not overtaken:
+                    return replace(done, current=done.current[: len(guards)])
         raise errors.conflict(
             resource.plural, _name(change), "its quotas change all the time; try again", resource.group
         )

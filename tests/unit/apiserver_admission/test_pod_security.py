@@ -1,0 +1,119 @@
+"""PodSecurity: who is refused, who is warned, and what a namespace's labels are answered with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bamikube.apiserver.admission.pod_security import PodSecurity
+
+from .conftest import DictReader, Object, admit, context, pod, refusal
+
+PREFIX = "pod-security.kubernetes.io/"
+
+
+def label(reader: DictReader, **labels: str) -> Object:
+    named = {f"{PREFIX}{name.replace('_', '-')}": value for name, value in labels.items()}
+    namespace = {"metadata": {"name": "default", "labels": named}}
+    reader.put(("", "namespaces"), namespace)
+    return namespace
+
+
+BAD = pod(containers=[{"name": "c", "image": "i", "securityContext": {"privileged": True}}])
+WHY = 'privileged (container "c" must not set securityContext.privileged=true)'
+
+
+async def test_a_namespace_without_labels_lets_everything_in(reader: DictReader) -> None:
+    ctx = context("pods", BAD)
+    await admit(PodSecurity(reader), ctx)
+    assert not ctx.warnings and not ctx.annotations
+
+
+async def test_enforce_refuses_pods(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    label(reader, enforce="baseline", warn="baseline")
+    ctx = context("pods", BAD)
+    error = await refusal(plugin, ctx)
+    assert (error.code, error.message) == (
+        403,
+        f'pods "p" is forbidden: violates PodSecurity "baseline:latest": {WHY}',
+    )
+    assert not ctx.warnings
+    label(reader)
+    await admit(plugin, context("pods", BAD))
+
+
+async def test_warn_and_audit_tell(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    label(reader, warn="baseline", warn_version="v1.30", audit="baseline")
+    ctx = context("pods", BAD)
+    await admit(plugin, ctx)
+    assert ctx.warnings == [f'would violate PodSecurity "baseline:v1.30": {WHY}']
+    assert (
+        ctx.annotations[f"{PREFIX}audit-violations"] == f'would violate PodSecurity "baseline:latest": {WHY}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec"),
+    [
+        ("deployments.apps", {"template": BAD}),
+        ("jobs.batch", {"template": BAD}),
+        ("cronjobs.batch", {"jobTemplate": {"spec": {"template": BAD}}}),
+        ("replicationcontrollers", {"template": BAD}),
+    ],
+)
+async def test_what_makes_pods_is_only_told(reader: DictReader, resource: str, spec: Any) -> None:
+    plugin = PodSecurity(reader)
+    label(reader, enforce="restricted", warn="baseline")
+    ctx = context(resource, {"metadata": {"name": "d"}, "spec": spec})
+    await admit(plugin, ctx)
+    assert ctx.warnings == [f'would violate PodSecurity "baseline:latest": {WHY}']
+    empty = context("replicationcontrollers", {"metadata": {"name": "d"}, "spec": {}})
+    await admit(plugin, empty)
+    assert not empty.warnings
+
+
+async def test_updates_that_change_nothing_of_importance_pass(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    label(reader, enforce="baseline")
+    labelled = BAD | {"metadata": BAD["metadata"] | {"labels": {"a": "b"}}}
+    await admit(plugin, context("pods", labelled, "UPDATE", old=BAD))
+    await admit(plugin, context("pods", BAD, "UPDATE", old=pod(), subresource="status"))
+    image = pod(containers=[BAD["spec"]["containers"][0] | {"image": "j"}])
+    await refusal(plugin, context("pods", image, "UPDATE", old=BAD))
+    debug = BAD | {"spec": BAD["spec"] | {"ephemeralContainers": [{"name": "e", "image": "i"}]}}
+    await refusal(plugin, context("pods", debug, "UPDATE", old=BAD, subresource="ephemeralcontainers"))
+
+
+async def test_tightening_a_namespace_names_the_pods_that_would_not_return(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    old = {"metadata": {"name": "default", "labels": {}}}
+    new = label(reader, enforce="baseline")
+    for name in ("c", "b", "a"):
+        reader.put(("", "pods"), BAD | {"metadata": {"name": name, "namespace": "default"}})
+    reader.put(("", "pods"), pod("z", hostNetwork=True))
+    reader.put(("", "pods"), pod("fine"))
+    ctx = context("namespaces", new, "UPDATE", old=old)
+    await admit(plugin, ctx)
+    assert ctx.warnings == [
+        'existing pods in namespace "default" violate the new PodSecurity enforce level "baseline:latest"',
+        "a (and 2 other pods): privileged",
+        "z: host namespaces",
+    ]
+    same = context("namespaces", new, "UPDATE", old=new)
+    await admit(plugin, same)
+    assert not same.warnings
+
+
+async def test_labels_that_cannot_be_read_are_refused(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    wrong = label(reader, enforce="strict")
+    error = await refusal(plugin, context("namespaces", wrong))
+    assert (
+        error.code == 422 and 'Invalid value: "strict": must be one of privileged, baseline' in error.message
+    )
+    await admit(plugin, context("namespaces", wrong, "UPDATE", old=wrong))
+    error = await refusal(plugin, context("pods", pod()))
+    assert 'violates PodSecurity "restricted:latest"' in error.message
