@@ -10,7 +10,17 @@ from bamikube.api.podsecurity.baseline import seccomp as seccomp_baseline
 from bamikube.api.podsecurity.pod import Pod, context_of, named, plural, quoted, setters
 
 VOLUMES = frozenset(
-    ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"]
+    [
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    ]
 )
 
 
