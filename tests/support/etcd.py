@@ -145,8 +145,15 @@ class EtcdServer:
             os.kill(self.process.pid, number)
 
     def freeze(self) -> None:
-        """Silent death: connections stay open, nothing is answered."""
+        """Silent death: connections stay open, nothing is answered. Returns when every thread has stopped."""
         self.signal(signal.SIGSTOP)
+        if self.process is not None and self.process.poll() is None:
+            threads = Path(f"/proc/{self.process.pid}/task")
+            while any(
+                (thread / "stat").read_text().rpartition(")")[2].split()[0] != "T"
+                for thread in threads.iterdir()
+            ):
+                time.sleep(0.001)
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)

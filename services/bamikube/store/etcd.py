@@ -1,5 +1,8 @@
 """The store's port over real etcd: gRPC from the event loop, many calls in flight, no threads.
 
+Calls of one question and one answer go over connections of our own (:mod:`bamikube.store.unary`: a fifth of grpc.aio's
+cost); streams - watches, keep-alives of leases - over grpc.aio.
+
 What a caller can rely on:
 
 * **Every call has a deadline** (``timeout`` seconds, 10 by default: a busy disk may hold etcd's fsync for seconds)
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -48,6 +51,7 @@ from bamikube.store.port import (
     Txn,
     Unavailable,
 )
+from bamikube.store.unary import CallError, Method, UnaryClient, client_context
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,10 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+# Seconds a watch waits for a connection before it looks whether it is still wanted: in grpc.aio a call that is cancelled
+# before it was connected never ends.
+OPENING = 1.0
+
 _UNAVAILABLE = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -80,6 +88,9 @@ _UNAVAILABLE = {
 }
 
 _DELETE = kv_pb2.Event.DELETE
+
+# A question that only its answer's header matters of.
+_NOTHING = rpc_pb2.RangeRequest(key=ZERO, count_only=True)
 
 
 def split_endpoints(endpoints: Sequence[str]) -> tuple[bool, list[tuple[str, int]]]:
@@ -141,23 +152,30 @@ def open_channel(
     return grpc.aio.secure_channel(target, credentials, options=options)
 
 
+def open_client(
+    endpoints: Sequence[str],
+    *,
+    ca: str | Path | None = None,
+    cert: str | Path | None = None,
+    key: str | Path | None = None,
+    world: World,
+) -> UnaryClient:
+    """Connections for unary calls to the same endpoints, under the same names, as :func:`open_channel`."""
+    tls, hosts = split_endpoints(endpoints)
+    one = hosts[0]
+    return UnaryClient(
+        hosts,
+        tls=client_context(ca, cert, key) if tls else None,
+        server_name="localhost" if len(hosts) > 1 else "",
+        authority="localhost"
+        if len(hosts) > 1
+        else (f"[{one[0]}]" if ":" in one[0] else one[0]) + f":{one[1]}",
+        world=world,
+    )
+
+
 def _is_address(host: str) -> bool:
     return ":" in host or all(part.isdigit() for part in host.split("."))
-
-
-async def _finished(call: Awaitable[Any]) -> Any:
-    """The outcome of a call, and CancelledError if we were asked to stop while it ran.
-
-    grpc.aio forgets a cancellation that arrives together with the call's outcome: the outcome is handed over and the
-    caller goes on as if nobody had asked it to stop.
-    """
-    task = asyncio.current_task()
-    asked = task.cancelling() if task is not None else 0
-    try:
-        return await call
-    finally:
-        if task is not None and task.cancelling() > asked:
-            raise asyncio.CancelledError
 
 
 class EtcdStore:
@@ -182,21 +200,17 @@ class EtcdStore:
         self._prefix = prefix
         self._timeout = timeout
         self._channel = open_channel(endpoints, ca=ca, cert=cert, key=key)
+        self._client = open_client(endpoints, ca=ca, cert=cert, key=key, world=world)
         self._closed = False
 
-        def unary(method: str, request: Any, response: Any) -> Callable[..., Any]:
-            call: Callable[..., Any] = self._channel.unary_unary(
-                f"/etcdserverpb.{method}",
-                request_serializer=request.SerializeToString,
-                response_deserializer=response.FromString,
-            )
-            return call
+        def unary(path: str) -> Method:
+            return self._client.method(f"/etcdserverpb.{path}", **dict(_METADATA))
 
-        self._range = unary("KV/Range", rpc_pb2.RangeRequest, rpc_pb2.RangeResponse)
-        self._txn = unary("KV/Txn", rpc_pb2.TxnRequest, rpc_pb2.TxnResponse)
-        self._compact = unary("KV/Compact", rpc_pb2.CompactionRequest, rpc_pb2.CompactionResponse)
-        self._grant = unary("Lease/LeaseGrant", rpc_pb2.LeaseGrantRequest, rpc_pb2.LeaseGrantResponse)
-        self._revoke = unary("Lease/LeaseRevoke", rpc_pb2.LeaseRevokeRequest, rpc_pb2.LeaseRevokeResponse)
+        self._range = unary("KV/Range")
+        self._txn = unary("KV/Txn")
+        self._compact = unary("KV/Compact")
+        self._grant = unary("Lease/LeaseGrant")
+        self._revoke = unary("Lease/LeaseRevoke")
         self._watch = self._channel.stream_stream(
             "/etcdserverpb.Watch/Watch",
             request_serializer=rpc_pb2.WatchRequest.SerializeToString,
@@ -237,28 +251,31 @@ class EtcdStore:
 
     async def revision(self) -> int:
         """The current revision: a linearizable read of a key that does not exist, the cheapest etcd offers."""
-        answer = await self._read(rpc_pb2.RangeRequest(key=ZERO, count_only=True))
+        answer = await self._read(_NOTHING)
         return int(answer.header.revision)
 
-    async def _read(self, request: Any) -> Any:
+    async def _read(self, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
         """A range call, repeated while etcd is away, until the deadline."""
         clock = self._world.clock
+        message = request.SerializeToString()
         deadline = clock.monotonic() + self._timeout
+        left = self._timeout
         pause = 0.02
         while True:
-            left = deadline - clock.monotonic()
             try:
-                return await _finished(
-                    self._range(request, timeout=max(left, 0.001), wait_for_ready=True, metadata=_METADATA)
-                )
-            except grpc.aio.AioRpcError as error:
+                answer = await self._client.call(self._range, message, left)
+                return rpc_pb2.RangeResponse.FromString(answer)
+            except CallError as error:
+                left = deadline - clock.monotonic()
                 if (
-                    error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
+                    error.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
                     or left <= pause
+                    or self._closed
                 ):
-                    await self._fail(error, request.revision)
+                    await self._fail(error, error.code, error.text, request.revision)
             await clock.sleep(pause)
             pause = min(pause * 2, 0.5)
+            left = max(deadline - clock.monotonic(), 0.001)
 
     # ---- writes
 
@@ -280,7 +297,7 @@ class EtcdStore:
                     put.lease = write.lease
             else:
                 request.success.add().request_delete_range.key = prefix + write.key
-        answer = await self._call(self._txn, request)
+        answer = rpc_pb2.TxnResponse.FromString(await self._call(self._txn, request))
         if answer.succeeded:
             return Txn(True, answer.header.revision, [])
         current = [
@@ -291,7 +308,7 @@ class EtcdStore:
 
     async def grant(self, ttl: int) -> int:
         answer = await self._call(self._grant, rpc_pb2.LeaseGrantRequest(TTL=ttl))
-        return int(answer.ID)
+        return int(rpc_pb2.LeaseGrantResponse.FromString(answer).ID)
 
     async def revoke(self, lease: int) -> None:
         """End a lease now; its keys are deleted. Raises :class:`StoreError` when there is no such lease."""
@@ -304,7 +321,7 @@ class EtcdStore:
             await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease))
             answer = await call.read()
         except grpc.aio.AioRpcError as error:
-            await self._fail(error)
+            await self._fail(error, error.code(), error.details() or "")
         finally:
             call.cancel()
         if answer is grpc.aio.EOF:
@@ -313,22 +330,20 @@ class EtcdStore:
 
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``. Compacting what is compacted already is no error."""
-        request = rpc_pb2.CompactionRequest(revision=revision)
+        message = rpc_pb2.CompactionRequest(revision=revision).SerializeToString()
         try:
-            await self._compact(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.OUT_OF_RANGE and "compacted" in (error.details() or ""):
+            await self._client.call(self._compact, message, self._timeout)
+        except CallError as error:
+            if error.code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in error.text:
                 return
-            await self._fail(error, revision)
+            await self._fail(error, error.code, error.text, revision)
 
-    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        """One unary call, exactly once."""
+    async def _call(self, method: Method, request: Any) -> bytes:
+        """One unary call, exactly once. Returns the answer's message."""
         try:
-            return await _finished(
-                method(request, timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
-            )
-        except grpc.aio.AioRpcError as error:
-            await self._fail(error)
+            return await self._client.call(method, request.SerializeToString(), self._timeout)
+        except CallError as error:
+            await self._fail(error, error.code, error.text)
 
     # ---- watch
 
@@ -347,7 +362,8 @@ class EtcdStore:
             call = self._watch(wait_for_ready=True, metadata=_METADATA)
             parts: list[Any] = []
             try:
-                await call.write(rpc_pb2.WatchRequest(create_request=create))
+                async with asyncio.timeout(OPENING):
+                    await call.write(rpc_pb2.WatchRequest(create_request=create))
                 while (answer := await call.read()) is not grpc.aio.EOF:
                     if answer.canceled:
                         if answer.compact_revision:
@@ -366,6 +382,8 @@ class EtcdStore:
                 if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                     raise StoreError(f"etcd refuses the watch: {error.details()}") from error
                 log.info("etcd's watch stream ended (%s); reopening", error.details() or error.code().name)
+            except TimeoutError:
+                continue  # not connected yet
             except asyncio.InvalidStateError:
                 pass  # the stream ended between two of our operations: open the next one
             except asyncio.CancelledError:
@@ -393,9 +411,8 @@ class EtcdStore:
     def _key_value(self, kv: Any) -> KeyValue:
         return KeyValue(kv.key[len(self._prefix) :], kv.value, kv.create_revision, kv.mod_revision, kv.lease)
 
-    async def _fail(self, error: grpc.aio.AioRpcError, revision: int = 0) -> NoReturn:
+    async def _fail(self, error: Exception, code: grpc.StatusCode, text: str, revision: int = 0) -> NoReturn:
         """Raise what ``error`` means in the port's words."""
-        code, text = error.code(), error.details() or ""
         if code is grpc.StatusCode.OUT_OF_RANGE and "compacted" in text:
             raise Compacted(await self._oldest(revision)) from error
         if code is grpc.StatusCode.OUT_OF_RANGE and "future" in text:
@@ -429,4 +446,5 @@ class EtcdStore:
 
     async def close(self) -> None:
         self._closed = True
+        await self._client.close()
         await self._channel.close()
