@@ -18,7 +18,7 @@ import functools
 from typing import Any
 
 from bamikube.api.fields.presence import ALWAYS, KEY_DEFAULTS, UNTRACKED
-from bamikube.api.fields.types import Deduced, Deferred, Field, ListMap, ListSet, Map, Object, Type
+from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, ListMap, ListSet, Map, Object, Type
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -89,8 +89,8 @@ class Atomic(Type):
         super().__init__(inner.expects)
         self._inner = inner
 
-    def check(self, value: Any, path: str, report: Any) -> None:
-        self._inner.check(value, path, report)
+    def check(self, value: Any) -> Faults | None:
+        return self._inner.check(value)
 
 
 class _Plain(Type):
@@ -100,11 +100,15 @@ class _Plain(Type):
         super().__init__("list")
         self._items = items
 
-    def check(self, value: Any, path: str, report: Any) -> None:
-        super().check(value, path, report)
-        if isinstance(value, list):
-            for index, item in enumerate(value):
-                self._items.check(item, f"{path}[{index}]", report)
+    def check(self, value: Any) -> Faults | None:
+        faults = super().check(value)
+        if faults or value is None:
+            return faults
+        faults = []
+        for index, item in enumerate(value):
+            if found := self._items.check(item):
+                faults += [(f"[{index}]{path}", what) for path, what in found]
+        return faults or None
 
 
 def _fields(schema: Schema, name: str) -> dict[str, Field]:

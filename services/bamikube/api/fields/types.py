@@ -27,7 +27,7 @@ from bamikube.api.fields import elements
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member, union
 
 Changes = tuple["FieldSet | None", "FieldSet | None"]
-Report = Callable[[str, str], None]  # path of what is wrong, and what
+Faults = list[tuple[str, str]]  # the path of what is wrong, as messages show it, and what
 
 NOTHING: Changes = (None, None)
 CHANGED: Changes = (LEAF, None)
@@ -63,16 +63,11 @@ class Type:
         """``fields`` and every struct field on the way to one of them."""
         return fields
 
-    def check(self, value: Any, path: str, report: Report) -> None:
-        """Say what of an applied document does not fit."""
-        if value is not None and not _FITS[self.expects](value):
-            report(
-                path, f"expected {_EXPECTED.get(self.expects, self.expects)}, got {_go(self.expects, value)}"
-            )
-
-    def zero(self) -> Any:
-        """What stands for a value that is not given, where Go's type always has one."""
-        return None
+    def check(self, value: Any) -> Faults | None:
+        """What of an applied document does not fit; None when all does, which has to be fast."""
+        if value is None or _FITS[self.expects](value):
+            return None
+        return [("", f"expected {_EXPECTED.get(self.expects, self.expects)}, got {_go(self.expects, value)}")]
 
 
 def _scalar(value: Any) -> bool:
@@ -157,10 +152,14 @@ class Map(Type):
         if not value or type(value) is not dict:
             return LEAF
         result: FieldSet = {}
+        fields, rest = self.fields, self.rest
         for name, each in value.items():
-            known = self.field(name)
-            if known is not None and known.tracked:
-                result[known.step] = LEAF if known.type.leaf else known.type.stated(each)
+            known = fields.get(name)
+            if known is not None:
+                if known.tracked:
+                    result[known.step] = LEAF if known.type.leaf else known.type.stated(each)
+            elif rest is not None:
+                result["f:" + name] = LEAF if rest.leaf else rest.stated(each)
         return result
 
     def compare(self, old: Any, new: Any) -> Changes:
@@ -227,10 +226,11 @@ class Map(Type):
         for name, value in doc.items():
             known = self.fields.get(name)
             kind = known.type if known is not None else self.rest
-            if value is None or kind is None or name not in live:
+            there = live.get(name)
+            if value is None or there is None or kind is None or kind.leaf:
                 result[name] = value
-            else:
-                result[name] = kind.merge(live[name], value)
+            elif there != value:
+                result[name] = kind.merge(there, value)
         return result
 
     def without(self, value: Any, fields: FieldSet) -> Any:
@@ -243,9 +243,7 @@ class Map(Type):
                 result[name] = each
             elif not is_member(node):
                 known = self.field(name)
-                left = known.type.without(each, node) if known is not None else each
-                if left or not each:
-                    result[name] = left
+                result[name] = known.type.without(each, node) if known is not None else each
         return result
 
     def named(self, fields: FieldSet) -> FieldSet:
@@ -262,18 +260,20 @@ class Map(Type):
             result[step] = below
         return result
 
-    def check(self, value: Any, path: str, report: Report) -> None:
+    def check(self, value: Any) -> Faults | None:
         if value is None:
-            return
+            return None
         if type(value) is not dict:
-            report(path, f"expected map, got {_go('map', value)}")
-            return
+            return [("", f"expected map, got {_go('map', value)}")]
+        faults: Faults = []
         for name, each in value.items():
-            known = self.field(name)
-            if known is None:
-                report(f"{path}.{name}", "field not declared in schema")
-            else:
-                known.type.check(each, f"{path}.{name}", report)
+            known = self.fields.get(name)
+            kind = known.type if known is not None else self.rest
+            if kind is None:
+                faults.append((f".{name}", "field not declared in schema"))
+            elif found := kind.check(each):
+                faults += [(f".{name}{path}", what) for path, what in found]
+        return faults or None
 
 
 class Elements(Type):
@@ -373,15 +373,18 @@ class Elements(Type):
     def merge(self, live: Any, doc: Any) -> Any:
         if type(doc) is not list or type(live) is not list or not live:
             return doc
-        mine, theirs = self._grouped(doc), self._grouped(live)
+        ours = [(self.step_of(item) or "", item) for item in doc]
+        theirs = [(self.step_of(item) or "", item) for item in live]
+        there = dict(theirs)
+        if len(there) < len(theirs):  # elements that cannot be told apart are replaced together
+            once = {step for step in there if sum(step == other for other, _ in theirs) == 1}
+            there = {step: item for step, item in theirs if step in once}
+        said = dict(ours)
         return [
-            self.items.merge(theirs[step][0], mine[step][0])
-            if len(theirs.get(step, ())) == 1 and step in mine
+            self.items.merge(there[step], said[step])
+            if step in said and step in there and there[step] != said[step]
             else item
-            for step, item in interleave(
-                [(self.step_of(item) or "", item) for item in live],
-                [(self.step_of(item) or "", item) for item in doc],
-            )
+            for step, item in interleave(theirs, ours)
         ]
 
     def without(self, value: Any, fields: FieldSet) -> Any:
@@ -403,22 +406,25 @@ class Elements(Type):
             result[step] = below
         return result
 
-    def check(self, value: Any, path: str, report: Report) -> None:
+    def check(self, value: Any) -> Faults | None:
         if value is None:
-            return
+            return None
         if type(value) is not list:
-            report(path, f"expected list, got {_go('list', value)}")
-            return
+            return [("", f"expected list, got {_go('list', value)}")]
+        faults: Faults = []
         seen: set[str] = set()
         for index, item in enumerate(value):
             step = self.step_of(item)
             if step is None:
-                report(path, f"element {index}: {self.faceless(item)}")
+                faults.append(("", f"element {index}: {self.faceless(item)}"))
                 continue
             if step in seen:
-                report(path, f"duplicate entries for key {elements.text([step])}")
+                faults.append(("", f"duplicate entries for key {elements.text([step])}"))
             seen.add(step)
-            self.items.check(item, path + elements.text([step]), report)
+            if found := self.items.check(item):
+                at = elements.text([step])
+                faults += [(f"{at}{path}", what) for path, what in found]
+        return faults or None
 
     def faceless(self, item: Any) -> str:
         """Why an element has no identity."""
@@ -508,8 +514,8 @@ class Deduced(Map):
             removed = {step: node for step, node in removed.items() if step != SELF}
         return self.whole(new), removed
 
-    def check(self, value: Any, path: str, report: Report) -> None:
-        return
+    def check(self, value: Any) -> Faults | None:
+        return None
 
 
 class Object(Map):
@@ -566,8 +572,8 @@ class Deferred(Type):
     def named(self, fields: FieldSet) -> FieldSet:
         return self.made.named(fields)
 
-    def check(self, value: Any, path: str, report: Report) -> None:
-        self.made.check(value, path, report)
+    def check(self, value: Any) -> Faults | None:
+        return self.made.check(value)
 
 
 def interleave(live: list[tuple[str, Any]], doc: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -75,7 +75,7 @@ def apply(
     last = known.get(author.key)
     mine = sets.without_subtrees(here.type.stated(doc), reset)
     managers = {**known, author.key: Entry.new(author, mine, now)}
-    if last is not None:
+    if last is not None and last.fields != mine:
         merged = _prune(merged, managers, last, author.api_version, versions)
     changes = updating.Changes(bare, merged, author.api_version, versions, reset)
     conflicts = _conflicts(managers, author, changes)
@@ -115,9 +115,9 @@ def _prune(merged: Object, managers: Managers, last: Entry, api_version: str, ve
             owned = sets.union(owned, entry.fields)
         else:
             others[entry.api_version] = sets.union(others.get(entry.api_version, sets.EMPTY), entry.fields)
-    given_up = sets.difference(kind.named(last.fields), kind.named(owned))
-    if not given_up:
+    if not sets.difference(last.fields, owned):
         return merged
+    given_up = sets.difference(kind.named(last.fields), kind.named(owned))
     if last.api_version == api_version or version.into is None or version.back is None:
         pruned: Object = kind.without(merged, given_up)
     else:

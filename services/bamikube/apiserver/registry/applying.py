@@ -15,7 +15,7 @@ import orjson
 import yaml
 
 from bamikube.api import errors, ownership, schema
-from bamikube.api.fields import sets
+from bamikube.api.fields import Faults, sets
 from bamikube.api.ownership import Applied, Author, lastapplied
 from bamikube.api.ownership.managers import APPLY
 from bamikube.api.resources import Resource
@@ -54,10 +54,14 @@ def _parsed(body: bytes) -> tuple[dict[str, Any], list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What somebody applies: as he said it, and as it will be merged, with quantities and times as they are stored."""
+    """What somebody applies: as he said it, and as it will be merged, with quantities and times as they are stored.
+
+    ``nulls``: it says null somewhere.
+    """
 
     said: dict[str, Any]
     meant: dict[str, Any]
+    nulls: bool
 
 
 def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name: str) -> Document:
@@ -86,38 +90,44 @@ def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name
             "the namespace of the provided object does not match the namespace sent on the request: "
             f"{metadata['namespace']} is not {namespace}"
         )
-    problems: list[str] = []
-    owners.type_of(resource).check(doc, "", lambda path, what: problems.append(f"{path}: {what}"))
-    if problems:
-        raise untyped(resource, namespace, name, problems)
+    if faults := owners.type_of(resource).check(doc):
+        raise untyped(resource, namespace, name, faults)
     normal = deep(doc)
     report = schema.check(resource, normal)
     if report.errors:
         raise schema.decode_error(resource, report)
-    return Document(doc, _with_nulls(normal, doc))
+    if normal == doc:
+        return Document(doc, doc, False)
+    return Document(doc, normal, _restore_nulls(normal, doc))
 
 
-def untyped(resource: Resource, namespace: str, name: str, problems: list[str]) -> errors.ApiError:
+def untyped(resource: Resource, namespace: str, name: str, faults: Faults) -> errors.ApiError:
     """400: the document does not fit its schema."""
-    what = problems[0] if len(problems) == 1 else "errors:" + "".join(f"\n  {one}" for one in problems)
+    lines = [f"{path}: {what}" for path, what in faults]
+    what = lines[0] if len(lines) == 1 else "errors:" + "".join(f"\n  {one}" for one in lines)
     return errors.bad_request(
         f"failed to create typed patch object ({namespace}/{name}; "
         f"{resource.group}/{resource.version}, Kind={resource.kind}): {what}"
     )
 
 
-def _with_nulls(normal: Any, doc: Any) -> Any:
-    """Put back the nulls that the schema's check dropped: who says null owns the field, and wants it empty."""
+def _restore_nulls(normal: Any, doc: Any) -> bool:
+    """Put back the nulls that the schema's check dropped: who says null owns the field, and wants it empty.
+
+    Says whether there were any.
+    """
+    found = False
     if isinstance(doc, dict) and isinstance(normal, dict):
         for key, value in doc.items():
             if value is None:
                 normal[key] = None
+                found = True
             elif isinstance(value, dict | list) and key in normal:
-                _with_nulls(normal[key], value)
+                found |= _restore_nulls(normal[key], value)
     elif isinstance(doc, list) and isinstance(normal, list):
         for one, other in zip(normal, doc, strict=False):
-            _with_nulls(one, other)
-    return normal
+            found |= _restore_nulls(one, other)
+    return found
 
 
 def applied(
@@ -148,7 +158,8 @@ def applied(
     new.setdefault("metadata", {})
     if author.manager == lastapplied.MANAGER and not author.subresource:
         lastapplied.renew(new, doc.said)
-    schema.check(resource, new)  # nulls have done their work
+    if doc.nulls:
+        schema.check(resource, new)  # they have done their work
     owners.put(new, ownership.written(outcome.managers))
     return new
 

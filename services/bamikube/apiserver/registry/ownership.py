@@ -14,7 +14,7 @@ from bamikube.api import conversion, errors, ownership, strategy, table
 from bamikube.api.errors import Cause
 from bamikube.api.fields import FieldSet, Object, defined_object_type
 from bamikube.api.ownership import Author, Version, Versions
-from bamikube.api.ownership.managers import UPDATE
+from bamikube.api.ownership.managers import UPDATE, read_foreign
 from bamikube.api.resources import Resource
 from bamikube.kit.http import Request
 
@@ -89,6 +89,22 @@ def put(obj: dict[str, Any], managed: list[dict[str, Any]]) -> None:
         obj["metadata"]["managedFields"] = managed
     else:
         obj["metadata"].pop("managedFields", None)
+
+
+def mend(obj: dict[str, Any], before: list[dict[str, Any]] | None) -> list[str]:
+    """Take back what admission has made of ``managedFields`` when that cannot be understood. Returns warnings."""
+    after = obj["metadata"].get("managedFields")
+    if after == before:
+        return []
+    try:
+        put(obj, ownership.written(read_foreign(after)))
+    except ValueError as error:
+        put(obj, before or [])
+        return [
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated "
+            f"mutating admission controller; please fix your requests: {error}"
+        ]
+    return []
 
 
 def settle(new: dict[str, Any], old: dict[str, Any]) -> None:

@@ -167,11 +167,8 @@ class Scaling(Applying):
                 "incorrect version specified in apply patch. Specified patch version: "
                 f"{doc.get('apiVersion') or ''}, Kind={doc.get('kind') or ''}, expected: autoscaling/v1, Kind=Scale"
             )
-        problems: list[str] = []
-        kind = defined_object_type(SCALE_DEFINITION)
-        kind.check(doc, "", lambda path, what: problems.append(f"{path}: {what}"))
-        if problems:
-            raise untyped(resource, namespace, name, problems)
+        if faults := defined_object_type(SCALE_DEFINITION).check(doc):
+            raise untyped(resource, namespace, name, faults)
         metadata = dict(doc.get("metadata") or {})
         if metadata.get("managedFields") is not None:
             raise errors.bad_request("metadata.managedFields must be nil")
@@ -181,7 +178,7 @@ class Scaling(Applying):
             "metadata": metadata,
         }
         if "replicas" in (doc.get("spec") or {}):
-            wanted["spec"] = {"replicas": replicas_of(doc, name)}
+            set_replicas(resource, wanted, replicas_of(doc, name))
         checked = check_document(resource, wanted, namespace, name)
         written = await self.apply_item(
             resource,

@@ -112,6 +112,7 @@ class Writing(Base):
             ownership.track(resource, None, obj, manager, "", self._now())
         ctx = AdmissionContext("CREATE", resource, namespace, name, user, obj, None, "", dry_run, options)
         uid, born = obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
+        managed = obj["metadata"].get("managedFields")
         await self.admit(ctx)
         obj = ctx.object if ctx.object is not None else obj
         if ctx.patched:
@@ -120,6 +121,7 @@ class Writing(Base):
             settle_namespace(resource, metadata, namespace)
             name = ctx.name = metadata.get("name") or name
             metadata["name"] = name
+            ctx.warnings += ownership.mend(obj, managed)
         strategy.prepare_create(resource, obj)
         hooks = self.hooks_of(resource)
         prepared = deep(obj) if hooks else obj
@@ -252,8 +254,11 @@ class Writing(Base):
             "UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options
         )
         ctx.revision = item.revision
+        managed = metadata.get("managedFields")
         await self.admit(ctx)
         new = ctx.object if ctx.object is not None else new
+        if ctx.patched:
+            ctx.warnings += ownership.mend(new, managed)
         if ctx.patched and subresource in ("", "status", "scale"):
             prepare(resource, new, old)  # a webhook may change what the request itself may, and no more
         key = self.key(resource, namespace, name)

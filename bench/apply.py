@@ -1,0 +1,187 @@
+"""What ownership of fields costs: plain writes that keep ``managedFields``, and server-side apply of a 4 KB Deployment.
+
+CPU microseconds each, the median of several runs. First the decisions alone, then whole requests through the API server
+on its in-memory store (no etcd, no HTTP): admission, defaults, validation and encoding included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "services")]
+
+import report  # noqa: E402
+
+from bamikube.api import defaults, table  # noqa: E402
+from bamikube.api.ownership import Author  # noqa: E402
+from bamikube.apiserver.identity import MASTERS, User  # noqa: E402
+from bamikube.apiserver.options import ApiServerOptions  # noqa: E402
+from bamikube.apiserver.registry import applying, ownership  # noqa: E402
+from bamikube.apiserver.server import ApiServer  # noqa: E402
+from bamikube.kit.http import Request, Response  # noqa: E402
+from bamikube.kit.world import World  # noqa: E402
+from bamikube.store.model import ModelStore  # noqa: E402
+
+RUNS, ROUNDS = 7, 200
+NOW = "2026-01-01T00:00:00Z"
+TARGET = "/apis/apps/v1/namespaces/default/deployments"
+
+
+def container(number: int) -> dict[str, Any]:
+    return {
+        "name": f"c{number}",
+        "image": "registry.example.com/shop/web:1.25.3",
+        "ports": [{"containerPort": 80 + number}, {"containerPort": 8080 + number, "name": f"x{number}"}],
+        "resources": {
+            "limits": {"cpu": "1", "memory": "512Mi"},
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+        },
+        "env": [{"name": f"SETTING_{index}", "value": "some value " * 2} for index in range(14)],
+        "volumeMounts": [{"name": f"v{index}", "mountPath": f"/data/{index}"} for index in range(4)],
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": 80}, "periodSeconds": 5},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 80}},
+    }
+
+
+def deployment() -> dict[str, Any]:
+    """About 4 KB."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "web",
+            "labels": {f"example.com/label-{index}": "value" for index in range(6)},
+            "annotations": {f"example.com/note-{index}": "words " * 6 for index in range(4)},
+        },
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {
+                    "containers": [container(number) for number in range(3)],
+                    "volumes": [{"name": f"v{index}", "configMap": {"name": "m"}} for index in range(4)],
+                },
+            },
+        },
+    }
+
+
+def pod() -> dict[str, Any]:
+    spec = {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "generateName": "p-", "labels": {"app": "web", "pod-template-hash": "x"}},
+        "spec": spec,
+    }
+
+
+def microseconds(work: Callable[[], object]) -> str:
+    """CPU time of one call, the median of the runs."""
+    took: list[float] = []
+    for _ in range(RUNS):
+        start = time.process_time()
+        for _ in range(ROUNDS):
+            work()
+        took.append((time.process_time() - start) / ROUNDS)
+    return f"{report.median(took) * 1e6:.0f}"
+
+
+def decisions() -> list[tuple[str, str]]:
+    pods, deployments = table.by_name("pods"), table.by_name("deployments.apps")
+    made = pod()
+    defaults.apply(pods, made)
+
+    def create() -> None:
+        made["metadata"].pop("managedFields", None)
+        ownership.track(pods, None, made, "kube-controller-manager", "", NOW)
+
+    create()
+    old = orjson.loads(orjson.dumps(made | {"status": {"phase": "Pending"}}))
+    new = orjson.loads(orjson.dumps(made | {"status": {"phase": "Running", "podIP": "10.0.0.1"}}))
+    managed = new["metadata"]["managedFields"]
+
+    def status() -> None:
+        new["metadata"]["managedFields"] = managed
+        ownership.track(pods, old, new, "kubelet", "status", NOW)
+
+    author = Author("kubectl", "Apply", "apps/v1")
+    same = orjson.dumps(deployment())
+    other = same.replace(b"1.25.3", b"1.26.0")
+
+    def document(body: bytes) -> applying.Document:
+        return applying.check_document(
+            deployments, applying.parse_document(body, "Warn")[0], "default", "web"
+        )
+
+    live = applying.applied(deployments, None, document(same), author, NOW, False)
+    defaults.apply(deployments, live)
+    return [
+        ("create of a pod", microseconds(create)),
+        ("status of a pod", microseconds(status)),
+        (
+            f"apply, {len(same) / 1000:.1f} KB, nothing new",
+            microseconds(lambda: applying.applied(deployments, live, document(same), author, NOW, False)),
+        ),
+        (
+            "apply, new images",
+            microseconds(lambda: applying.applied(deployments, live, document(other), author, NOW, False)),
+        ),
+    ]
+
+
+class Everybody:
+    async def authenticate(self, request: Request) -> User | None:
+        return User("admin", (MASTERS,))
+
+
+async def requests() -> list[tuple[str, str]]:
+    world = World()
+    server = ApiServer(ModelStore(world), ApiServerOptions(), world, methods=(Everybody(),))
+    running = asyncio.ensure_future(server.run())
+    await server.ready.wait()
+    images = [orjson.dumps(deployment()).replace(b"1.25.3", f"2.{number}".encode()) for number in range(2)]
+
+    async def apply(body: bytes) -> None:
+        headers = {"content-type": "application/apply-patch+yaml"}
+        target = f"{TARGET}/web?fieldManager=kubectl"
+        answer = await server.handle(Request.make("PATCH", target, headers=headers, body=body))
+        assert isinstance(answer, Response) and answer.status in (200, 201), answer
+        await asyncio.sleep(0)
+
+    async def measure(work: Callable[[int], Awaitable[None]]) -> str:
+        took: list[float] = []
+        for _ in range(RUNS):
+            start = time.process_time()
+            for number in range(ROUNDS):
+                await work(number)
+            took.append((time.process_time() - start) / ROUNDS)
+        return f"{report.median(took) * 1e6:.0f}"
+
+    await apply(images[0])
+    rows = [
+        ("apply, nothing new", await measure(lambda number: apply(images[0]))),
+        ("apply, new images", await measure(lambda number: apply(images[number % 2]))),
+    ]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return rows
+
+
+def main() -> None:
+    print(report.machine())
+    report.show("decisions alone", ("", "CPU us"), decisions())
+    report.show("whole requests, in-memory store", ("", "CPU us"), asyncio.run(requests()))
+
+
+if __name__ == "__main__":
+    main()
