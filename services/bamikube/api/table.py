@@ -411,6 +411,11 @@ def find(group: str, version: str, plural: str) -> Resource | None:
     return _BY_PATH.get((group, version, plural))
 
 
+def stored_as(group: str, plural: str) -> bool:
+    """Whether this is a built-in resource, in whichever version."""
+    return (f"{plural}.{group}" if group else plural) in _BY_NAME
+
+
 def by_name(name: str) -> Resource:
     """The preferred version of ``pods`` or ``deployments.apps``. Raises ``KeyError`` for an unknown name."""
     return _BY_NAME[name]

@@ -1,6 +1,7 @@
 """The API client: verbs over a transport, objects as plain dicts.
 
-A resource is named as in ``kubectl get``: ``pods``, ``deployments.apps``. Its version is the table's preferred one.
+A resource is named as in ``kubectl get``: ``pods``, ``deployments.apps``. Its version is the table's preferred one. What
+the table does not know (custom resources) is given as a row, see :mod:`bamikube.client.kinds`.
 Every failure that the server explains is an :class:`~bamikube.api.errors.ApiError`; a server that cannot be reached is
 an OSError.
 """
@@ -51,6 +52,14 @@ def path_of(resource: Resource, namespace: str = "", name: str = "", subresource
     # A subresource may go on with a path of its own (``proxy/metrics``).
     tail = f"/{quote(subresource, safe='/:')}" if subresource else ""
     return "/" + "/".join(quote(part, safe=":") for part in parts) + tail
+
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+def row_of(resource: str | Resource) -> Resource:
+    return table.by_name(resource) if isinstance(resource, str) else resource
 
 
 class Client:
@@ -111,11 +120,11 @@ class Client:
         return loaded
 
     async def get(self, resource: str, name: str, namespace: str = "", subresource: str = "") -> Object:
-        return await self.call("GET", path_of(table.by_name(resource), namespace, name, subresource))
+        return await self.call("GET", path_of(row_of(resource), namespace, name, subresource))
 
     async def list(
         self,
-        resource: str,
+        resource: str | Resource,
         namespace: str = "",
         *,
         labels: str = "",
@@ -123,7 +132,9 @@ class Client:
         resource_version: str | None = None,
         limit: int = 0,
         continue_: str = "",
+        metadata: bool = False,
     ) -> Object:
+        """``metadata``: only that of each object; no kind's schema or conversion is needed for it."""
         query = {
             "labelSelector": labels,
             "fieldSelector": fields,
@@ -131,23 +142,22 @@ class Client:
             "limit": limit or None,
             "continue": continue_,
         }
-        return await self.call("GET", path_of(table.by_name(resource), namespace), query)
+        headers = {"Accept": METADATA_LIST} if metadata else None
+        return await self.call("GET", path_of(row_of(resource), namespace), query, headers=headers)
 
     async def create(self, resource: str, obj: Object, namespace: str | None = None) -> Object:
         where = namespace if namespace is not None else obj.get("metadata", {}).get("namespace", "")
-        return await self.call("POST", path_of(table.by_name(resource), where), body=obj)
+        return await self.call("POST", path_of(row_of(resource), where), body=obj)
 
     async def create_subresource(
         self, resource: str, name: str, subresource: str, body: Object, namespace: str = ""
     ) -> Object:
-        return await self.call(
-            "POST", path_of(table.by_name(resource), namespace, name, subresource), body=body
-        )
+        return await self.call("POST", path_of(row_of(resource), namespace, name, subresource), body=body)
 
     async def update(self, resource: str, obj: Object, subresource: str = "") -> Object:
         """PUT; the object's resourceVersion, when it has one, must still be the current one."""
         meta = obj["metadata"]
-        path = path_of(table.by_name(resource), meta.get("namespace", ""), meta["name"], subresource)
+        path = path_of(row_of(resource), meta.get("namespace", ""), meta["name"], subresource)
         return await self.call("PUT", path, body=obj)
 
     async def patch(
@@ -163,7 +173,7 @@ class Client:
         force: bool = False,
     ) -> Object:
         query = {"fieldManager": field_manager, "force": "true" if force else None}
-        path = path_of(table.by_name(resource), namespace, name, subresource)
+        path = path_of(row_of(resource), namespace, name, subresource)
         return await self.call("PATCH", path, query, patch, {"Content-Type": PATCH_TYPES[kind]})
 
     async def delete(
@@ -189,11 +199,11 @@ class Client:
             options["propagationPolicy"] = propagation
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        return await self.call("DELETE", path_of(table.by_name(resource), namespace, name), body=options)
+        return await self.call("DELETE", path_of(row_of(resource), namespace, name), body=options)
 
     async def watch(
         self,
-        resource: str,
+        resource: str | Resource,
         namespace: str = "",
         *,
         labels: str = "",
@@ -201,6 +211,7 @@ class Client:
         resource_version: str = "",
         bookmarks: bool = True,
         timeout: int = 0,
+        metadata: bool = False,
     ) -> AsyncIterator[WatchEvent]:
         """Events from ``resource_version`` on; ends when the server ends it (``timeout`` seconds). Raises ApiError
         (410 ``Expired`` when the version is too old) and OSError when the connection breaks."""
@@ -212,7 +223,10 @@ class Client:
             "allowWatchBookmarks": "true" if bookmarks else None,
             "timeoutSeconds": timeout or None,
         }
-        answer = await self.raw("GET", path_of(table.by_name(resource), namespace), query, stream=True)
+        headers = {"Accept": METADATA} if metadata else None
+        answer = await self.raw(
+            "GET", path_of(row_of(resource), namespace), query, headers=headers, stream=True
+        )
         if isinstance(answer, Response):
             raise _error(answer.status, answer.joined())
         if not isinstance(answer, Stream):

@@ -18,9 +18,9 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from bamikube.api import table
 from bamikube.api.errors import ApiError
-from bamikube.client.client import Client
+from bamikube.api.resources import Resource
+from bamikube.client.client import Client, row_of
 from bamikube.kit.backoff import Backoff
 from bamikube.kit.world import World
 
@@ -58,7 +58,7 @@ class Informer:
     def __init__(
         self,
         client: Client,
-        resource: str,
+        resource: str | Resource,
         world: World,
         *,
         namespace: str = "",
@@ -66,12 +66,17 @@ class Informer:
         fields: str = "",
         project: Callable[[dict[str, Any]], Any] | None = None,
         fresh: bool = False,
+        metadata: bool = False,
     ) -> None:
-        """``fresh`` makes the very first list a consistent one too, for readers who act on what they see missing."""
-        self.resource = resource
+        """``fresh`` makes the very first list a consistent one too, for readers who act on what they see missing.
+
+        ``metadata`` asks for the metadata of objects and nothing else.
+        """
+        self._row = row_of(resource)
+        self.resource = resource if isinstance(resource, str) else f"{resource.plural}.{resource.group}"
+        self._metadata = metadata
         self.synced = asyncio.Event()
         self.revision = ""
-        self._row = table.by_name(resource)
         self._client = client
         self._world = world
         self._select = {"namespace": namespace, "labels": labels, "fields": fields}
@@ -140,10 +145,11 @@ class Informer:
         version = "0" if not self.synced.is_set() and not self._fresh else None
         while True:
             page = await self._client.list(
-                self.resource,
+                self._row,
                 self._select["namespace"],
                 labels=self._select["labels"],
                 fields=self._select["fields"],
+                metadata=self._metadata,
                 resource_version=None if token else version,
                 limit=0 if version == "0" else PAGE,
                 continue_=token,
@@ -166,10 +172,11 @@ class Informer:
     async def _follow(self, backoff: Backoff) -> None:
         timeout = self._world.chance.randrange(*WATCH_SECONDS)
         events = self._client.watch(
-            self.resource,
+            self._row,
             self._select["namespace"],
             labels=self._select["labels"],
             fields=self._select["fields"],
+            metadata=self._metadata,
             resource_version=self.revision,
             timeout=timeout,
         )

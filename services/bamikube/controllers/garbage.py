@@ -29,7 +29,7 @@ from typing import Any
 from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.client.client import path_of
+from bamikube.client.client import METADATA, PATCH_TYPES, path_of
 from bamikube.client.informer import Callback, Informer, split_key
 from bamikube.controllers.shared import Controller, Shared
 from bamikube.kit.tasks import Tasks
@@ -43,6 +43,13 @@ FOREGROUND = "foregroundDeletion"
 
 # Seconds until an object is looked at again whose owner the server knows and the graph does not.
 UNSEEN_AGAIN = 2.0
+
+# Metadata is all the collector works with, and can be had of objects that nobody can convert at present.
+_METADATA = {"Accept": METADATA}
+_MERGE = {"Content-Type": PATCH_TYPES["merge"], **_METADATA}
+
+# Seconds for which the watch of a kind goes on after discovery no longer names it.
+LEAVE_AFTER = 2.0
 
 # Kinds whose objects own nothing and are owned by nothing that matters, and change too often to be followed.
 _SKIPPED = {("", "events"), ("events.k8s.io", "events")}
@@ -166,6 +173,8 @@ def plan(node: Node, owners: Owners, dependents: list[Node]) -> Action:
 
 
 class GarbageCollector(Controller):
+    """Follows the built-in kinds from the start, and every other kind while the server serves it."""
+
     name = "garbage-collector-controller"
     workers = 20
 
@@ -191,13 +200,40 @@ class GarbageCollector(Controller):
                     informer.on_change(self._changed(resource))
                     self.own.append(informer)
                 self.informers.append(informer)
+        self.others: dict[tuple[str, str], tuple[Informer, asyncio.Task[None]]] = {}
 
     async def run(self, tasks: Tasks) -> None:
         for informer in self.own:
             tasks.spawn(informer.run(), f"gc {informer.resource}")
+        kinds = self.shared.kinds
+        kinds.on_change(lambda came, went: self._kinds_changed(tasks, came, went))
+        await kinds.synced.wait()
+        self._kinds_changed(tasks, list(kinds.others), [])
         for informer in self.informers:
             await informer.synced.wait()
         await super().run(tasks)
+
+    def _kinds_changed(self, tasks: Tasks, came: list[Resource], went: list[Resource]) -> None:
+        """Follow the objects of kinds that came; of kinds that went nothing is known any more."""
+        for row in went:
+            if row.key in self.others:
+                informer, running = self.others.pop(row.key)
+                tasks.spawn(self._leave(informer, running), f"gc leave {informer.resource}")
+        for row in came:
+            if {"delete", "list", "watch"} <= set(row.verbs) and row.key not in self.others:
+                informer = Informer(self.client, row, self.world, project=_slim, fresh=True, metadata=True)
+                informer.on_change(self._changed(row))
+                self.others[row.key] = (informer, tasks.spawn(informer.run(), f"gc {informer.resource}"))
+
+    async def _leave(self, informer: Informer, running: asyncio.Task[None]) -> None:
+        """The last deletions may still be on their way when a kind goes; then forget what is left of it.
+
+        Dependents of what is left stay: an owner that cannot be asked for is no owner that is gone.
+        """
+        await self.world.clock.sleep(LEAVE_AFTER)
+        running.cancel()
+        for slim in informer.items():
+            self.graph.remove(slim["uid"])
 
     def _changed(self, resource: Resource) -> Callback:
         def changed(key: str, old: Object | None, new: Object | None) -> None:
@@ -263,7 +299,7 @@ class GarbageCollector(Controller):
         unseen = False
         namespace = split_key(node.key)[0]
         for owner in node.owners:
-            resource = table.by_kind(owner["apiVersion"], owner["kind"])
+            resource = self.shared.kinds.by_kind(owner["apiVersion"], owner["kind"])
             if resource is None:
                 # A kind that is not served here: it may come (a CRD), so its dependents are kept.
                 solid.append(owner)
@@ -297,7 +333,7 @@ class GarbageCollector(Controller):
             return False
         namespace, name = split_key(identity[3])
         try:
-            found = await self.client.call("GET", path_of(resource, namespace, name))
+            found = await self.client.call("GET", path_of(resource, namespace, name), headers=_METADATA)
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -313,7 +349,7 @@ class GarbageCollector(Controller):
         path = path_of(node.resource, namespace, name)
         # The copy may be behind: what is deleted must still be what was looked at, with the same owners.
         try:
-            live = await self.client.call("GET", path)
+            live = await self.client.call("GET", path, headers=_METADATA)
         except ApiError as error:
             if error.code == 404:
                 return
@@ -334,7 +370,7 @@ class GarbageCollector(Controller):
         }
         log.info("deleting %s %s: %s", node.resource.plural, node.key, action.reason)
         try:
-            await self.client.call("DELETE", path, body=options)
+            await self.client.call("DELETE", path, body=options, headers=_METADATA)
         except ApiError as error:
             if error.code == 409:
                 self.queue.add_after(node.uid, 0.1)
@@ -355,16 +391,14 @@ class GarbageCollector(Controller):
                 "ownerReferences": references,
             }
         }
-        return await self.client.call(
-            "PATCH", path, None, patch, {"Content-Type": "application/merge-patch+json"}
-        )
+        return await self.client.call("PATCH", path, None, patch, _MERGE)
 
     async def _unlink(self, node: Node, uids: tuple[str, ...]) -> None:
         """Take references to ``uids`` off an object."""
         namespace, name = split_key(node.key)
         path = path_of(node.resource, namespace, name)
         try:
-            live = await self.client.call("GET", path)
+            live = await self.client.call("GET", path, headers=_METADATA)
             if live["metadata"]["uid"] != node.uid:
                 return
             rest = [
@@ -375,9 +409,7 @@ class GarbageCollector(Controller):
                 "resourceVersion": live["metadata"]["resourceVersion"],
                 "ownerReferences": rest,
             }
-            await self.client.call(
-                "PATCH", path, None, {"metadata": meta}, {"Content-Type": "application/merge-patch+json"}
-            )
+            await self.client.call("PATCH", path, None, {"metadata": meta}, _MERGE)
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -386,7 +418,7 @@ class GarbageCollector(Controller):
         namespace, name = split_key(node.key)
         path = path_of(node.resource, namespace, name)
         try:
-            live = await self.client.call("GET", path)
+            live = await self.client.call("GET", path, headers=_METADATA)
             meta = live["metadata"]
             if meta["uid"] != node.uid or finalizer not in (meta.get("finalizers") or []):
                 return
@@ -394,9 +426,7 @@ class GarbageCollector(Controller):
             patch = {
                 "metadata": {"uid": node.uid, "resourceVersion": meta["resourceVersion"], "finalizers": rest}
             }
-            await self.client.call(
-                "PATCH", path, None, patch, {"Content-Type": "application/merge-patch+json"}
-            )
+            await self.client.call("PATCH", path, None, patch, _MERGE)
         except ApiError as error:
             if error.code != 404:
                 raise

@@ -14,7 +14,7 @@ from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.api.predicates.conditions import put
 from bamikube.api.times import seconds, stamp
-from bamikube.client.client import path_of
+from bamikube.client.client import METADATA_LIST, path_of
 from bamikube.controllers.shared import Controller, Shared, enqueue
 
 Object = dict[str, Any]
@@ -117,15 +117,17 @@ class NamespaceController(Controller):
         failures: list[str] = []
         left: list[Left] = []
         pods: list[Object] = []
-        for resource in table.TABLE:
-            # Kinds that are served in several versions are kept once.
-            once = not resource.virtual and table.storage_row(resource) is resource
-            if once and resource.namespaced and {"deletecollection", "list"} <= set(resource.verbs):
+        await self.shared.kinds.refresh()
+        # Kinds that are served in several versions are kept once.
+        builtin = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
+        for resource in (*builtin, *self.shared.kinds.others):
+            if resource.namespaced and {"deletecollection", "list"} <= set(resource.verbs):
                 path = path_of(resource, key)
                 try:
                     held = await self._empty(path)
                 except ApiError as error:
-                    failures.append(f"{resource.plural}: {error.message}")
+                    if error.code != 404:  # else a kind that has gone meanwhile
+                        failures.append(f"{resource.plural}: {error.message}")
                     continue
                 if held:
                     left.append(_left(resource.plural, resource.group, held))
@@ -144,12 +146,14 @@ class NamespaceController(Controller):
 
     async def _empty(self, path: str) -> list[Object]:
         """Ask for the collection to go; returns what is still there."""
-        held = (await self.client.call("GET", path)).get("items") or []
+        # Metadata is all that is needed, and can be had even when nobody can convert a custom resource.
+        wanted = {"Accept": METADATA_LIST}
+        held = (await self.client.call("GET", path, headers=wanted)).get("items") or []
         if not held:
             return []
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        await self.client.call("DELETE", path, body=options)
-        items: list[Object] = (await self.client.call("GET", path)).get("items") or []
+        await self.client.call("DELETE", path, body=options, headers=wanted)
+        items: list[Object] = (await self.client.call("GET", path, headers=wanted)).get("items") or []
         return items
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
+from bamikube.client.kinds import Kinds
 from bamikube.client.leader import LeaderElection
 from bamikube.controllers.deployment_controller import DeploymentController
 from bamikube.controllers.endpoints import EndpointsController
@@ -81,11 +82,18 @@ class Controllers:
     async def lead(self) -> None:
         """Run everything until cancelled (the lease is lost, or the process stops)."""
         recorder = EventRecorder(self._client, self._world, "controllermanager")
-        shared = Shared(self._client, self._world, SharedInformers(self._client, self._world), recorder)
+        informers = SharedInformers(self._client, self._world)
+        kinds = Kinds(
+            self._client,
+            self._world,
+            informers.of("customresourcedefinitions.apiextensions.k8s.io"),
+            informers.of("apiservices.apiregistration.k8s.io"),
+        )
+        shared = Shared(self._client, self._world, informers, recorder, kinds)
         controllers = self.controllers(shared)
         tasks = Tasks(self.name)
         try:
-            running = [tasks.spawn(recorder.run(), "events")]
+            running = [tasks.spawn(recorder.run(), "events"), tasks.spawn(kinds.run(), "kinds")]
             running += [tasks.spawn(informer.run(), informer.resource) for informer in shared.informers.all()]
             running += [tasks.spawn(controller.run(tasks), controller.name) for controller in controllers]
             # None of these ends by itself: the first that does is a fault, and the process starts again.

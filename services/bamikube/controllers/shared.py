@@ -12,6 +12,7 @@ from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
+from bamikube.client.kinds import Kinds
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.workqueue import WorkQueue, work
 from bamikube.kit.world import World
@@ -53,6 +54,7 @@ class Shared:
     world: World
     informers: SharedInformers
     recorder: EventRecorder
+    kinds: Kinds
 
 
 class Controller:

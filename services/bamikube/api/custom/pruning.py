@@ -58,7 +58,12 @@ def _list(schema: Schema) -> Pruner | None:
 
 
 def _metadata(value: Any) -> list[Issue] | None:
-    return visitor(OBJECT_META)(value, None, None)
+    """Metadata has a type of its own wherever it stands; fields of it that are empty are as good as absent."""
+    issues = visitor(OBJECT_META)(value, None, None)
+    if issues is None or all(issue.unknown for issue in issues):
+        for name in [name for name, each in value.items() if each in ("", [], {})]:
+            del value[name]
+    return issues
 
 
 def _whole(value: Any) -> list[Issue] | None:
