@@ -6,14 +6,13 @@ Source: Kubernetes' "Authorization overview", request attributes. A request for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bamikube.apiserver.identity import User
 
 
-@dataclass(frozen=True)
-class Attributes:
-    """One request, reduced to what a policy may look at."""
+class Attributes(NamedTuple):
+    """One request, reduced to what a policy may look at. (A tuple: one is made for every request.)"""
 
     user: User
     verb: str

@@ -36,9 +36,9 @@ T = TypeVar("T")
 _PLAIN = ("", "*/*", "application/json")
 _NAMESPACES = ("", "namespaces")
 
-# What the server does with every answer before it goes out: (request, info, answer, start).
 # The row of a group, version and plural.
 Find = Callable[[str, str, str], Resource | None]
+# What the server does with every answer before it goes out: (request, info, answer, start).
 Finish = Callable[[Request, RequestInfo, Response, float], None]
 
 

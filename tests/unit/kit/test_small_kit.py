@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from bamikube.kit.backoff import Backoff
@@ -23,6 +25,14 @@ def test_times_round_trip() -> None:
 def test_seeded_dice_repeat() -> None:
     one, two = Chance(7), Chance(7)
     assert [one.uuid(), one.suffix(), one.random()] == [two.uuid(), two.suffix(), two.random()]
+
+
+def test_identifiers_are_version_4_uuids() -> None:
+    dice = Chance(7)
+    for _ in range(200):
+        text = dice.uuid()
+        parsed = uuid.UUID(text)
+        assert str(parsed) == text and parsed.version == 4 and parsed.variant == uuid.RFC_4122
 
 
 def test_back_off_grows_to_its_cap_and_starts_again() -> None:

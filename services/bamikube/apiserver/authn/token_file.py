@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from bamikube.apiserver.authn.authenticator import Identified
+from bamikube.apiserver.authn.authenticator import Identified, authenticated
 from bamikube.apiserver.identity import User
 
 
@@ -14,7 +14,7 @@ class TokenFileMethod:
     """Tokens read once, when the server starts, as in Kubernetes."""
 
     def __init__(self, users: dict[str, User]) -> None:
-        self._users = users
+        self._users = {token: authenticated(user) for token, user in users.items()}
 
     @classmethod
     def read(cls, path: Path) -> TokenFileMethod:

@@ -326,7 +326,10 @@ class Cache:
         A revision may belong to somebody else who shares the etcd (``--etcd-prefix``): no event of ours comes with
         it. So after a moment a bookmark key is written; its event says that everything before it has been seen.
         """
-        wanted = await self.current()
+        return await self._caught_up(await self.current(), timeout)
+
+    async def _caught_up(self, wanted: int, timeout: float) -> bool:
+        """Wait until ``wanted`` has been seen, or a bookmark that was written after it."""
         if await self.reach(wanted, NUDGE_AFTER):
             return True
         if self.synced.is_set():
@@ -352,7 +355,8 @@ class Cache:
                 asked, self._askers = self._askers, []
                 consistent = False
                 try:
-                    consistent = await self.consistent(0.25)
+                    # A question of their own: sharing one with current() would cost two more tasks.
+                    consistent = await self._caught_up(await self._store.revision(), 0.25)
                 except StoreError as error:
                     log.debug("readers go and ask the store themselves: %s", error)
                 finally:

@@ -194,7 +194,7 @@ class UnaryClient:
         for _ in links:
             self._turn = (self._turn + 1) % len(links)
             connection = links[self._turn].connection
-            if connection is not None and not connection.gone.is_set():
+            if connection is not None and not connection.leaving:
                 if not connection.doubtful:
                     return connection
                 doubtful = connection

@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         self.name = name
         self.greeted: asyncio.Future[None] = self._loop.create_future()
         self.gone = asyncio.Event()
+        self.leaving = False  # as gone; looked at for every call
         self._orphans = orphans
         self.on_lost: Callable[[], object] = lambda: None
         self._transport: asyncio.Transport | None = None
@@ -175,7 +176,7 @@ class Connection(asyncio.Protocol):
         """Begin what waits, as far as the server takes it; close when nothing is left to be done here."""
         while self._waiting and len(self._calls) < self._limit:
             self._send(self._waiting.popleft())
-        if not self._calls and self.gone.is_set():
+        if not self._calls and self.leaving:
             self.close()
 
     def _finish(self, call: Call) -> None:
@@ -259,9 +260,10 @@ class Connection(asyncio.Protocol):
 
     def _leave(self, why: str) -> None:
         """Begin no more calls here."""
-        if self.gone.is_set():
+        if self.leaving:
             return
         self.why = why
+        self.leaving = True
         self.gone.set()
         waiting, self._waiting = list(self._waiting), deque()
         self._orphans(waiting)
@@ -418,7 +420,7 @@ class Connection(asyncio.Protocol):
         code = unpack_long(payload, 0)[0]
         self._forget(call)
         if code == frames.REFUSED_STREAM and call.refuse():
-            if self.gone.is_set():
+            if self.leaving:
                 self._orphans([call])
             else:
                 self._waiting.appendleft(call)
