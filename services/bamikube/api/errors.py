@@ -30,20 +30,23 @@ class ApiError(Exception):
         message: str,
         details: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
+        """``metadata`` is the Status's ListMeta: only an expired list has any."""
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details
         self.headers = headers or {}
+        self.metadata = metadata or {}
 
     def status(self) -> dict[str, Any]:
         """The ``v1.Status`` object."""
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -141,8 +144,9 @@ def gone(message: str) -> ApiError:
     return ApiError(410, "Gone", message)
 
 
-def expired(message: str) -> ApiError:
-    return ApiError(410, "Expired", message)
+def expired(message: str, token: str = "") -> ApiError:
+    """``token`` continues a list whose revision is gone, at what there is now."""
+    return ApiError(410, "Expired", message, metadata={"continue": token} if token else None)
 
 
 def too_large(message: str) -> ApiError:

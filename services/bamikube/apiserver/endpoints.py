@@ -11,7 +11,7 @@ from typing import Any
 from bamikube.api import errors, schema
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
-from bamikube.apiserver import negotiation
+from bamikube.apiserver import bodies, negotiation
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.cache import Filter, Item
@@ -65,7 +65,7 @@ class Endpoints:
             if verb == "deletecollection":
                 return await self._delete_collection(request, resource, namespace, user)
             wanted = self._filter(request, resource, namespace, info)
-            shape = Shape.of(request, resource, self._world.clock.now)
+            shape = Shape.of(request, resource, self._world.clock.now, stream=verb == "watch")
             options = list_options(request)
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
@@ -175,6 +175,7 @@ class Endpoints:
             user=user,
             dry_run=bool(options["dryRun"]),
             field_validation=options["fieldValidation"],
+            repeated=repeated_in_patch(request, patch, options["fieldValidation"]),
             options=options,
             manager=ownership.manager_in(request),
         )
@@ -398,6 +399,13 @@ def delete_options(request: Request) -> DeleteOptions:
                 f"the body cannot be handled as a DeleteOptions: {report.errors[0].message}"
             )
     return DeleteOptions.of(body, request.query)
+
+
+def repeated_in_patch(request: Request, patch: Any, field_validation: str) -> list[str]:
+    """Keys that a merge patch gives more than once."""
+    if field_validation == "Ignore" or not isinstance(patch, dict):
+        return []
+    return bodies.duplicate_keys(request.body, patch)
 
 
 def checked(request: Request, resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:

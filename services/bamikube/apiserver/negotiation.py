@@ -29,6 +29,7 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 _MEDIA = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf", "*/*": "json", "application/*": "json"}
 _TYPES = {"json": JSON, "yaml": YAML, "protobuf": PROTOBUF}
 _SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_STREAMS = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -82,13 +83,15 @@ def _options(accept: str) -> tuple[Accepted, ...]:
 _PLAIN = Accepted()
 
 
-def accepted(request: Request, resource: Resource | None = None, *, transforms: bool = True) -> Accepted:
-    """The form of the answer. Raises 406 when the client takes none that there is."""
+def accepted(
+    request: Request, resource: Resource | None = None, *, transforms: bool = True, stream: bool = False
+) -> Accepted:
+    """The form of the answer (``stream``: of a watch). Raises 406 when the client takes none that there is."""
     header = request.headers.get("accept", "")
     if not header or header == JSON or header == "*/*":
         return _PLAIN
     for option in _options(header):
-        if option.transform and not transforms:
+        if (option.transform and not transforms) or (stream and option.media == "yaml"):
             continue
         if option.media == "protobuf" and (
             option.transform
@@ -97,7 +100,18 @@ def accepted(request: Request, resource: Resource | None = None, *, transforms: 
         ):
             continue
         return option
-    raise errors.not_acceptable(f"only the following media types are accepted: {_SUPPORTED}")
+    supported = _STREAMS if stream else _SUPPORTED
+    raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
+
+
+_READERS = ("curl", "Wget", "Mozilla/5.0")
+
+
+def is_pretty(request: Request) -> bool:
+    """Whether a person is going to read the answer: asked for, or sent by a tool of people."""
+    if "pretty" in request.raw_query and "pretty" in request.query:
+        return request.flag("pretty")
+    return request.headers.get("user-agent", "").startswith(_READERS)
 
 
 def content_type(request: Request) -> str:
@@ -183,7 +197,8 @@ def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> R
         return Response(status, protobuf.encode(obj), content_type=PROTOBUF)
     if wanted.media == "yaml":
         return Response(status, dump_yaml(obj), content_type=YAML)
-    return Response(status, orjson.dumps(obj), content_type=JSON)
+    body = orjson.dumps(obj, option=orjson.OPT_INDENT_2) if is_pretty(request) else orjson.dumps(obj)
+    return Response(status, body, content_type=JSON)
 
 
 class Shape:
@@ -216,11 +231,13 @@ class Shape:
         )
 
     @classmethod
-    def of(cls, request: Request, resource: Resource, now: Callable[[], float]) -> Shape:
+    def of(
+        cls, request: Request, resource: Resource, now: Callable[[], float], *, stream: bool = False
+    ) -> Shape:
         """The shape a request asks for. Raises 406."""
-        wanted = accepted(request, resource)
+        wanted = accepted(request, resource, stream=stream)
         raw_query = request.raw_query
-        pretty = "pretty" in raw_query and request.flag("pretty")
+        pretty = not stream and is_pretty(request)
         include = request.param("includeObject") if "includeObject" in raw_query else ""
         if include not in ("", "None", "Metadata", "Object"):
             raise errors.bad_request(

@@ -26,6 +26,7 @@ from bamikube.apiserver.authn import Authenticator
 from bamikube.apiserver.authz import Authorizer
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.cache.cache import Slot
+from bamikube.apiserver.negotiation import is_pretty
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.kit.http import Request, Response
@@ -126,9 +127,9 @@ class QuickGets:
 def _simple(request: Request) -> bool:
     """Whether the headers ask for nothing but the object as it is."""
     headers = request.headers
-    return headers.get("accept", "") in _PLAIN and not any(
-        name.startswith("impersonate-") for name in headers
-    )
+    if headers.get("accept", "") not in _PLAIN or is_pretty(request):
+        return False
+    return not any(name.startswith("impersonate-") for name in headers)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T | None:

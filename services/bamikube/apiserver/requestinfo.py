@@ -13,6 +13,7 @@ Source: ``k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`` (behaviour).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
@@ -73,6 +74,18 @@ def parse(request: Request) -> RequestInfo:
         name,
         info.rest,
     )
+
+
+_ITEM = {"get": ("GET", "HEAD"), "update": ("PUT",), "patch": ("PATCH",), "delete": ("DELETE",)}
+_COLLECTION = {"list": ("GET", "HEAD"), "create": ("POST",), "deletecollection": ("DELETE",)}
+
+
+def allowed_methods(verbs: Sequence[str], named: bool) -> list[str]:
+    """The HTTP methods behind verbs: of an object (or a part of one) when ``named``, else of its collection."""
+    known = (
+        {**_ITEM, "create": ("POST",)} if named and "list" not in verbs else _ITEM if named else _COLLECTION
+    )
+    return [method for verb, methods in known.items() if verb in verbs for method in methods]
 
 
 def _selected_name(selector: str) -> str:

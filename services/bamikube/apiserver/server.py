@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -37,7 +37,7 @@ from bamikube.apiserver.call import Call, Services
 from bamikube.apiserver.catalog import DEFINITIONS, Catalog
 from bamikube.apiserver.converting import Converter
 from bamikube.apiserver.definitions import Definitions
-from bamikube.apiserver.discovery import Discovery
+from bamikube.apiserver.discovery import Discovery, subresource
 from bamikube.apiserver.endpoints import Endpoints
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.identification import make_authenticator, published_trust
@@ -50,7 +50,7 @@ from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.registry.base import DefinitionChanged
-from bamikube.apiserver.requestinfo import RequestInfo
+from bamikube.apiserver.requestinfo import RequestInfo, allowed_methods
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
 from bamikube.apiserver.warnings import with_warnings
@@ -298,6 +298,8 @@ class ApiServer:
             ):  # the answer's head; streams go on after it
                 answer = await self._answer(request, info)
         except ApiError as error:
+            if error.code == 405:
+                error.headers.setdefault("Allow", self._allowed(info))
             answer = self._failed(request, error)
         except TimeoutError:
             late = (
@@ -338,8 +340,21 @@ class ApiServer:
 
     def _finish(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
         audit = request.headers.get("audit-id")
-        answer.headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
+        headers = answer.headers
+        headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-cache, private"
         self._count(request, info, answer, start)
+
+    def _allowed(self, info: RequestInfo) -> str:
+        """The methods a path answers, for the header ``Allow``."""
+        resource = self.catalog.find(info.group, info.version, info.resource) if info.is_resource else None
+        if resource is None:
+            return "GET, HEAD"
+        verbs: Sequence[str] = resource.verbs
+        if info.subresource:
+            verbs = subresource(resource, info.subresource)[3]
+        return ", ".join(allowed_methods(verbs, bool(info.name)))
 
     def _failed(self, request: Request, error: ApiError) -> Response:
         answer = negotiation.answer_object(request, error.status(), error.code)

@@ -112,7 +112,7 @@ async def test_selectors(api: Api) -> None:
     assert await names("fieldSelector=metadata.name%3Dblue") == ["blue"]
     assert (await api.get(f"{CMS}?fieldSelector=data.k%3D1", 400))[
         "message"
-    ] == "field label not supported: data.k"
+    ] == '"data.k" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 async def test_a_watch_sees_everything_in_order_and_resumes(api: Api) -> None:

@@ -163,6 +163,8 @@ class Deleting(Reading, Writing):
         )
         await self.admit(ctx)
         await self.judge(ctx)
+        if stored.key == ("batch", "jobs") and not options.propagation:
+            ctx.warnings.append(policy.ORPHANED_PODS)
         new = deep(old)
         self._mark(stored, new, options)
         if goes(stored, new):
@@ -189,6 +191,8 @@ class Deleting(Reading, Writing):
             wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(options.propagation)
             if wanted:
                 finalizers.append(wanted)
+        elif stored.key in policy.ORPHANS_BY_DEFAULT and not {ORPHAN, FOREGROUND} & set(finalizers):
+            finalizers.append(ORPHAN)
         if finalizers:
             metadata["finalizers"] = finalizers
         else:

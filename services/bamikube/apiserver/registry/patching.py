@@ -6,6 +6,7 @@ patch that names a resourceVersion is held to it and answered 409.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -76,12 +77,13 @@ class Patching(Writing):
         user: User = SYSTEM,
         dry_run: bool = False,
         field_validation: str = "Warn",
+        repeated: Sequence[str] = (),
         options: dict[str, Any] | None = None,
         manager: str = ownership.SERVER,
     ) -> Written:
-        """PATCH. The answer's ``warnings`` name unknown fields of the outcome, and what admission says."""
+        """PATCH. ``repeated`` are keys the patch gives twice. The answer's ``warnings`` name unknown fields of the outcome, and what admission says."""
         warnings: list[str] = []
-        change = self.patch_change(resource, name, media, patch, field_validation, warnings)
+        change = self.patch_change(resource, name, media, patch, field_validation, warnings, repeated)
         written = await self.modify(
             resource,
             namespace,
@@ -104,6 +106,7 @@ class Patching(Writing):
         patch: Any,
         field_validation: str,
         warnings: list[str],
+        repeated: Sequence[str] = (),
     ) -> Change:
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             new = deep(apply_patch(media, old, patch, resource.definition))
@@ -134,7 +137,7 @@ class Patching(Writing):
                         f"the {field} of the object must stay {expected}, not {new[field]}"
                     )
                 new[field] = expected
-            warnings[:] = schema.ensure(resource, new, field_validation)
+            warnings[:] = schema.ensure(resource, new, field_validation, repeated)
             return new
 
         return change

@@ -51,6 +51,13 @@ RETURNS_DELETED = frozenset(
 )
 
 DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
+# Dependents stay when nobody says what becomes of them, as in the first days of these kinds.
+ORPHANS_BY_DEFAULT = frozenset({("", "replicationcontrollers"), ("batch", "jobs")})
+ORPHANED_PODS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
+
 EVENTS = ("", "events")
 NAMESPACES = ("", "namespaces")
 PODS = ("", "pods")

@@ -12,7 +12,7 @@ N, ``Exact`` (list)   exactly N (cache if unchanged, else store)  -
 ====================  ==========================================  ===========================
 
 A list cut by ``limit`` goes on with a ``continue`` token that names the revision and the next key, so all pages show
-one revision; when that revision is gone the answer is 410 Expired. Source: Kubernetes' "API concepts".
+one revision. When that revision is compacted the answer is 410 Expired, with a token that goes on at what there is. Source: Kubernetes' "API concepts".
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ from bamikube.store.port import Compacted, FutureRevision
 
 WAIT = 3.0  # seconds a reader waits for the cache before it asks the store itself
 PAGE = 500  # keys a page of a past revision
-EXPIRED = (
-    "The provided continue parameter is too old to display a consistent list result. You must start a new list "
-    "without the continue parameter."
+EXPIRED = "The resourceVersion for the provided list is too old."
+EXPIRED_PAGE = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
+INCONSISTENT = -1  # the revision in a token that goes on with whatever there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,50 +90,57 @@ def parse_version(text: str) -> int:
     return int(text)
 
 
-def invalid_options(field: str, message: str, reason: str = "FieldValueForbidden") -> errors.ApiError:
-    kind = {"FieldValueForbidden": "Forbidden", "FieldValueNotSupported": "Unsupported value"}.get(
-        reason, "Invalid value"
-    )
-    return errors.invalid("ListOptions", "", [Cause(reason, f"{kind}: {message}", field)], "meta.k8s.io")
+def _forbidden(field: str, message: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {message}", field)
+
+
+def _unknown_match(match: str, *supported: str) -> Cause:
+    words = ", ".join(f'"{word}"' for word in supported)
+    text = f'Unsupported value: "{match}": supported values: {words}'
+    return Cause("FieldValueNotSupported", text, "resourceVersionMatch")
+
+
+def _of_list(options: ListOptions) -> list[Cause]:
+    causes: list[Cause] = []
+    field, match = "resourceVersionMatch", options.match
+    if match:
+        if not options.resource_version:
+            causes.append(_forbidden(field, f"{field} is forbidden unless resourceVersion is provided"))
+        if options.token:
+            causes.append(_forbidden(field, f"{field} is forbidden when continue is provided"))
+        if match not in ("Exact", "NotOlderThan"):
+            causes.append(_unknown_match(match, "Exact", "NotOlderThan", ""))
+        if match == "Exact" and options.resource_version == "0":
+            causes.append(_forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"'))
+    if options.initial_events is not None:
+        causes.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return causes
+
+
+def _of_watch(options: ListOptions) -> list[Cause]:
+    causes: list[Cause] = []
+    field, match = "resourceVersionMatch", options.match
+    if options.initial_events is not None and match != "NotOlderThan":
+        text = f"sendInitialEvents requires setting {field} to NotOlderThan"
+        causes.append(_forbidden(field, text))
+    if match:
+        if options.initial_events is None:
+            text = f"{field} is forbidden for watch unless sendInitialEvents is provided"
+            causes.append(_forbidden(field, text))
+        if match != "NotOlderThan":
+            causes.append(_unknown_match(match, "NotOlderThan"))
+        if options.token:
+            causes.append(_forbidden(field, f"{field} is forbidden when continue is provided"))
+    return causes
 
 
 def check_options(options: ListOptions, *, watch: bool) -> None:
     """Combinations that make no sense are refused as Kubernetes refuses them (422 ListOptions)."""
-    match = options.match
-    if watch:
-        if options.initial_events is not None and match != "NotOlderThan":
-            raise invalid_options(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )
-        if options.initial_events is None and match:
-            raise invalid_options(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
+    if not options.match and options.initial_events is None:
         return
-    if options.initial_events is not None:
-        raise invalid_options("sendInitialEvents", "sendInitialEvents is forbidden for list")
-    if not match:
-        return
-    if match not in ("Exact", "NotOlderThan"):
-        raise invalid_options(
-            "resourceVersionMatch",
-            f'"{match}": supported values: "Exact", "NotOlderThan"',
-            "FieldValueNotSupported",
-        )
-    if not options.resource_version:
-        raise invalid_options(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
-    if match == "Exact" and options.resource_version == "0":
-        raise invalid_options(
-            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
-    if options.token:
-        raise invalid_options(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-        )
+    causes = _of_watch(options) if watch else _of_list(options)
+    if causes:
+        raise errors.invalid("ListOptions", "", causes, "meta.k8s.io")
 
 
 def future_version(wanted: int, current: int) -> errors.ApiError:
@@ -163,7 +174,7 @@ def read_token(token: str) -> tuple[int, str]:
             parts["v"] != "meta.k8s.io/v1"
             or not isinstance(parts["start"], str)
             or not isinstance(parts["rv"], int)
-            or not 0 < parts["rv"] < 1 << 63
+            or not (0 < parts["rv"] < 1 << 63 or parts["rv"] == INCONSISTENT)
         ):
             raise ValueError("not ours")
         return parts["rv"], parts["start"]
@@ -209,6 +220,10 @@ class Reading(Base):
             if options.resource_version not in ("", "0"):
                 raise errors.bad_request("specifying resource version is not allowed when using continue")
             revision, start = read_token(options.token)
+            if revision == INCONSISTENT:
+                if await cache.consistent(WAIT):
+                    return self._from_cache(slot, wanted, cache.revision, start, limit)
+                return await self._from_store(resource, wanted, 0, start, limit)
             return await self._at(resource, slot, wanted, revision, start, limit)
         version = parse_version(options.resource_version)
         if options.match == "Exact":
@@ -267,7 +282,9 @@ class Reading(Base):
             try:
                 part = await self.store.range(within, limit=size, start=at, revision=revision)
             except Compacted:
-                raise errors.expired(EXPIRED) from None
+                if not start:
+                    raise errors.expired(EXPIRED) from None
+                raise errors.expired(EXPIRED_PAGE, make_token(INCONSISTENT, start)) from None
             except FutureRevision:
                 raise future_version(revision, self.cache.revision) from None
             revision = revision or part.revision

@@ -36,11 +36,18 @@ def make_filter(
                 known = (*resource.selectable_fields, *(stored.selectable_fields if stored else ()))
                 for path in chosen.fields():
                     if path not in known and path != "metadata.name":
-                        raise errors.bad_request(f"field label not supported: {path}")
+                        raise errors.bad_request(_unknown_field(resource, path))
                 field = _field_matcher(resource, chosen)
     except selectors.SelectorError as error:
         raise errors.bad_request(f"{parameter}: {error}") from None
     return Filter(namespace, labels, fields, label, field)
+
+
+def _unknown_field(resource: Resource, path: str) -> str:
+    """Kinds with fields of their own say it in other words than those without."""
+    if any(not field.startswith("metadata.") for field in resource.selectable_fields):
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field_matcher(resource: Resource, chosen: selectors.FieldSelector) -> Callable[[Item], bool]:
