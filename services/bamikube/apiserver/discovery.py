@@ -17,6 +17,9 @@ from typing import Any
 import orjson
 
 from bamikube.api.resources import Resource
+from bamikube.apiserver.aggregation import documents
+from bamikube.apiserver.aggregation.documents import Offer
+from bamikube.apiserver.aggregation.registration import version_rank
 from bamikube.kit.http import Request, Response
 
 Rows = Callable[[], Sequence[Resource]]
@@ -69,13 +72,18 @@ _AGGREGATED = {"v2": "apidiscovery.k8s.io/v2", "v2beta1": "apidiscovery.k8s.io/v
 
 
 class Discovery:
-    """Answers discovery requests. ``rows`` is called each time, so that rows may come and go (CRDs).
+    """Answers discovery requests. ``rows`` is called each time, so that rows may come and go (CRDs); so is ``offers``,
+    what aggregated API servers serve.
 
     ``server_address`` is the ``host:port`` shown in ``/api``.
     """
 
-    def __init__(self, rows: Rows, server_address: str = "") -> None:
+    def __init__(
+        self, rows: Rows, server_address: str = "", *, offers: Callable[[], tuple[Offer, ...]] = tuple
+    ) -> None:
         self._rows = rows
+        self._offers = offers
+        self._offered: tuple[Offer, ...] = ()
         self._server_address = server_address
         self._seen: tuple[Resource, ...] = ()
         self._documents: dict[str, tuple[bytes, str]] = {}
@@ -96,9 +104,9 @@ class Discovery:
         return Response(200, body)
 
     def _refresh(self) -> tuple[Resource, ...]:
-        rows = tuple(self._rows())
-        if rows != self._seen:
-            self._seen = rows
+        rows, offered = tuple(self._rows()), self._offers()
+        if rows != self._seen or offered != self._offered:
+            self._seen, self._offered = rows, offered
             self._documents.clear()
         return rows
 
@@ -124,13 +132,17 @@ class Discovery:
                 }
             case ["apis"]:
                 found = [_api_group(group, versions) for group, versions in groups(rows) if group]
-                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+                listed = {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+                return documents.with_groups(listed, self._offered) if self._offered else listed
             case ["api", version]:
                 return resource_list(rows, "", version)
             case ["apis", group]:
-                for name, versions in groups(rows):
-                    if name == group and group:
-                        return {"kind": "APIGroup", "apiVersion": "v1", **_api_group(group, versions)}
+                versions = dict(groups(rows)).get(group, []) if group else []
+                if any(offer.group == group for offer in self._offered):
+                    described = documents.group_of(group, versions, self._offered)
+                    return {"kind": "APIGroup", "apiVersion": "v1", **described}
+                if versions:
+                    return {"kind": "APIGroup", "apiVersion": "v1", **_api_group(group, versions)}
                 return None
             case ["apis", group, version]:
                 return resource_list(rows, group, version) if group else None
@@ -141,7 +153,10 @@ class Discovery:
         key = f"{root}#{version}"
         known = self._documents.get(key)
         if known is None:
-            body = orjson.dumps(aggregated(rows, core=root == "api", version=version))
+            document = aggregated(rows, core=root == "api", version=version)
+            if self._offered and root == "apis":
+                document = documents.with_discovery(document, self._offered)
+            body = orjson.dumps(document)
             known = self._documents[key] = (body, '"' + hashlib.sha512(body).hexdigest().upper() + '"')
         body, etag = known
         headers = {"ETag": etag, "Vary": "Accept", "Cache-Control": "public"}
@@ -182,18 +197,6 @@ def groups(rows: Iterable[Resource]) -> list[tuple[str, list[str]]]:
         return (_GROUP_ORDER.index(group) if group in _GROUP_ORDER else len(_GROUP_ORDER), group)
 
     return [(group, versions[group]) for group in sorted(versions, key=rank)]
-
-
-def version_rank(version: str) -> tuple[int, int, int, str]:
-    """Kubernetes' order of versions: v2, v1, v2beta1, v1beta2, v1alpha1, then anything else by name."""
-    text = version.removeprefix("v")
-    for stage, word in ((1, "beta"), (2, "alpha")):
-        major, found, minor = text.partition(word)
-        if found and major.isdigit() and minor.isdigit():
-            return (stage, -int(major), -int(minor), "")
-    if version.startswith("v") and text.isdigit():
-        return (0, -int(text), 0, "")
-    return (3, 0, 0, version)
 
 
 def _api_group(group: str, versions: Sequence[str]) -> dict[str, Any]:

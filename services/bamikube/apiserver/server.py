@@ -27,6 +27,7 @@ from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
 from bamikube.apiserver import apimetrics, negotiation, requestinfo, version
 from bamikube.apiserver.admission import plugins
+from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authn import Method, impersonate
@@ -130,8 +131,13 @@ class ApiServer:
             caller=self.caller,
             tasks=self._tasks,
         )
-        self.discovery = Discovery(self.resources, options.external_hostname or options.advertise_address)
-        self.openapi = OpenApi(self.resources)
+        self.aggregator = Aggregator(self.cache, world, self.caller, self.resources)
+        self.discovery = Discovery(
+            self.resources,
+            options.external_hostname or options.advertise_address,
+            offers=self.aggregator.offers,
+        )
+        self.openapi = OpenApi(self.resources, offers=self.aggregator.offers)
         self.endpoints = Endpoints(self.registry, world, self.authorizer)
         self.health = Health()
         self.bootstrap = Bootstrap(
@@ -233,6 +239,7 @@ class ApiServer:
             spawn(self.bootstrap.run(), "bootstrap")
             spawn(self.definitions.run(self._tasks), "definitions")
             await self._open()
+            spawn(self.aggregator.run(self.registry, self._tasks), "aggregation")
             if options.advertise_address:
                 service = KubernetesService(
                     self._store,
@@ -250,8 +257,8 @@ class ApiServer:
         finally:
             self.ready.clear()
             self.cache.end_watchers()
-            await self._tasks.close()
             await self.caller.close()
+            await self._tasks.close()
 
     async def _open(self) -> None:
         """Let requests in, once what every cluster starts with can be read here - whoever has written it."""
@@ -390,6 +397,9 @@ class ApiServer:
             if not self._opened.is_set():
                 raise starting()
             raise denied(attributes, verdict.reason)
+        elsewhere = self.aggregator.route(request.path)
+        if elsewhere is not None:
+            return await self.aggregator.send_on(request, user, elsewhere)
         if not info.is_resource:
             return await self._other(request)
         resource = self.catalog.find(info.group, info.version, info.resource)

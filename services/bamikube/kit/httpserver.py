@@ -279,6 +279,7 @@ class Server:
         for connection in self._web.connections:
             if isinstance(connection, _Connection) and connection.stream is not None:
                 connection.stream.cancel()
+        self._web.pre_shutdown()  # connections that wait for their next request need no grace
         await self._web.shutdown(grace)
 
     async def _serve(self, incoming: web.BaseRequest) -> _Answered:

@@ -137,3 +137,14 @@ async def test_a_tunnel_gets_bytes_sent_before_the_answer(edge: Server) -> None:
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_connections_that_wait_for_their_next_request_get_no_grace() -> None:
+    tasks = Tasks("edge")
+    server = await serve(handle, host="127.0.0.1", port=0, max_body=10_000, tasks=tasks)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        async with session.post("/echo", data=b"a") as answer:
+            await answer.read()
+        async with asyncio.timeout(5):
+            await server.close(60)
+    await tasks.close()

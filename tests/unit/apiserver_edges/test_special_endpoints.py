@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from bamikube.api.table import TABLE
-from bamikube.apiserver.discovery import storage_version_hash, version_rank
+from bamikube.apiserver.aggregation.registration import version_rank
+from bamikube.apiserver.discovery import storage_version_hash
 from bamikube.apiserver.subresources import dialing
 
 PODS = "/api/v1/namespaces/default/pods"

@@ -18,6 +18,8 @@ import bamikube
 from bamikube.api.resources import Resource
 from bamikube.api.schema import source
 from bamikube.api.wire import openapi_v2
+from bamikube.apiserver.aggregation import documents
+from bamikube.apiserver.aggregation.documents import Offer
 from bamikube.apiserver.openapi import v2, v3
 from bamikube.apiserver.openapi.operations import group_root, operations
 from bamikube.apiserver.openapi.schemas import custom
@@ -28,10 +30,15 @@ _PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
 class OpenApi:
-    """Answers OpenAPI requests. ``rows`` is called each time, so that rows may come and go (CRDs)."""
+    """Answers OpenAPI requests. ``rows`` is called each time, so that rows may come and go (CRDs); so is ``offers``, what
+    aggregated API servers serve. Their version 3 documents are their own to answer."""
 
-    def __init__(self, rows: Callable[[], Sequence[Resource]]) -> None:
+    def __init__(
+        self, rows: Callable[[], Sequence[Resource]], *, offers: Callable[[], tuple[Offer, ...]] = tuple
+    ) -> None:
         self._rows = rows
+        self._offers = offers
+        self._offered: tuple[Offer, ...] = ()
         self._seen: tuple[Resource, ...] = ()
         self._hashes: dict[str, str] = {}  # "apis/apps/v1" -> hash
         self._documents: dict[str, bytes] = {}
@@ -53,10 +60,10 @@ class OpenApi:
         return None
 
     def _refresh(self) -> None:
-        rows = tuple(self._rows())
-        if rows == self._seen:
+        rows, offered = tuple(self._rows()), self._offers()
+        if rows == self._seen and offered == self._offered:
             return
-        self._seen = rows
+        self._seen, self._offered = rows, offered
         before = self._hashes
         version = f"{bamikube.__version__}/{source.KUBERNETES}"
         names = dict.fromkeys(_name(row) for row in rows)
@@ -69,15 +76,19 @@ class OpenApi:
             for name, body in self._documents.items()
             if name in before and before[name] == self._hashes.get(name)
         }
-        self._v2_hash = _digest(version, *self._hashes.values())
+        self._v2_hash = _digest(version, *self._hashes.values(), *(offer.digest for offer in offered))
 
     def _index(self, request: Request) -> Response:
         paths = {
             name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={digest}"}
             for name, digest in self._hashes.items()
         }
+        for offer in self._offered:
+            if offer.v3:
+                paths[f"apis/{offer.group_version}"] = {"serverRelativeURL": offer.v3}
         body = orjson.dumps({"paths": paths})
-        return _cached(request, body, _digest(*self._hashes.values()), "application/json")
+        digest = _digest(*self._hashes.values(), *(offer.v3 for offer in self._offered))
+        return _cached(request, body, digest, "application/json")
 
     def _v3(self, name: str, request: Request) -> Response:
         body = self._documents.get(name)
@@ -101,6 +112,8 @@ class OpenApi:
         body = self._documents.get(key)
         if body is None:
             document = v2.document(operations(self._seen), source.KUBERNETES, custom(self._seen, v2=True))
+            if self._offered:
+                document = documents.with_openapi_v2(document, self._offered)
             body = openapi_v2.encode_document(document) if protobuf else orjson.dumps(document)
             self._documents[key] = body
         return _cached(request, body, self._v2_hash, _PROTOBUF_V2 if protobuf else "application/json")

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import ssl as tls
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
 
 import aiohttp
@@ -34,6 +34,7 @@ class HttpCaller:
     def __init__(self, certificate: str = "", key: str = "") -> None:
         self._certificate, self._key = certificate, key
         self._session: aiohttp.ClientSession | None = None
+        self._opened: set[_Open] = set()
         self._context = lru_cache(maxsize=256)(self._new_context)
 
     def _new_context(self, trust: bytes, verify: bool, identify: bool) -> tls.SSLContext:
@@ -121,7 +122,9 @@ class HttpCaller:
     async def open(
         self, to: Destination, method: str, target: str, *, headers: Headers = (), body: bytes = b""
     ) -> Incoming:
-        return _Open(await self._request(to, method, target, headers, body))
+        incoming = _Open(await self._request(to, method, target, headers, body), self._opened.discard)
+        self._opened.add(incoming)
+        return incoming
 
     async def raw(self, to: Destination) -> RawConnection:
         context = self._context(to.trust, to.verify, to.identify)
@@ -131,6 +134,8 @@ class HttpCaller:
             raise CallError(explained(problem, to)) from problem
 
     async def close(self) -> None:
+        for incoming in list(self._opened):
+            incoming.end()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -139,8 +144,10 @@ class HttpCaller:
 class _Open:
     """An answer on its way."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, done: Callable[[_Open], None]) -> None:
         self._response = response
+        self._done = done
+        self._ended = False
         self.status = response.status
         self.headers: Mapping[str, str] = _lowered(response)
 
@@ -149,11 +156,18 @@ class _Open:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except aiohttp.ClientError as problem:
-            raise ConnectionResetError(str(problem)) from problem
+            if not self._ended:
+                raise ConnectionResetError(str(problem)) from problem
         finally:
             await self.close()
 
+    def end(self) -> None:
+        """Whoever reads it finds its end now, as the readers of our own watches do when the server goes."""
+        self._ended = True
+        self._response.content.feed_eof()
+
     async def close(self) -> None:
+        self._done(self)
         self._response.close()
 
 

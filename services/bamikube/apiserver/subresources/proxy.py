@@ -37,7 +37,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_NOT_RETURNED = _HOP_BY_HOP | {"content-length", "date"}
+NOT_RETURNED = _HOP_BY_HOP | {"content-length", "date"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _headers(call: Call, place: Place) -> dict[str, str]:
 
 
 def _returned(headers: dict[str, str]) -> tuple[dict[str, str], str]:
-    kept = {name: value for name, value in headers.items() if name.lower() not in _NOT_RETURNED}
+    kept = {name: value for name, value in headers.items() if name.lower() not in NOT_RETURNED}
     content_type = ""
     for name in list(kept):
         if name.lower() == "content-type":
