@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TRIES = 12  # how often a write is tried against changing objects before the client is told
 LEASE_BUCKET = 60  # seconds of events that share one lease
 
-# What other requests are judged by; an acknowledged write of these must be known to this server.
+# What other requests are judged or routed by; an acknowledged write of these must be known to this server.
 READ_BACK = frozenset(
     {
         ("", "limitranges"),
@@ -35,6 +35,8 @@ READ_BACK = frozenset(
         ("", "serviceaccounts"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
         ("networking.k8s.io", "ingressclasses"),
         ("node.k8s.io", "runtimeclasses"),
         ("rbac.authorization.k8s.io", "clusterrolebindings"),
