@@ -86,6 +86,8 @@ _GENERATION: dict[tuple[str, str], tuple[str, ...]] = {
     ("scheduling.k8s.io", "priorityclasses"): (),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): ("webhooks",),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): ("webhooks",),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): _SPEC,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): _SPEC,
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _SPEC,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): _SPEC,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _SPEC,

@@ -339,6 +339,20 @@ _CLUSTER = (
         categories=_EXTENSIONS,
     ),
     _row(
+        "admissionregistration.k8s.io/v1beta1",
+        "MutatingAdmissionPolicy",
+        "mutatingadmissionpolicies",
+        namespaced=False,
+        categories=_EXTENSIONS,
+    ),
+    _row(
+        "admissionregistration.k8s.io/v1beta1",
+        "MutatingAdmissionPolicyBinding",
+        "mutatingadmissionpolicybindings",
+        namespaced=False,
+        categories=_EXTENSIONS,
+    ),
+    _row(
         "admissionregistration.k8s.io/v1",
         "ValidatingAdmissionPolicy",
         "validatingadmissionpolicies",

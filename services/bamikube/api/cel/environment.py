@@ -104,9 +104,28 @@ _STRUCT = re.compile(r" not found in struct '[^']*'")
 def _message(text: str, expression: str) -> str:
     """The library's message as the Go checker words it."""
     text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    parts = [part for part in _ERROR.split(text) if part.strip() and "'*error*'" not in part]
+    parts = [_unqualified(part) for part in _ERROR.split(text) if part.strip() and "'*error*'" not in part]
     kept = "\n".join(part.rstrip("\n") for part in parts) or text
     return _STRUCT.sub("", kept).replace("null_type", "null")
+
+
+_UNDECLARED = re.compile(
+    r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): undeclared reference to '(?P<head>\w+)[\w.]*\.\w+' (?P<rest>.*)\n"
+    r" \| (?P<source>.*)\n \| \.*\^"
+)
+
+
+def _unqualified(part: str) -> str:
+    """An unknown ``a`` of ``a.b``, which the library calls unknown as a whole."""
+    match = _UNDECLARED.match(part)
+    if match is None:
+        return part
+    head, source = match["head"], match["source"]
+    column = max(0, source.rfind(head, 0, int(match["column"])))
+    return (
+        f"ERROR: <input>:{match['line']}:{column + 1}: undeclared reference to '{head}' {match['rest']}\n"
+        f" | {source}\n | {'.' * column}^"
+    )
 
 
 def _check_literals(checked: Checked) -> None:

@@ -300,8 +300,11 @@ def decode(data: bytes) -> Checked:
 
 
 def decode_any(data: bytes) -> Checked:
-    """The tree of a ``CheckedExpr`` that is packed in a ``google.protobuf.Any``."""
-    return decode(_message(data)[2][-1])
+    """The tree of a ``CheckedExpr``, or of a ``ParsedExpr`` (which has no types), packed in a ``google.protobuf.Any``."""
+    fields = _message(data)
+    if _text(fields, 1).endswith("ParsedExpr"):
+        return Checked(_node(_message(fields[2][-1])[2][-1]))
+    return decode(fields[2][-1])
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -310,10 +313,11 @@ def walk(node: Node) -> Iterator[Node]:
     while waiting:
         one = waiting.pop()
         yield one
-        waiting.extend(_children(one))
+        waiting.extend(children(one))
 
 
-def _children(node: Node) -> list[Node]:
+def children(node: Node) -> list[Node]:
+    """The nodes right below."""
     if isinstance(node, Select):
         return [node.operand]
     if isinstance(node, Call):

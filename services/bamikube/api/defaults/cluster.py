@@ -100,6 +100,11 @@ def _admission_policy(obj: dict[str, Any]) -> None:
         _match(spec["matchConstraints"])
 
 
+def _mutating_policy(obj: dict[str, Any]) -> None:
+    _admission_policy(obj)
+    obj["spec"]["reinvocationPolicy"] = obj["spec"].get("reinvocationPolicy") or "Never"
+
+
 def _admission_policy_binding(obj: dict[str, Any]) -> None:
     match = (obj.get("spec") or {}).get("matchResources")
     if match is not None:
@@ -174,6 +179,8 @@ DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     (_ADMISSION, "ValidatingWebhookConfiguration"): _webhooks(False),
     (_ADMISSION, "MutatingWebhookConfiguration"): _webhooks(True),
     (_ADMISSION, "ValidatingAdmissionPolicy"): _admission_policy,
+    (f"{_ADMISSION}beta1", "MutatingAdmissionPolicy"): _mutating_policy,
+    (f"{_ADMISSION}beta1", "MutatingAdmissionPolicyBinding"): _admission_policy_binding,
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): _admission_policy_binding,
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): _custom_resource_definition,
     ("apiregistration.k8s.io/v1", "APIService"): _api_service,

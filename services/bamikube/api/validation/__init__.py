@@ -18,6 +18,7 @@ from typing import Any
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.api.validation import (
+    admission_policies,
     apiservices,
     autoscaling,
     batch,
@@ -46,6 +47,7 @@ Rule = Callable[[dict[str, Any]], list[Cause]]
 Change = Callable[[dict[str, Any], dict[str, Any]], list[Cause]]
 
 _MODULES: tuple[ModuleType, ...] = (
+    admission_policies,
     apiservices,
     autoscaling,
     batch,

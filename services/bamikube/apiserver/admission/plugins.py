@@ -31,6 +31,7 @@ from bamikube.apiserver.admission.node_restriction import NodeRestriction
 from bamikube.apiserver.admission.owner_references import OwnerReferencesPermissionEnforcement
 from bamikube.apiserver.admission.pod_node_selector import PodNodeSelector
 from bamikube.apiserver.admission.pod_security import PodSecurity
+from bamikube.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from bamikube.apiserver.admission.priority import Priority
 from bamikube.apiserver.admission.quota_ledger import QuotaLedger
 from bamikube.apiserver.admission.rbac_escalation import RbacEscalation
@@ -102,8 +103,16 @@ KNOWN: tuple[Known, ...] = (
     Known(DefaultIngressClass, lambda parts: DefaultIngressClass(parts.reader)),
     Known(DenyServiceExternalIPs, lambda parts: DenyServiceExternalIPs(), default=False),
     Known(
+        MutatingAdmissionPolicy,
+        lambda parts: MutatingAdmissionPolicy(parts.reader, parts.authorizer, parts.rows),
+    ),
+    Known(
         MutatingAdmissionWebhook,
         lambda parts: MutatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
+    ),
+    Known(
+        ValidatingAdmissionPolicy,
+        lambda parts: ValidatingAdmissionPolicy(parts.reader, parts.world, parts.authorizer, parts.rows),
     ),
     Known(
         ValidatingAdmissionWebhook,

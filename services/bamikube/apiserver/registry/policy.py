@@ -30,6 +30,8 @@ CONDITIONAL_ONLY = frozenset(
         ("storage.k8s.io", "csidrivers"),
         ("storage.k8s.io", "volumeattachments"),
         ("policy", "poddisruptionbudgets"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
         ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
