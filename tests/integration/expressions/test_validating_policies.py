@@ -89,7 +89,9 @@ def test_a_policy_denies(kubectl: Kubectl, policies: Policies, python: client.Ap
     )
     kubectl("create", "-f", "-", stdin=deployment(5))
     with pytest.raises(client.ApiException) as raised:
-        client.AppsV1Api(python).patch_namespaced_deployment("web", kubectl.namespace, {"spec": {"replicas": 9}})
+        client.AppsV1Api(python).patch_namespaced_deployment(
+            "web", kubectl.namespace, {"spec": {"replicas": 9}}
+        )
     status = json.loads(raised.value.body)
     text = f"ValidatingAdmissionPolicy '{name}' with binding '{name}-b' denied request: failed expression: object.spec.replicas <= 5"
     assert (raised.value.status, status["reason"]) == (422, "Invalid")

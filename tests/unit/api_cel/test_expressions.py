@@ -155,7 +155,10 @@ def test_fails_when_it_runs(expression: str, message: str) -> None:
         ("self.replicas > 'a'", "found no matching overload for '_>_' applied to '(int, string)'"),
         ("self.replicas == null", "found no matching overload for '_==_' applied to '(int, null)'"),
         ("nobody", "undeclared reference to 'nobody' (in container '')"),
-        ("1 == nobody.a.b", "ERROR: <input>:1:6: undeclared reference to 'nobody' (in container '')\n | 1 == nobody.a.b\n | .....^"),
+        (
+            "1 == nobody.a.b",
+            "ERROR: <input>:1:6: undeclared reference to 'nobody' (in container '')\n | 1 == nobody.a.b\n | .....^",
+        ),
         ("self.replicas +", "Syntax error: mismatched input '<EOF>'"),
         ("self.names.map(n, n + 1)", "found no matching overload for '_+_' applied to '(string, int)'"),
         ("quantity('1').isGreaterThan(1)", "applied to '(kubernetes.Quantity, int)'"),

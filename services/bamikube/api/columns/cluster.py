@@ -162,7 +162,8 @@ def _admission_policy(obj: dict[str, Any], now: float) -> list[Any]:
     spec = obj.get("spec") or {}
     kind = spec.get("paramKind")
     shown = f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET_VALUE
-    return [name(obj), len(spec.get("validations") or ()), shown, age.of(obj, now)]
+    rules = spec.get("validations") or spec.get("mutations") or ()
+    return [name(obj), len(rules), shown, age.of(obj, now)]
 
 
 def _admission_policy_binding(obj: dict[str, Any], now: float) -> list[Any]:
@@ -331,6 +332,12 @@ PRINTERS = {
     ),
     (_ADMISSION, "mutatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "validatingwebhookconfigurations"): _WEBHOOKS,
+    (_ADMISSION, "mutatingadmissionpolicies"): Printer(
+        (NAME, column("Mutations", "integer"), column("ParamKind"), AGE), _admission_policy
+    ),
+    (_ADMISSION, "mutatingadmissionpolicybindings"): Printer(
+        (NAME, column("PolicyName"), column("ParamRef"), AGE), _admission_policy_binding
+    ),
     (_ADMISSION, "validatingadmissionpolicies"): Printer(
         (NAME, column("Validations", "integer"), column("ParamKind"), AGE), _admission_policy
     ),
