@@ -88,6 +88,12 @@ class ApiServerOptions(Options):
 
     enable_admission_plugins: list[str] = Field([], description="plugins to add to the default ones")
     disable_admission_plugins: list[str] = Field([], description="default plugins to leave out")
+    max_requests_inflight: int = Field(
+        400, ge=1, description="seats of flow control, together with --max-mutating-requests-inflight"
+    )
+    max_mutating_requests_inflight: int = Field(
+        200, ge=0, description="seats of flow control, together with --max-requests-inflight"
+    )
     max_request_body_bytes: int = Field(
         3 * 1024 * 1024,
         ge=1024,

@@ -26,6 +26,7 @@ from bamikube.apiserver.authn import Authenticator
 from bamikube.apiserver.authz import Authorizer
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.cache.cache import Slot
+from bamikube.apiserver.flow import FlowControl
 from bamikube.apiserver.negotiation import is_pretty
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
@@ -52,6 +53,7 @@ class QuickGets:
         authorizer: Authorizer,
         cache: Cache,
         find: Find,
+        flow: FlowControl,
         world: World,
         finish: Finish,
     ) -> None:
@@ -59,6 +61,7 @@ class QuickGets:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._cache = cache
+        self._flow = flow
         self._now = world.clock.monotonic
         self._finish = finish
 
@@ -92,15 +95,21 @@ class QuickGets:
             info.namespace,
             info.name,
         )
+        flow = self._flow
+        admitted = flow.enter(attributes)
+        if admitted is None:
+            return False  # it has to wait for its turn
         if not self._authorizer.authorize(attributes).allowed:
+            flow.leave(admitted)
             return False
 
         def told(consistent: bool) -> None:
+            flow.leave(admitted)
             item = slot.items.get(key) if consistent else None
             if item is None:
                 reply(None)
                 return
-            answer = Response(200, item.raw)
+            answer = Response(200, item.raw, dict(admitted.headers))
             self._finish(request, info, answer, start)
             reply(answer)
 

@@ -40,6 +40,9 @@ from bamikube.apiserver.converting import Converter
 from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery, subresource
 from bamikube.apiserver.endpoints import Endpoints
+from bamikube.apiserver.flow import FlowControl
+from bamikube.apiserver.flow.control import width_of
+from bamikube.apiserver.flow.status import FlowStatus
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.identification import make_authenticator, published_trust
 from bamikube.apiserver.identity import User
@@ -150,8 +153,13 @@ class ApiServer:
         self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
         self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
+        self.flow = FlowControl(
+            self.cache,
+            options.max_requests_inflight + options.max_mutating_requests_inflight,
+            options.request_timeout / 4,
+        )
         self._quick = QuickGets(
-            self.authenticator, self.authorizer, self.cache, self.catalog.find, world, self._finish
+            self.authenticator, self.authorizer, self.cache, self.catalog.find, self.flow, world, self._finish
         )
         self._add_checks()
 
@@ -240,6 +248,7 @@ class ApiServer:
             spawn(self.definitions.run(self._tasks), "definitions")
             await self._open()
             spawn(self.aggregator.run(self.registry, self._tasks), "aggregation")
+            spawn(FlowStatus(self.cache, self.registry, self.world).run(), "flow-status")
             if options.advertise_address:
                 service = KubernetesService(
                     self._store,
@@ -392,6 +401,42 @@ class ApiServer:
         ):
             user = impersonate(request, user, self.authorizer)
         attributes = self._attributes(request, info, user)
+        width = self._width(request, attributes)
+        if not width:
+            return await self._admitted(request, info, user, attributes)
+        found = self.flow.enter(attributes, width) or await self.flow.wait(attributes, width)
+        try:
+            answer = await self._admitted(request, info, user, attributes)
+        except ApiError as error:
+            error.headers = {**found.headers, **error.headers}
+            raise
+        finally:
+            self.flow.leave(found, width)
+        if isinstance(answer, Response | Stream):
+            answer.headers.update(found.headers)
+        return answer
+
+    def _width(self, request: Request, attributes: Attributes) -> int:
+        """The seats a request takes."""
+        limit = 0
+        if attributes.verb == "list" and request.raw_query:
+            text = request.param("limit")
+            limit = int(text) if text.isdecimal() and len(text) < 10 else 0
+
+        def count() -> int:
+            row = self.catalog.find(attributes.group, attributes.version, attributes.resource)
+            if row is None or row.virtual:
+                return 0
+            try:
+                return self.cache.slot(row.storage_key).count(attributes.namespace)
+            except KeyError:  # its definition has just gone
+                return 0
+
+        return width_of(attributes, limit, count)
+
+    async def _admitted(
+        self, request: Request, info: RequestInfo, user: User, attributes: Attributes
+    ) -> Answer:
         verdict = self.authorizer.authorize(attributes)
         if not verdict.allowed:
             if not self._opened.is_set():
@@ -492,6 +537,7 @@ class ApiServer:
             for key, slot in self._sizes().items():
                 apimetrics.OBJECTS.labels(key).set(slot)
             apimetrics.WATCHERS.set(len(self.cache.watchers))
+            self.flow.tell()
             return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
         if path in ("/version", "/version/"):
             return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))

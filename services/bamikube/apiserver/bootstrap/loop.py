@@ -39,7 +39,9 @@ class Writer(Protocol):
     async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
         """Raises ApiError (AlreadyExists) and StoreError."""
 
-    async def update(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+    async def update(
+        self, resource: Resource, obj: dict[str, Any], *, subresource: str = ""
+    ) -> dict[str, Any]:
         """Raises ApiError (Conflict) and StoreError."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from bamikube.apiserver.authz.rules import uncovered
 from bamikube.apiserver.bootstrap import component_roles, user_roles
+from bamikube.apiserver.flow import objects as flows
 
 Object = dict[str, Any]
 
@@ -32,7 +33,7 @@ def namespaces() -> list[Object]:
 
 def desired(service_cidr: str) -> list[Object]:
     """Everything, in the order in which it is to be created."""
-    found = [*namespaces(), *_priority_classes()]
+    found = [*namespaces(), *_priority_classes(), *flows.desired()]
     for role in user_roles.roles():
         found.append(_rbac("ClusterRole", role))
     for name, rules in component_roles.ROLES.items():
@@ -106,6 +107,8 @@ def _subject(kind: str, name: str) -> Object:
 
 def reconciled(wanted: Object, stored: Object) -> Object | None:
     """``stored`` with what it lacks of ``wanted``, or None when it lacks nothing (or wants to be left alone)."""
+    if wanted["apiVersion"] == flows.VERSION:
+        return flows.reconciled(wanted, stored)
     if wanted["apiVersion"] != RBAC_VERSION:
         return None
     annotations = stored["metadata"].get("annotations") or {}

@@ -105,6 +105,12 @@ class Slot:
             low = max(low, bisect_left(self.keys, start))
         return self.keys[low:high]
 
+    def count(self, namespace: str = "") -> int:
+        """How many objects there are, in one namespace or all."""
+        if not namespace or not self.resource.namespaced:
+            return len(self.keys)
+        return bisect_left(self.keys, namespace + "0") - bisect_left(self.keys, namespace + "/")
+
     def reached(self) -> int:
         return self._cache.revision
 
