@@ -44,7 +44,15 @@ class Stage:
         self, manager: str, doc: dict[str, Any], *, force: bool = False, subresource: str = ""
     ) -> Applied:
         author = Author(manager, APPLY, self.api_version, subresource)
-        return ownership.apply(self.obj, copy.deepcopy(doc), author, self._versions, self._now(), force=force)
+        return ownership.apply(
+            self.obj,
+            copy.deepcopy(doc),
+            self.kind.stated(doc),
+            author,
+            self._versions,
+            self._now(),
+            force=force,
+        )
 
     def apply(self, manager: str, doc: dict[str, Any], **how: Any) -> dict[str, Any]:
         """Apply, which must succeed. The object without ``managedFields``."""

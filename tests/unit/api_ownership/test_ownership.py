@@ -355,6 +355,10 @@ def test_versions_are_compared_in_their_own_shape() -> None:
     known = {"v2": Version(kind), "v1": Version(kind, renamed("size", "count"), renamed("count", "size"))}
     base = {"apiVersion": "v2", "metadata": {"name": "t"}}
     made = {**base, "spec": {"size": 1, "color": "red"}}
+
+    def said(spec: dict[str, Any]) -> tuple[dict[str, Any], sets.FieldSet]:
+        return {**base, "spec": spec}, kind.stated({**base, "spec": spec})
+
     entry = {
         "manager": "old",
         "operation": "Apply",
@@ -364,13 +368,13 @@ def test_versions_are_compared_in_their_own_shape() -> None:
     }
     live = {**made, "metadata": {"name": "t", "managedFields": [entry]}}
     author = Author("new", APPLY, "v2")
-    outcome = ownership.apply(live, {**base, "spec": {"size": 2}}, author, known.get, "t")
+    outcome = ownership.apply(live, *said({"size": 2}), author, known.get, "t")
     assert [elements.text(one.path) for one in outcome.conflicts] == [".spec.count"]
     # The old manager comes back in the new version, and gives up the color.
-    again = ownership.apply(live, {**base, "spec": {"size": 1}}, Author("old", APPLY, "v2"), known.get, "t")
+    again = ownership.apply(live, *said({"size": 1}), Author("old", APPLY, "v2"), known.get, "t")
     assert again.conflicts == () and again.object["spec"] == {"size": 1}
     # A version that is gone takes its managers along.
-    gone = ownership.apply(live, {**base, "spec": {"size": 2}}, author, {"v2": known["v2"]}.get, "t")
+    gone = ownership.apply(live, *said({"size": 2}), author, {"v2": known["v2"]}.get, "t")
     assert [entry.manager for entry in gone.managers.values()] == ["new"]
     # What an updater of another version owns stays.
     updater = {**entry, "manager": "up", "operation": "Update", "fieldsV1": {"f:spec": {"f:count": {}}}}
@@ -381,7 +385,7 @@ def test_versions_are_compared_in_their_own_shape() -> None:
         "fieldsV1": {"f:spec": {"f:size": {}, "f:color": {}}},
     }
     live["metadata"]["managedFields"] = [mine, updater]
-    kept = ownership.apply(live, {**base, "spec": {"other": 1}}, author, known.get, "t")
+    kept = ownership.apply(live, *said({"other": 1}), author, known.get, "t")
     assert kept.object["spec"] == {"size": 1, "other": 1}
 
 

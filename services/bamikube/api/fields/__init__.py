@@ -10,6 +10,6 @@ from __future__ import annotations
 
 from bamikube.api.fields.compile import defined_object_type, object_type, type_of
 from bamikube.api.fields.sets import FieldSet
-from bamikube.api.fields.types import Faults, Object, Type
+from bamikube.api.fields.types import Faults, Object, Type, Unfit
 
-__all__ = ["Faults", "FieldSet", "Object", "Type", "defined_object_type", "object_type", "type_of"]
+__all__ = ["Faults", "FieldSet", "Object", "Type", "Unfit", "defined_object_type", "object_type", "type_of"]

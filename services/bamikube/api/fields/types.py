@@ -33,6 +33,10 @@ NOTHING: Changes = (None, None)
 CHANGED: Changes = (LEAF, None)
 
 
+class Unfit(ValueError):
+    """A list's elements cannot be told apart; ``Type.check`` says which and why."""
+
+
 class Type:
     """A scalar, or a list or map that changes as a whole (atomic). The base of all others.
 
@@ -299,25 +303,24 @@ class Elements(Type):
             found[step] = item
         return found
 
-    def _elements(self, value: Any) -> FieldSet:
-        found: FieldSet = {}
-        for item in value:
-            step = self.step_of(item)
-            if step is not None:
-                known = found.get(step)
-                more = self._element(item)
-                found[step] = more if known is None else union(known, more) or LEAF
-        return found
-
     def _element(self, item: Any) -> FieldSet:
-        """The set of an element, itself included."""
-        raise TypeError("a list's elements need an identity")
+        """What a document says that has this element."""
+        stated = self.items.stated(item)
+        if not stated:
+            return LEAF
+        stated[SELF] = LEAF  # the set is new, and ours
+        return stated
 
     def whole(self, value: Any) -> FieldSet:
         if not value or type(value) is not list:
             return LEAF
-        found = self._elements(value)
-        return {SELF: LEAF, **found} if found else LEAF
+        result: FieldSet = {SELF: LEAF}
+        for item in value:
+            step = self.step_of(item)
+            if step is not None:
+                more = self.items.whole(item)
+                result[step] = union(result[step], more) if step in result else more
+        return result
 
     def compare(self, old: Any, new: Any) -> Changes:
         before, after = self._by_step(old or ()), self._by_step(new or ())
@@ -349,12 +352,12 @@ class Elements(Type):
         for step, group in after.items():
             known = before.get(step)
             if known is None:
-                taken[step] = self._elements(group)[step]
+                taken[step] = self.whole(group)[step]
             elif known != group:
                 taken[step] = LEAF
         for step, group in before.items():
             if step not in after:
-                removed[step] = self._elements(group)[step]
+                removed[step] = self.whole(group)[step]
         return taken or None, removed or None
 
     def _grouped(self, value: list[Any]) -> dict[str, list[Any]]:
@@ -366,9 +369,16 @@ class Elements(Type):
         return groups
 
     def stated(self, value: Any) -> FieldSet:
+        """Raises :class:`Unfit` when elements cannot be told apart."""
         if not value or type(value) is not list:
             return LEAF
-        return self._elements(value)
+        found: FieldSet = {}
+        for item in value:
+            step = self.step_of(item)
+            if step is None or step in found:
+                raise Unfit
+            found[step] = self._element(item)
+        return found
 
     def merge(self, live: Any, doc: Any) -> Any:
         if type(doc) is not list or type(live) is not list or not live:
@@ -456,21 +466,6 @@ class ListMap(Elements):
                 pairs[key] = value
         return elements.by_keys(pairs) if pairs else None
 
-    def _element(self, item: Any) -> FieldSet:
-        stated = self.items.stated(item)
-        return {SELF: LEAF, **stated} if stated else LEAF
-
-    def whole(self, value: Any) -> FieldSet:
-        if not value or type(value) is not list:
-            return LEAF
-        result: FieldSet = {SELF: LEAF}
-        for item in value:
-            step = self.step_of(item)
-            if step is not None:
-                more = self.items.whole(item)
-                result[step] = union(result[step], more) if step in result else more
-        return result
-
     def faceless(self, item: Any) -> str:
         if type(item) is not dict:
             return "associative list with keys may not have non-map elements"
@@ -488,9 +483,6 @@ class ListSet(Elements):
 
     def step_of(self, item: Any) -> str | None:
         return None if isinstance(item, dict | list) or item is None else elements.by_value(item)
-
-    def _element(self, item: Any) -> FieldSet:
-        return LEAF
 
     def faceless(self, item: Any) -> str:
         return "associative list without keys has an element that's an explicit null or no scalar"
@@ -551,7 +543,10 @@ class Deferred(Type):
     def made(self) -> Type:
         if self._made is None:
             assert self._make is not None
-            self._made, self._make = self._make(), None
+            made = self._made = self._make()
+            self._make = None
+            for name in _QUESTIONS:  # from now on they are asked without a detour
+                setattr(self, name, getattr(made, name))
         return self._made
 
     def whole(self, value: Any) -> FieldSet:
@@ -574,6 +569,9 @@ class Deferred(Type):
 
     def check(self, value: Any) -> Faults | None:
         return self.made.check(value)
+
+
+_QUESTIONS = ("whole", "stated", "compare", "merge", "without", "named", "check")
 
 
 def interleave(live: list[tuple[str, Any]], doc: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -52,6 +52,7 @@ class Applied:
 def apply(
     live: Object | None,
     doc: Object,
+    stated: FieldSet,
     author: Author,
     versions: Versions,
     now: str,
@@ -61,6 +62,7 @@ def apply(
 ) -> Applied:
     """Apply ``doc``, of the request's version, to ``live`` in the same version (None: there is nothing yet).
 
+    ``stated`` is what the document says, as its type states it: whoever has checked the document knows that already.
     ``reset`` are the fields that this endpoint does not write.
     """
     assert author.operation == APPLY
@@ -73,9 +75,10 @@ def apply(
     assert here is not None, "the version of the request is served"
     merged: Object = here.type.merge(bare, doc)
     last = known.get(author.key)
-    mine = sets.without_subtrees(here.type.stated(doc), reset)
+    mine = sets.without_subtrees(stated, reset)
+    same = last is not None and last.api_version == author.api_version and last.fields == mine
     managers = {**known, author.key: Entry.new(author, mine, now)}
-    if last is not None and last.fields != mine:
+    if last is not None and not same:
         merged = _prune(merged, managers, last, author.api_version, versions)
     changes = updating.Changes(bare, merged, author.api_version, versions, reset)
     conflicts = _conflicts(managers, author, changes)
@@ -84,10 +87,9 @@ def apply(
     managers = updating.strip(managers, changes, but=author.key)
     if not mine:
         del managers[author.key]
-    elif last is not None and last.api_version == author.api_version and last.fields == mine:
-        taken, removed = changes.at(author.api_version)
-        if not taken and not removed:
-            managers[author.key] = last  # nothing new: the time stays, too
+    elif last is not None and same:
+        # Where nothing is new the time stays, too.
+        managers[author.key] = last.at(now) if any(changes.at(author.api_version)) else last
     return Applied(merged, entries.capped(managers))
 
 

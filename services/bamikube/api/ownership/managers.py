@@ -76,6 +76,10 @@ class Entry:
     def with_fields(self, fields: FieldSet) -> Entry:
         return self if fields is self.fields else replace(self, fields=fields, raw=None)
 
+    def at(self, time: str) -> Entry:
+        """The same fields, at another time."""
+        return replace(self, time=time, raw=None if self.raw is None else {**self.raw, "time": time})
+
     def shown(self) -> dict[str, Any]:
         """The entry of ``managedFields``."""
         if self.raw is not None:

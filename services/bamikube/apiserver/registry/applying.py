@@ -15,7 +15,7 @@ import orjson
 import yaml
 
 from bamikube.api import errors, ownership, schema
-from bamikube.api.fields import Faults, sets
+from bamikube.api.fields import Faults, FieldSet, Unfit, sets
 from bamikube.api.ownership import Applied, Author, lastapplied
 from bamikube.api.ownership.managers import APPLY
 from bamikube.api.resources import Resource
@@ -56,11 +56,12 @@ def _parsed(body: bytes) -> tuple[dict[str, Any], list[str]]:
 class Document:
     """What somebody applies: as he said it, and as it will be merged, with quantities and times as they are stored.
 
-    ``nulls``: it says null somewhere.
+    ``fields`` are the ones it states; ``nulls``: it says null somewhere.
     """
 
     said: dict[str, Any]
     meant: dict[str, Any]
+    fields: FieldSet
     nulls: bool
 
 
@@ -90,15 +91,19 @@ def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name
             "the namespace of the provided object does not match the namespace sent on the request: "
             f"{metadata['namespace']} is not {namespace}"
         )
-    if faults := owners.type_of(resource).check(doc):
-        raise untyped(resource, namespace, name, faults)
     normal = deep(doc)
+    kind = owners.type_of(resource)
     report = schema.check(resource, normal)
-    if report.errors:
-        raise schema.decode_error(resource, report)
-    if normal == doc:
-        return Document(doc, doc, False)
-    return Document(doc, normal, _restore_nulls(normal, doc))
+    if report.errors or report.unknown or resource.custom is not None:
+        if faults := kind.check(doc):
+            raise untyped(resource, namespace, name, faults)
+        if report.errors:
+            raise schema.decode_error(resource, report)
+    nulls = normal != doc and _restore_nulls(normal, doc)
+    try:
+        return Document(doc, normal, kind.stated(normal), nulls)
+    except Unfit:
+        raise untyped(resource, namespace, name, kind.check(doc) or []) from None
 
 
 def untyped(resource: Resource, namespace: str, name: str, faults: Faults) -> errors.ApiError:
@@ -143,7 +148,7 @@ def applied(
     reset = owners.reset_fields(resource, author.subresource)
 
     def once(force: bool) -> Applied:
-        return ownership.apply(live, doc.meant, author, versions, now, force=force, reset=reset)
+        return ownership.apply(live, doc.meant, doc.fields, author, versions, now, force=force, reset=reset)
 
     outcome = once(force)
     if outcome.conflicts:
@@ -172,7 +177,10 @@ def _unexcused(
     if said is None:
         return conflicts
     schema.check(resource, said)
-    fields = lastapplied.excused(live, said, owners.type_of(resource))
+    try:
+        fields = lastapplied.excused(live, said, owners.type_of(resource))
+    except Unfit:
+        return conflicts
     return tuple(one for one in conflicts if not sets.has(fields, one.path))
 
 
