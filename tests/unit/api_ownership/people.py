@@ -23,10 +23,11 @@ class Stage:
         self.kind = kind or defined_object_type(definition)
         self.api_version = api_version
         self.obj: dict[str, Any] | None = None
+        self.evolves = False
         self._second = 0
 
     def _versions(self, api_version: str) -> Version:
-        return Version(self.kind)
+        return Version(self.kind, evolves=self.evolves)
 
     def _now(self) -> str:
         self._second += 1

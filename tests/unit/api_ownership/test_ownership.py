@@ -389,6 +389,26 @@ def test_versions_are_compared_in_their_own_shape() -> None:
     assert kept.object["spec"] == {"size": 1, "other": 1}
 
 
+def test_a_list_that_has_become_atomic_is_owned_as_one() -> None:
+    def kind(list_type: str) -> Any:
+        keys = {"x-kubernetes-list-map-keys": ["name"]} if list_type == "map" else {}
+        items = {"type": "object", "properties": {"name": {"type": "string"}, "v": {"type": "integer"}}}
+        hosts = {"type": "array", "items": items, "x-kubernetes-list-type": list_type, **keys}
+        spec = {"type": "object", "properties": {"hosts": hosts, "size": {"type": "integer"}}}
+        return object_type({"type": "object", "properties": {"spec": spec}})
+
+    stage = Stage(api_version="x/v1", kind=kind("map"))
+    base = {"apiVersion": "x/v1", "kind": "Thing", "metadata": {"name": "t"}}
+    stage.apply("one", base | {"spec": {"hosts": [{"name": "a", "v": 1}], "size": 1}})
+    stage.apply("two", base | {"spec": {"hosts": [{"name": "b", "v": 2}]}})
+    stage.kind = kind("atomic")
+    stage.evolves = True
+    outcome = stage.try_apply("two", base | {"spec": {"hosts": [{"name": "c"}]}})
+    assert stage.conflicts(outcome) == [("one", ".spec.hosts")]
+    stage.update("three", base | {"spec": {"hosts": [], "size": 1}})
+    assert stage.owned() == {"one/Apply": [".spec.size"], "three/Update": [".spec.hosts"]}
+
+
 def test_an_author_without_a_name_is_unknown() -> None:
     assert Author("", UPDATE, "v1").key[0] == "unknown"
     assert sets.EMPTY == {}

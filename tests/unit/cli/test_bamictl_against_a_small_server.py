@@ -47,6 +47,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, str, Any]] = []
         self.answers: dict[tuple[str, str], Any] = {}
+        self.refusals: dict[tuple[str, str], Any] = {}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             (self.command, path + form), self.server.answers.get((self.command, path))
         )
         code = 200
+        if refusal := self.server.refusals.get((self.command, path)):
+            answer, code = refusal, refusal["code"]
         if answer is None:
             name = path.rpartition("/")[2]
             message = f'pods "{name}" not found'
@@ -167,6 +170,30 @@ def test_apply_creates_then_patches_then_rests(server: Server, capsys: Captured,
     assert main(["apply", "-f", str(manifest)]) == 0
     assert capsys.readouterr().out == "configmap/cm configured\n"
     assert server.asked[-1][2]["data"] == {"a": "3", "b": None}
+
+
+def test_apply_by_the_server(server: Server, capsys: Captured, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {a: '1'}\n")
+    place = "/api/v1/namespaces/default/configmaps/cm"
+    server.answers[("PATCH", place)] = {"metadata": {"name": "cm"}}
+    assert main(["apply", "--server-side", "--force-conflicts", "-f", str(manifest)]) == 0
+    assert capsys.readouterr().out == "configmap/cm serverside-applied\n"
+    _, path, body = server.asked[-1]
+    assert "fieldManager=kubectl" in path and "force=true" in path
+    assert body["data"] == {"a": "1"} and "annotations" not in body["metadata"]
+    message = 'Apply failed with 1 conflict: conflict with "ci": .data.a'
+    server.refusals[("PATCH", place)] = {
+        "kind": "Status",
+        "reason": "Conflict",
+        "message": message,
+        "code": 409,
+    }
+    assert main(["apply", "--server-side", "-f", str(manifest)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}\n") and "--force-conflicts" in said
+    assert main(["apply", "--force-conflicts", "-f", str(manifest)]) == 1
+    assert "only works with --server-side" in capsys.readouterr().err
 
 
 def test_delete_waits_until_the_object_is_gone(server: Server, capsys: Captured) -> None:

@@ -67,6 +67,10 @@ class Type:
         """``fields`` and every struct field on the way to one of them."""
         return fields
 
+    def settled(self, fields: FieldSet) -> FieldSet:
+        """A set that was made along an older schema, as this type says it: what has become one thing is owned as one."""
+        return LEAF
+
     def check(self, value: Any) -> Faults | None:
         """What of an applied document does not fit; None when all does, which has to be fast."""
         if value is None or _FITS[self.expects](value):
@@ -264,6 +268,13 @@ class Map(Type):
             result[step] = below
         return result
 
+    def settled(self, fields: FieldSet) -> FieldSet:
+        result: FieldSet = {}
+        for step, node in fields.items():
+            known = self.field(step[2:]) if node else None
+            result[step] = known.type.settled(node) if known is not None else node
+        return result
+
     def check(self, value: Any) -> Faults | None:
         if value is None:
             return None
@@ -416,6 +427,9 @@ class Elements(Type):
             result[step] = below
         return result
 
+    def settled(self, fields: FieldSet) -> FieldSet:
+        return {step: self.items.settled(node) if node else node for step, node in fields.items()}
+
     def check(self, value: Any) -> Faults | None:
         if value is None:
             return None
@@ -567,11 +581,14 @@ class Deferred(Type):
     def named(self, fields: FieldSet) -> FieldSet:
         return self.made.named(fields)
 
+    def settled(self, fields: FieldSet) -> FieldSet:
+        return self.made.settled(fields)
+
     def check(self, value: Any) -> Faults | None:
         return self.made.check(value)
 
 
-_QUESTIONS = ("whole", "stated", "compare", "merge", "without", "named", "check")
+_QUESTIONS = ("whole", "stated", "compare", "merge", "without", "named", "settled", "check")
 
 
 def interleave(live: list[tuple[str, Any]], doc: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

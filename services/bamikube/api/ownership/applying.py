@@ -67,7 +67,7 @@ def apply(
     """
     assert author.operation == APPLY
     bare = _bare(live or {})
-    known = entries.read((live or {}).get("metadata", {}).get("managedFields"))
+    known = entries.settled(entries.read((live or {}).get("metadata", {}).get("managedFields")), versions)
     if live is not None and not known:
         before = Author(BEFORE, UPDATE, author.api_version, author.subresource)
         known = updating.updated({}, bare, {}, before, versions, now, reset)

@@ -26,11 +26,15 @@ Key = tuple[str, str, str, str]  # manager, operation, subresource, version (of 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An object's form in one version: its type, and how an object of the request's version comes into it and back."""
+    """An object's form in one version: its type, and how an object of the request's version comes into it and back.
+
+    ``evolves``: the type may be another than when the managers wrote (a custom resource's schema was changed).
+    """
 
     type: Object
     into: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     back: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    evolves: bool = False
 
 
 Versions = Callable[[str], "Version | None"]
@@ -165,6 +169,19 @@ def given(old: dict[str, Any] | None, new: dict[str, Any], subresource: str) -> 
         if managers:
             return managers
     return read(live)
+
+
+def settled(managers: Managers, versions: Versions) -> Managers:
+    """The managers along the types of today."""
+    result: Managers = {}
+    for key, entry in managers.items():
+        version = versions(entry.api_version)
+        if version is not None and version.evolves:
+            fields = version.type.settled(entry.fields)
+            if fields != entry.fields:
+                entry = entry.with_fields(fields)
+        result[key] = entry
+    return result
 
 
 def written(managers: Managers) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ def track(
     known = entries.given(old, new, author.subresource)
     if old is not None and not known:
         return []
+    known = entries.settled(known, versions)
     return entries.written(entries.capped(updated(old or {}, new, known, author, versions, now, reset)))
 
 

@@ -1,6 +1,8 @@
-"""``bamictl apply -f``: make the live objects follow the manifests (client-side, by a three-way patch).
+"""``bamictl apply -f``: make the live objects follow the manifests, by a three-way patch or by the server.
 
-The manifest applied last is kept in an annotation of the object, ``kubectl.kubernetes.io/last-applied-configuration``,
+With ``--server-side`` the server merges, and says whose fields the manifest would change; ``--force-conflicts`` takes them.
+
+Otherwise the manifest applied last is kept in an annotation of the object, ``kubectl.kubernetes.io/last-applied-configuration``,
 the same that kubectl uses, so both can be used in turn. How the patch is computed:
 :mod:`bamikube.api.patches.three_way`.
 """
@@ -32,13 +34,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", nargs="?", const="client", default="none", choices=["none", "client", "server"]
     )
-    parser.add_argument("--field-manager", default="kubectl-client-side-apply")
+    parser.add_argument("--server-side", action="store_true")
+    parser.add_argument("--force-conflicts", action="store_true")
+    parser.add_argument("--field-manager", default="")
     parser.add_argument("--validate", nargs="?", const="strict", default="strict")
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
     if not args.filename:
         raise usage("must specify one of -f and -k")
+    if args.force_conflicts and not args.server_side:
+        raise usage("--force-conflicts only works with --server-side")
+    if args.server_side and args.dry_run == "client":
+        raise usage(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"
+        )
     failed = 0
     for obj in manifests(args.filename, args.recursive):
         try:
@@ -65,10 +75,13 @@ def _apply(args: argparse.Namespace, session: Session, obj: Map) -> None:
             )
         metadata.setdefault("namespace", session.namespace)
     namespace = metadata.get("namespace", "")
-    modified = with_last_applied(obj)
     path = path_of(resource, namespace, name)
+    if args.server_side:
+        _told(args, resource, name, "serverside-applied", _by_server(args, session, path, obj))
+        return
+    modified = with_last_applied(obj)
     live = session.connection.get_or_none(path)
-    query = {"fieldManager": args.field_manager}
+    query = {"fieldManager": args.field_manager or "kubectl-client-side-apply"}
     if args.validate in ("strict", "true"):
         query["fieldValidation"] = "Strict"
     if args.dry_run == "server":
@@ -79,11 +92,35 @@ def _apply(args: argparse.Namespace, session: Session, obj: Map) -> None:
             result = session.connection.call("POST", path_of(resource, namespace), query, modified)
     else:
         done, result = _update(args, session, resource, path, query, live, modified)
+    _told(args, resource, name, done, result)
+
+
+def _told(args: argparse.Namespace, resource: Resource, name: str, done: str, result: Map) -> None:
     if args.output:
         print_object(parse_output(args.output), result, f"{short_name(resource)}/{name}")
         return
     suffix = {"client": " (dry run)", "server": " (server dry run)"}.get(args.dry_run, "")
     print(f"{short_name(resource)}/{name} {done}{suffix}")
+
+
+def _by_server(args: argparse.Namespace, session: Session, path: str, obj: Map) -> Map:
+    """The object after the server has applied the manifest."""
+    query = {"fieldManager": args.field_manager or "kubectl", "force": str(args.force_conflicts).lower()}
+    if args.validate in ("strict", "true"):
+        query["fieldValidation"] = "Strict"
+    if args.dry_run == "server":
+        query["dryRun"] = "All"
+    try:
+        return session.connection.call("PATCH", path, query, obj, content_type="application/apply-patch+yaml")
+    except ServerError as error:
+        _, found, conflicts = error.message.partition("Apply failed with ")
+        if error.reason != "Conflict" or not found:
+            raise
+        raise CliError(
+            f"error: {found}{conflicts}\n"
+            "These fields have other managers. Take them over with --force-conflicts, leave them out of the manifest,\n"
+            "or give them the value they have: then you manage them together."
+        ) from None
 
 
 def with_last_applied(obj: Map) -> Map:
