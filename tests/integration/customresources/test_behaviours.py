@@ -194,9 +194,10 @@ def test_publish_with_preserve_unknown_fields(kubectl: Kubectl) -> None:
                 "spec": {"unknown": value, "deep": [{"x": 1}]},
             }
             kubectl("apply", "--validate=strict", "-f", "-", stdin=json.dumps(body))
-        kept = json.loads(kubectl("get", f"{kind.lower()}s.{group}", "w", "-o", "json"))
+        plural = f"{kind.lower()}s.{group}"
+        kept = json.loads(kubectl("get", plural, "w", "-o", "json"))
         assert kept["spec"] == {"unknown": "b", "deep": [{"x": 1}]}
-        told = until(lambda name=f"{kind.lower()}s.{group}": kubectl("explain", name), what="explained")
+        told = until(lambda plural=plural: kubectl("explain", plural), what="explained")
         assert f"KIND:       {kind}" in told and schema["description"] in told
         kubectl("delete", "crd", name)
 

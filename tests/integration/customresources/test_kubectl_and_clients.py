@@ -13,7 +13,7 @@ from kr8s.asyncio.objects import new_class
 from kubernetes.dynamic import DynamicClient
 
 from tests.integration.customresources.conftest import definition
-from tests.support.kubectl import Kubectl, until
+from tests.support.kubectl import Kubectl, find_kubectl, until
 from tests.support.private_api import PrivateApi
 
 SCHEMA: dict[str, Any] = {
@@ -173,6 +173,13 @@ def test_kubectl_explains_and_validates(kubectl: Kubectl) -> None:
     assert "Which button." in deep and "FIELD: name <string>" in deep
     tree = kubectl("explain", "shirts", "--recursive", group)
     assert "holes\t<integer>" in tree and "enum: red, blue" in tree
+    second = kubectl(
+        "explain", "shirts.spec.buttons", group, "--output=plaintext-openapiv2"
+    )  # protobuf, version 2
+    assert "RESOURCE: buttons <[]Object>" in second and "Which button." in second
+    older = Kubectl(kubectl.kubeconfig, kubectl.namespace, find_kubectl("1.27"))
+    assert "created" in older("create", "-f", "-", stdin=json.dumps(shirt("older", "explain.example.com")))
+    assert "What the shirt is like." in older("explain", "shirts.spec", group)
     body = shirt("strict", "explain.example.com", sleeves=2)
     refused = kubectl.fails("create", "--validate=strict", "-f", "-", stdin=json.dumps(body))
     assert 'strict decoding error: unknown field "spec.sleeves"' in refused

@@ -26,6 +26,7 @@ def family_of(definition: Object, before: Family | None = None) -> Family:
         revision=int(metadata.get("resourceVersion") or 0),
         established=is_true(definition, "Established"),
         terminating=bool(metadata.get("deletionTimestamp")),
+        storage_version=next(version["name"] for version in spec["versions"] if version.get("storage")),
         strategy=conversion.get("strategy") or "None",
         webhook=conversion.get("webhook") or {},
     )
@@ -42,9 +43,8 @@ def family_of(definition: Object, before: Family | None = None) -> Family:
         for version in spec["versions"]
         if version.get("deprecated")
     }
-    storage = next(version["name"] for version in spec["versions"] if version.get("storage"))
     for version in spec["versions"]:
-        family.rows[version["name"]] = _row(definition, version, storage, family)
+        family.rows[version["name"]] = _row(definition, version, family.storage_version, family)
     if family.established:
         served = {version["name"] for version in spec["versions"] if version.get("served")}
         family.served = tuple(row for name, row in family.rows.items() if name in served)

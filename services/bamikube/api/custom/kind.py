@@ -66,6 +66,7 @@ class Family:
     revision: int
     established: bool
     terminating: bool
+    storage_version: str
     strategy: str = "None"
     webhook: Object = field(default_factory=dict)
     rows: dict[str, Resource] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class Family:
 
     @property
     def storage(self) -> Resource:
-        return next(row for row in self.rows.values() if row.version == row.storage_version)
+        return self.rows[self.storage_version]
 
     @property
     def calls_out(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import orjson
 
@@ -43,6 +44,7 @@ class OpenApi:
         self._hashes: dict[str, str] = {}  # "apis/apps/v1" -> hash
         self._documents: dict[str, bytes] = {}
         self._v2_hash = ""
+        self._builtin = b""  # version 2 of the built-in kinds, as protobuf
 
     async def handle(self, request: Request) -> Response | None:
         """None when the path is no OpenAPI path. Serves GET and HEAD."""
@@ -111,12 +113,30 @@ class OpenApi:
         key = "v2.protobuf" if protobuf else "v2.json"
         body = self._documents.get(key)
         if body is None:
-            document = v2.document(operations(self._seen), source.KUBERNETES, custom(self._seen, v2=True))
-            if self._offered:
-                document = documents.with_openapi_v2(document, self._offered)
-            body = openapi_v2.encode_document(document) if protobuf else orjson.dumps(document)
+            body = self._v2_protobuf() if protobuf else orjson.dumps(self._v2_document(self._seen))
             self._documents[key] = body
         return _cached(request, body, self._v2_hash, _PROTOBUF_V2 if protobuf else "application/json")
+
+    def _v2_document(self, rows: Sequence[Resource]) -> dict[str, Any]:
+        document = v2.document(operations(rows), source.KUBERNETES, custom(rows, v2=True))
+        return documents.with_openapi_v2(document, self._offered) if self._offered else document
+
+    def _v2_protobuf(self) -> bytes:
+        """Encoding the built-in kinds takes some 300 ms, so it is done once: protobuf merges two messages in a row.
+
+        What other servers offer may change anything in the document, so then it is encoded as a whole.
+        """
+        if self._offered:
+            return openapi_v2.encode_document(self._v2_document(self._seen))
+        if not self._builtin:
+            builtin = [row for row in self._seen if row.custom is None]
+            self._builtin = openapi_v2.encode_document(self._v2_document(builtin))
+        rows = [row for row in self._seen if row.custom is not None]
+        if not rows:
+            return self._builtin
+        more = custom(rows, v2=True)
+        paths = v2.document(operations(rows), source.KUBERNETES, more)["paths"]
+        return self._builtin + openapi_v2.encode_document({"paths": paths, "definitions": dict(more)})
 
 
 def _name(row: Resource) -> str:
