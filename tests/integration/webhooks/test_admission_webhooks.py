@@ -304,3 +304,47 @@ def test_calls_are_counted(kubectl: Kubectl, webhook: Webhook, configure: Any) -
     assert (
         'apiserver_admission_webhook_rejection_count{error_type="no_error",name="deny.example.com"' in lines
     )
+
+
+@pytest.mark.parametrize("kind", ["Mutating", "Validating"])
+def test_match_conditions_choose(kubectl: Kubectl, webhook: Webhook, configure: Any, kind: str) -> None:
+    conditions = [
+        {"name": "marked", "expression": "object.metadata.?labels['ask'].orValue('no') == 'yes'"},
+        {"name": "not-deleted", "expression": "request.operation != 'DELETE'"},
+    ]
+    configure(kind, "choosy", webhook.hook("/deny", kubectl, matchConditions=conditions))
+    create(kubectl, "a", x="1")
+    assert webhook.asked == []
+    said = kubectl.fails("label", "configmap", "a", "ask=yes")
+    assert 'admission webhook "deny.example.com" denied the request' in said
+    assert len(webhook.asked) == 1
+
+
+def test_match_conditions_that_fail(kubectl: Kubectl, webhook: Webhook, configure: Any) -> None:
+    conditions = [{"name": "wrong", "expression": "object.data.nothing == '1'"}]
+    configure("Validating", "failing", webhook.hook("/allow", kubectl, matchConditions=conditions))
+    said = kubectl.fails("create", "configmap", "a", "--from-literal=x=1")
+    assert 'configmaps "a" is forbidden: ' in said
+    assert "expression 'object.data.nothing == '1'' resulted in error: no such key: nothing" in said
+    kubectl("delete", "validatingwebhookconfiguration", "failing")
+    hook = webhook.hook("/deny", kubectl, matchConditions=conditions, failurePolicy="Ignore")
+    configure("Validating", "failing", hook)
+    create(kubectl, "a", x="1")
+    assert webhook.asked == []
+
+
+def test_match_conditions_are_checked_when_they_are_written(
+    kubectl: Kubectl, webhook: Webhook, configure: Any
+) -> None:
+    for expression, said in (
+        ("... [] bad expression", "compilation failed: ERROR: <input>:1:2: Syntax error"),
+        ("1", "must evaluate to bool"),
+        ("namespaceObject == null", "undeclared reference to 'namespaceObject'"),
+    ):
+        hook = webhook.hook("/deny", kubectl, matchConditions=[{"name": "x", "expression": expression}])
+        with pytest.raises(KubectlError) as raised:
+            configure("Validating", "refused", hook)
+        assert f'webhooks[0].matchConditions[0].expression: Invalid value: "{expression}": ' in str(
+            raised.value
+        )
+        assert said in str(raised.value)

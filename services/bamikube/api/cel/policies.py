@@ -110,7 +110,9 @@ _VARIABLES = "kubernetes.variables"
 
 
 @functools.lru_cache(maxsize=64)
-def _environment(params: bool, variables: tuple[tuple[str, Type], ...] | None) -> Environment:
+def _environment(
+    params: bool, variables: tuple[tuple[str, Type], ...] | None, webhook: bool = False
+) -> Environment:
     known: dict[str, Type] = {
         "object": DYN,
         "oldObject": DYN,
@@ -119,6 +121,8 @@ def _environment(params: bool, variables: tuple[tuple[str, Type], ...] | None) -
         "authorizer": AUTHORIZER,
         "authorizer.requestResource": RESOURCE_CHECK,
     }
+    if webhook:
+        del known["namespaceObject"]
     if params:
         known["params"] = DYN
     objects: tuple[ObjectType, ...] = OBJECTS
@@ -169,10 +173,10 @@ class Compiled:
 
 
 def compile_conditions(
-    conditions: Sequence[Spec], path: str, *, params: bool = False
+    conditions: Sequence[Spec], path: str, *, params: bool = False, webhook: bool = False
 ) -> tuple[list[Named], list[Cause]]:
-    """``matchConditions``, of webhooks and policies."""
-    compiled = _Compiler(params, None)
+    """``matchConditions``, of policies, or of a webhook, which knows fewer variables."""
+    compiled = _Compiler(params, None, webhook=webhook)
     found = [
         Named(str(each.get("name") or ""), program)
         for index, each in enumerate(conditions)
@@ -221,9 +225,13 @@ def compile_policy(spec: Spec) -> Compiled:
 
 class _Compiler:
     def __init__(
-        self, params: bool, variables: tuple[tuple[str, Type], ...] | None, causes: list[Cause] | None = None
+        self,
+        params: bool,
+        variables: tuple[tuple[str, Type], ...] | None,
+        causes: list[Cause] | None = None,
+        webhook: bool = False,
     ) -> None:
-        self._env = _environment(params, variables)
+        self._env = _environment(params, variables, webhook)
         self.causes: list[Cause] = [] if causes is None else causes
 
     def one(self, expression: Any, path: str, wanted: tuple[Type, ...]) -> Program | None:

@@ -15,7 +15,6 @@ from bamikube.api.errors import Cause
 from bamikube.api.names import is_dns1035_label, is_dns1123_subdomain, is_qualified_name
 from bamikube.api.validation.rules import (
     duplicate,
-    forbidden,
     invalid,
     label_selector,
     not_supported,
@@ -69,10 +68,15 @@ def _hook(path: str, hook: dict[str, Any], mutating: bool) -> list[Cause]:
         text = "the timeout value must be between 1 and 30 seconds"
         causes.append(invalid(f"{path}.timeoutSeconds", seconds, text))
     causes += client_config(f"{path}.clientConfig", hook.get("clientConfig") or {})
-    conditions = hook.get("matchConditions") or []
-    if conditions:  # a webhook that would be called too often is worse than one that cannot be configured
-        causes.append(forbidden(f"{path}.matchConditions", "match conditions are not evaluated yet"))
-    return causes + match_conditions(f"{path}.matchConditions", conditions)
+    conditions, field = hook.get("matchConditions") or [], f"{path}.matchConditions"
+    wrong = match_conditions(field, conditions)
+    if conditions and not wrong:
+        from bamikube.api.cel.policies import (
+            compile_conditions,
+        )  # the CEL library is loaded by the first expression
+
+        wrong = compile_conditions(conditions, field, webhook=True)[1]
+    return causes + wrong
 
 
 def qualified_domain(field: str, value: str) -> list[Cause]:

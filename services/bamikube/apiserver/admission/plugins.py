@@ -108,7 +108,9 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         MutatingAdmissionWebhook,
-        lambda parts: MutatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
+        lambda parts: MutatingAdmissionWebhook(
+            parts.reader, parts.world, parts.caller, parts.authorizer, parts.rows
+        ),
     ),
     Known(
         ValidatingAdmissionPolicy,
@@ -116,7 +118,9 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         ValidatingAdmissionWebhook,
-        lambda parts: ValidatingAdmissionWebhook(parts.reader, parts.world, parts.caller, parts.rows),
+        lambda parts: ValidatingAdmissionWebhook(
+            parts.reader, parts.world, parts.caller, parts.authorizer, parts.rows
+        ),
     ),
     Known(ResourceQuota, lambda parts: ResourceQuota(QuotaLedger(parts.reader), parts.store)),
 )

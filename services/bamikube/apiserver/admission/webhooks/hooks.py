@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission import matching
 from bamikube.apiserver.admission.matching import Rule, Selectors
 from bamikube.apiserver.registry.reader import Reader, ResourceKey
+
+if TYPE_CHECKING:
+    from bamikube.api.cel.policies import Named
 
 GROUP = "admissionregistration.k8s.io"
 MUTATING = (GROUP, "mutatingwebhookconfigurations")
@@ -41,6 +44,7 @@ class Hook:
     exact: bool
     rules: tuple[Rule, ...]
     selectors: Selectors
+    conditions: tuple[Named, ...] = ()
 
     @property
     def ident(self) -> str:
@@ -117,6 +121,17 @@ def compiled(configuration: Mapping[str, Any]) -> list[Hook]:
                 hook.get("matchPolicy") == "Exact",
                 tuple(Rule.of(rule) for rule in hook.get("rules") or ()),
                 Selectors(hook.get("namespaceSelector"), hook.get("objectSelector")),
+                _conditions(hook.get("matchConditions") or ()),
             )
         )
     return found
+
+
+def _conditions(conditions: Sequence[Mapping[str, Any]]) -> tuple[Named, ...]:
+    if not conditions:
+        return ()
+    from bamikube.api.cel.policies import (
+        compile_conditions,
+    )  # the CEL library is loaded by the first expression
+
+    return tuple(compile_conditions(conditions, "matchConditions", webhook=True)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,12 +15,16 @@ from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.rounds import Rounds
 from bamikube.apiserver.admission.webhooks import figures
 from bamikube.apiserver.admission.webhooks.asking import Asker, CallFailed
+from bamikube.apiserver.admission.webhooks.conditions import Conditions
 from bamikube.apiserver.admission.webhooks.forms import shown, take_over
 from bamikube.apiserver.admission.webhooks.hooks import MUTATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import Verdict, denial, named_annotations
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
+
+if TYPE_CHECKING:
+    from bamikube.apiserver.authz.authorizer import Authorizer
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +37,15 @@ class MutatingAdmissionWebhook(Plugin):
     name = "MutatingAdmissionWebhook"
 
     def __init__(
-        self, reader: Reader, world: World, caller: Caller, rows: Callable[[], Sequence[Resource]]
+        self,
+        reader: Reader,
+        world: World,
+        caller: Caller,
+        authorizer: Authorizer,
+        rows: Callable[[], Sequence[Resource]],
     ) -> None:
         self._reader = reader
+        self._conditions = Conditions(reader, authorizer)
         self._hooks = Hooks(reader, MUTATING, rows)
         self._asker = Asker(reader, caller, world, ADMIT)
 
@@ -54,6 +65,8 @@ class MutatingAdmissionWebhook(Plugin):
             if not hook.selectors.choose(ctx, self._reader):
                 continue
             if rounds.number and hook.ident not in seen.due:
+                continue
+            if not self._conditions.hold(hook, row, ctx):
                 continue
             changed = await self._one(ctx, hook, row, f"round_{rounds.number}_index_{position}")
             if changed:

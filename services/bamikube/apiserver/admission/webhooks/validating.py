@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -16,12 +16,16 @@ from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.webhooks import figures
 from bamikube.apiserver.admission.webhooks.asking import Asker, CallFailed
+from bamikube.apiserver.admission.webhooks.conditions import Conditions
 from bamikube.apiserver.admission.webhooks.forms import shown
 from bamikube.apiserver.admission.webhooks.hooks import VALIDATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import denial, named_annotations
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
+
+if TYPE_CHECKING:
+    from bamikube.apiserver.authz.authorizer import Authorizer
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +38,15 @@ class ValidatingAdmissionWebhook(Plugin):
     name = "ValidatingAdmissionWebhook"
 
     def __init__(
-        self, reader: Reader, world: World, caller: Caller, rows: Callable[[], Sequence[Resource]]
+        self,
+        reader: Reader,
+        world: World,
+        caller: Caller,
+        authorizer: Authorizer,
+        rows: Callable[[], Sequence[Resource]],
     ) -> None:
         self._reader = reader
+        self._conditions = Conditions(reader, authorizer)
         self._hooks = Hooks(reader, VALIDATING, rows)
         self._asker = Asker(reader, caller, world, VALIDATE)
 
@@ -46,7 +56,11 @@ class ValidatingAdmissionWebhook(Plugin):
             await self._all(ctx, matches)
 
     async def _all(self, ctx: AdmissionContext, matches: Sequence[Match]) -> None:
-        chosen = [(hook, row) for hook, row in matches if hook.selectors.choose(ctx, self._reader)]
+        chosen = [
+            (hook, row)
+            for hook, row in matches
+            if hook.selectors.choose(ctx, self._reader) and self._conditions.hold(hook, row, ctx)
+        ]
         for hook, _ in chosen:
             if ctx.dry_run and not hook.dry:
                 raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
