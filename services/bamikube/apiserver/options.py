@@ -94,6 +94,22 @@ class ApiServerOptions(Options):
     max_mutating_requests_inflight: int = Field(
         200, ge=0, description="seats of flow control, together with --max-requests-inflight"
     )
+    audit_policy_file: str = Field("", description="audit policy; empty: nothing is recorded")
+    audit_log_path: str = Field("", description="file audit events are written to; - is standard output")
+    audit_log_maxage: int = Field(0, ge=0, description="days rotated audit logs are kept; 0: no limit")
+    audit_log_maxbackup: int = Field(0, ge=0, description="rotated audit logs that are kept; 0: all")
+    audit_log_maxsize: int = Field(100, ge=0, description="megabytes of an audit log; 0: never rotated")
+    audit_webhook_config_file: str = Field("", description="kubeconfig of a collector of audit events")
+    audit_webhook_batch_max_size: int = Field(400, ge=1, description="events of a batch for the collector")
+    audit_webhook_batch_max_wait: float = Field(
+        30.0, gt=0, description="seconds an audit event waits for others before its batch goes"
+    )
+    audit_webhook_batch_buffer_size: int = Field(
+        10_000, ge=1, description="audit events that may wait for delivery"
+    )
+    audit_webhook_initial_backoff: float = Field(
+        10.0, gt=0, description="seconds before a failed batch is delivered again"
+    )
     max_request_body_bytes: int = Field(
         3 * 1024 * 1024,
         ge=1024,

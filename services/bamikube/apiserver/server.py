@@ -30,6 +30,8 @@ from bamikube.apiserver.admission import plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
 from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.audit.auditor import auditor_of
+from bamikube.apiserver.audit.trail import Trail
 from bamikube.apiserver.authn import Method, impersonate
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.bootstrap import Bootstrap
@@ -97,6 +99,7 @@ class ApiServer:
         self.ready = asyncio.Event()
         self._tasks = Tasks("apiserver")
         self.caller = caller or self._http_caller()
+        self.auditor = auditor_of(options, world, caller)
         self._store = MeteredStore(store, world)
         rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
         self.cache = Cache(self._store, rows, world, self._tasks, leading=DEFINITIONS)
@@ -234,6 +237,8 @@ class ApiServer:
         spawn = self._tasks.spawn
         try:
             feeding = spawn(self.cache.run(), "cache")
+            if self.auditor is not None:
+                self.auditor.start(self._tasks)
             await self.cache.synced.wait()
             if options.etcd_compaction_interval > 0:
                 compactor = Compactor(
@@ -268,6 +273,8 @@ class ApiServer:
             self.cache.end_watchers()
             await self.caller.close()
             await self._tasks.close()
+            if self.auditor is not None:
+                self.auditor.close()
 
     async def _open(self) -> None:
         """Let requests in, once what every cluster starts with can be read here - whoever has written it."""
@@ -306,13 +313,18 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request. Never raises: every failure is a ``Status``."""
+        if self.auditor is None:
+            return await self._handle(request, None)
+        return await self.auditor.follow(request, self._handle)
+
+    async def _handle(self, request: Request, trail: Trail | None) -> Answer:
         start = self.world.clock.monotonic()
         info = requestinfo.parse(request)
         try:
             async with asyncio.timeout(
                 self.options.request_timeout
             ):  # the answer's head; streams go on after it
-                answer = await self._answer(request, info)
+                answer = await self._answer(request, info, trail)
         except ApiError as error:
             if error.code == 405:
                 error.headers.setdefault("Allow", self._allowed(info))
@@ -352,7 +364,7 @@ class ApiServer:
 
     def quick(self, request: Request, notes: Notes, reply: Reply) -> bool:
         """Take a GET that can be answered without a task; see :mod:`bamikube.apiserver.quick`."""
-        return self._opened.is_set() and self._quick(request, notes, reply)
+        return self._opened.is_set() and self.auditor is None and self._quick(request, notes, reply)
 
     def _finish(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
         audit = request.headers.get("audit-id")
@@ -390,23 +402,27 @@ class ApiServer:
         if isinstance(answer, Response):
             histogram.observe(self.world.clock.monotonic() - start)
 
-    async def _answer(self, request: Request, info: RequestInfo) -> Answer:
+    async def _answer(self, request: Request, info: RequestInfo, trail: Trail | None) -> Answer:
         if not self._opened.is_set() and not request.path.startswith(EARLY):
             await self._opening()
         user = await self.authenticator.authenticate(request)
         if user is None:
             raise errors.unauthorized()
+        if trail is not None:
+            trail.starts(self._attributes(request, info, user))
         if _IMPERSONATE in request.headers or any(
             name.startswith("impersonate-") for name in request.headers
         ):
             user = impersonate(request, user, self.authorizer)
+            if trail is not None:
+                trail.impersonates(user)
         attributes = self._attributes(request, info, user)
         width = self._width(request, attributes)
         if not width:
-            return await self._admitted(request, info, user, attributes)
+            return await self._admitted(request, info, user, attributes, trail)
         found = self.flow.enter(attributes, width) or await self.flow.wait(attributes, width)
         try:
-            answer = await self._admitted(request, info, user, attributes)
+            answer = await self._admitted(request, info, user, attributes, trail)
         except ApiError as error:
             error.headers = {**found.headers, **error.headers}
             raise
@@ -435,9 +451,16 @@ class ApiServer:
         return width_of(attributes, limit, count)
 
     async def _admitted(
-        self, request: Request, info: RequestInfo, user: User, attributes: Attributes
+        self,
+        request: Request,
+        info: RequestInfo,
+        user: User,
+        attributes: Attributes,
+        trail: Trail | None,
     ) -> Answer:
         verdict = self.authorizer.authorize(attributes)
+        if trail is not None:
+            trail.judged(verdict.allowed, verdict.reason)
         if not verdict.allowed:
             if not self._opened.is_set():
                 raise starting()

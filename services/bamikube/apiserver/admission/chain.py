@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from bamikube.api.errors import ApiError
 from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.audit.trail import annotate
 from bamikube.apiserver.warnings import with_warnings
 
 Key = tuple[str, str]
@@ -76,6 +77,9 @@ class Admission:
             if ctx.warnings:
                 error.headers = with_warnings(error.headers, ctx.warnings)
             raise
+        finally:
+            if ctx.annotations:
+                annotate(ctx.annotations)
 
     def _of(self, ctx: AdmissionContext) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """The mutating and the validating steps that a request has to pass."""

@@ -53,6 +53,10 @@ class HttpCaller:
             context.load_cert_chain(self._certificate, self._key or None)
         return context
 
+    def prepare(self, trust: bytes, verify: bool) -> None:
+        """Read the certificate now, for destinations with this trust, so that its file need not stay."""
+        self._context(trust, verify, True)
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(

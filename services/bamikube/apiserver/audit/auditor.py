@@ -1,0 +1,130 @@
+"""The auditor of a server: its policy, and where the events go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import yaml
+
+from bamikube.apiserver.audit import figures
+from bamikube.apiserver.audit.collector import Collector
+from bamikube.apiserver.audit.log import DAY, MEGABYTE, LogFile
+from bamikube.apiserver.audit.policy import Policy, policy_of
+from bamikube.apiserver.audit.trail import Trail
+from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.outbound import Caller
+from bamikube.kit.http import Answer, Request
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.world import World
+from bamikube.pki import kubeconfig
+from bamikube.pki.kubeconfig import Access, KubeconfigError
+
+
+class Backend(Protocol):
+    """Where events go."""
+
+    def write(self, event: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Auditor:
+    """Records what ``policy`` wants recorded in all ``backends``."""
+
+    figures = figures
+
+    def __init__(self, policy: Policy, backends: list[Backend], world: World) -> None:
+        self.policy = policy
+        self.world = world
+        self._backends = backends
+        self._delivering: asyncio.Task[None] | None = None
+
+    async def follow(self, request: Request, handle: Callable[[Request, Trail], Awaitable[Answer]]) -> Answer:
+        """Let ``handle`` answer ``request``, and record it."""
+        ident = request.headers.get("audit-id") or self.world.chance.uuid()
+        request.headers = {**request.headers, "audit-id": ident}
+        return await Trail(self, request, ident, self.world.clock.now()).follow(handle)
+
+    def record(self, event: dict[str, Any]) -> None:
+        figures.recorded()
+        for backend in self._backends:
+            backend.write(event)
+
+    def start(self, tasks: Tasks) -> None:
+        """Begin to deliver batches."""
+        for backend in self._backends:
+            if isinstance(backend, Collector):
+                self._delivering = tasks.spawn(backend.run(), "audit")
+
+    def close(self) -> None:
+        for backend in self._backends:
+            backend.close()
+
+
+def auditor_of(options: ApiServerOptions, world: World, caller: Caller | None) -> Auditor | None:
+    """The auditor that the flags describe, None without a policy. ``caller`` None calls over real sockets.
+
+    Raises ValueError that names the flag and what is wrong with its file.
+    """
+    if not options.audit_policy_file:
+        return None
+    backends: list[Backend] = []
+    path = options.audit_policy_file
+    try:
+        policy = policy_of(yaml.safe_load(Path(path).read_bytes()))
+    except OSError as error:
+        raise ValueError(f"--audit-policy-file {path}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"--audit-policy-file {path}: {error}") from None
+    if options.audit_log_path:
+        try:
+            backends.append(
+                LogFile(
+                    options.audit_log_path,
+                    world.clock,
+                    size=options.audit_log_maxsize * MEGABYTE,
+                    backups=options.audit_log_maxbackup,
+                    age=options.audit_log_maxage * DAY,
+                )
+            )
+        except OSError as error:
+            raise ValueError(f"--audit-log-path {options.audit_log_path}: {error.strerror}") from None
+    if options.audit_webhook_config_file:
+        backends.append(_collector(options, world, caller))
+    return Auditor(policy, backends, world)
+
+
+def _collector(options: ApiServerOptions, world: World, caller: Caller | None) -> Collector:
+    path = options.audit_webhook_config_file
+    try:
+        access = kubeconfig.load(path)
+    except (KubeconfigError, OSError) as error:
+        raise ValueError(f"--audit-webhook-config-file {path}: {error}") from None
+    return Collector(
+        access,
+        caller or _own_caller(access),
+        world,
+        size=options.audit_webhook_batch_max_size,
+        wait=options.audit_webhook_batch_max_wait,
+        buffer=options.audit_webhook_batch_buffer_size,
+        pause=options.audit_webhook_initial_backoff,
+    )
+
+
+def _own_caller(access: Access) -> Caller:
+    """A caller that shows the kubeconfig's certificate. TLS wants it in a file: it is there only while it is read."""
+    from bamikube.apiserver.outbound.caller import HttpCaller
+
+    if not access.cert_pem:
+        return HttpCaller()
+    with TemporaryDirectory() as folder:
+        pair = Path(folder) / "pair.pem"
+        pair.touch(0o600)
+        pair.write_bytes(access.cert_pem + b"\n" + access.key_pem)
+        caller = HttpCaller(str(pair))
+        caller.prepare(access.ca_pem, not access.insecure)
+        return caller
