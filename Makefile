@@ -59,8 +59,8 @@ images: install
 # -- tests ------------------------------------------------------------------------------------------------------------------------
 
 check: install
-	$(VENV)/bin/ruff format --check services tests bench proto
-	$(VENV)/bin/ruff check services tests bench proto
+	$(VENV)/bin/ruff format --check services tests bench proto examples
+	$(VENV)/bin/ruff check services tests bench proto examples
 	$(VENV)/bin/mypy
 	PYTHONPATH=services $(VENV)/bin/lint-imports
 	$(MAKE) --no-print-directory unit
@@ -97,8 +97,8 @@ bench: install
 # -- upkeep -----------------------------------------------------------------------------------------------------------------------
 
 fmt: install
-	$(VENV)/bin/ruff format services tests bench proto
-	$(VENV)/bin/ruff check --fix services tests bench proto
+	$(VENV)/bin/ruff format services tests bench proto examples
+	$(VENV)/bin/ruff check --fix services tests bench proto examples
 
 proto: install
 	$(PY) proto/generate.py

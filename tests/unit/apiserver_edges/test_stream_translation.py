@@ -229,3 +229,15 @@ async def test_a_node_that_takes_no_more_input_may_still_speak() -> None:
     client.coming.put_nowait(b"")
     await asyncio.wait_for(work, 5)
     assert client.closed and node.closed
+
+
+def test_the_end_of_input_does_not_detach_from_a_terminal() -> None:
+    """``echo ls | kubectl run -it``: the runtime would close the output before the command has printed anything."""
+    talk = Talk(Wanted(stdin=True, stdout=True, tty=True, attached=True))
+    talk.reply()
+    assert talk.translator.from_client(message(255, b"\x00")).right == []
+    ended = Talk(Wanted(stdin=True, stdout=True, tty=True))
+    ended.reply()
+    assert ended.translator.from_client(message(255, b"\x00")).right == [
+        spdy.data(ended.streams["stdin"], fin=True)
+    ]

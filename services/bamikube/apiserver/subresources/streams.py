@@ -164,7 +164,10 @@ async def _in_container(call: Call, verb: str) -> Answer:
     query = stream_query(call.request)
     target = f"/{verb}/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
     if translator.PROTOCOL in _offered(call.request):
-        wanted = _wanted(call.request, terminal=verb == "attach" and _has_terminal(pod, container))
+        terminal = verb == "attach" and _has_terminal(pod, container)
+        if terminal:
+            query = [*(one for one in query if one[0] not in ("error", "tty")), ("tty", "1")]
+        wanted = _wanted(call.request, terminal=terminal)
         return await _translated(call, _place(call, pod), _with(target, query), wanted)
     return await _tunnel(call, pod, target, query)
 
@@ -229,6 +232,7 @@ def _wanted(request: Request, *, terminal: bool) -> Wanted:
         stdout=request.flag("stdout"),
         stderr=request.flag("stderr"),
         tty=request.flag("tty") or terminal,
+        attached=terminal,
     )
 
 

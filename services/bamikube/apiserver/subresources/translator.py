@@ -46,12 +46,18 @@ _SUCCESS = orjson.dumps({"metadata": {}, "status": "Success"})
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which streams a request asks for. A terminal has no stderr of its own."""
+    """Which streams a request asks for. A terminal has no stderr of its own.
+
+    ``attached``: to a container's terminal. The runtime takes the end of input there for the wish to detach, and
+    closes the output too; who pipes something into ``kubectl run -it`` wants to see what comes of it. So that end is not
+    passed on: the attachment ends with the process, or with the client.
+    """
 
     stdin: bool = False
     stdout: bool = False
     stderr: bool = False
     tty: bool = False
+    attached: bool = False
 
     @property
     def channels(self) -> list[int]:
@@ -74,6 +80,7 @@ class Translator:
     def __init__(self, wanted: Wanted, farewell: str) -> None:
         self.lost = False  # whether the node has ended before the command
         self._farewell = farewell
+        self._keeps_input = wanted.attached
         self._parser = websocket.Parser(masks=True)
         self._session = spdy.Session()
         self._streams = {channel: 2 * at + 1 for at, channel in enumerate(wanted.channels)}
@@ -140,6 +147,8 @@ class Translator:
     def _close(self, channel: int, to_node: list[bytes]) -> None:
         if channel in self._writable:
             self._writable.remove(channel)
+            if channel == STDIN and self._keeps_input:
+                return
             to_node.append(spdy.data(self._streams[channel], fin=True))
 
     # -- the node ----------------------------------------------------------------------------------------------

@@ -156,9 +156,13 @@ class NodeApi:
         wants |= {"stderr": _either(request, "stderr", "error"), "tty": request.flag("tty")}
         if verb == "attach":
             if terminal:
-                # Whether a process has a terminal was settled when it started, and a terminal has one output: a client
-                # without one of its own (``echo ... | kubectl run -it``) would wait for ever for the end of the other.
-                wants |= {"tty": True, "stderr": False}
+                # Whether a process has a terminal was settled when it started, and a terminal has one output: who asks
+                # for two is told so, as a kubelet tells them. kubectl then shows the log instead.
+                if wants["stderr"]:
+                    raise errors.bad_request(
+                        f'container "{container.name}" has a terminal: tty and stderr cannot both be true'
+                    )
+                wants["tty"] = True
             url = await self._runtime.attach_url(container.id, **wants)
         else:
             if not command:
