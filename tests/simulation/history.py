@@ -42,6 +42,8 @@ async def _play(seed: int) -> Outcome:
     cluster.tasks.spawn(witness.run(), "witness")
     try:
         await cluster.up()
+        await cluster.client("person").create("resourcequotas", _quota())
+        await world.clock.sleep(1.0)  # every server has heard of it; from now on it must be right
         watchers = [
             Watcher(cluster.client(f"watcher-{name}"), name, world) for name in ("pods", "configmaps")
         ]
@@ -87,12 +89,15 @@ async def _use(cluster: Cluster) -> None:
     names: list[str] = []
     while True:
         await world.clock.sleep(world.chance.uniform(1.0, 12.0))
-        act = world.chance.choice(("create", "scale", "image", "image", "delete", "pod"))
+        act = world.chance.choice(("create", "scale", "image", "image", "delete", "pod", "quota"))
         with contextlib.suppress(ApiError, OSError):
             if act == "create" and len(names) < 4:
                 number += 1
                 names.append(f"app-{number}")
                 await client.create("deployments.apps", _deployment(names[-1], world.chance.randrange(1, 5)))
+            elif act == "quota":
+                room = {"hard": {"pods": str(world.chance.randrange(500, 1000))}}
+                await client.patch("resourcequotas", "room", {"spec": room}, "default")
             elif not names:
                 continue
             elif act == "scale":
@@ -115,6 +120,16 @@ async def _use(cluster: Cluster) -> None:
                 if pods:
                     meta = world.chance.choice(pods)["metadata"]
                     await client.delete("pods", meta["name"], meta["namespace"], grace_seconds=1)
+
+
+def _quota() -> dict[str, Any]:
+    """More than anybody will use: what is to be seen is whether the counting stays right."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "room", "namespace": "default"},
+        "spec": {"hard": {"pods": "500", "count/pods": "1000", "count/deployments.apps": "100"}},
+    }
 
 
 def _deployment(name: str, replicas: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 * **writes**: what was acknowledged is there at the end; what was refused is not; what is unknown is one or the other;
 * **binding**: a pod's node is set once and never changes;
 * **surge**: no rollout asks for more pods than ``replicas + maxSurge``;
+* **quota**: what a quota says is used is what is there, at every revision;
 * **orphans**: when everything is quiet, nothing is owned by what no longer exists.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from bamikube.api import quota
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.controllers.deployment import limits
@@ -39,11 +41,17 @@ class StoreWitness:
         self.deployments: dict[str, Object] = {}
         # The largest size each Deployment was asked to have: a shrinking rollout may hold that many for a while.
         self.largest: dict[str, int] = {}
+        self.pods: dict[str, Object] = {}
+        self.quotas: dict[str, Object] = {}
         self.problems: list[str] = []
 
     async def run(self) -> None:
+        revision = 0
         async for batch in self._store.watch(b"/registry/", 1):
             for change in batch:
+                if change.mod_revision != revision:
+                    self._weigh(revision)
+                    revision = change.mod_revision
                 obj = orjson.loads(change.value) if change.value is not None else None
                 key = change.key.decode()
                 if key.startswith("/registry/pods/"):
@@ -52,8 +60,24 @@ class StoreWitness:
                     self._deployment(key, obj)
                 elif key.startswith("/registry/apps/replicasets/"):
                     self._set(key, obj)
+                elif key.startswith("/registry/resourcequotas/"):
+                    _keep(self.quotas, key, obj)
+            self._weigh(revision)
+
+    def _weigh(self, revision: int) -> None:
+        """Compare every quota with what is there, at the end of a revision."""
+        kept = {("", "pods"): self.pods, ("apps", "deployments"): self.deployments}
+        for key, found in self.quotas.items():
+            if not quota.is_settled(found):
+                continue
+            there = quota.recount(found, lambda kind: kept[kind].values())
+            if there != found["status"]["used"]:
+                self.problems.append(
+                    f"{key} says at {revision} that {found['status']['used']} is used, it is {there}"
+                )
 
     def _pod(self, key: str, obj: Object | None) -> None:
+        _keep(self.pods, key, obj)
         if obj is None:
             return
         uid = obj["metadata"]["uid"]
@@ -89,6 +113,13 @@ class StoreWitness:
                 self.problems.append(
                     f"{owner['name']} asks for {total} pods, {self.largest[uid]} are allowed"
                 )
+
+
+def _keep(held: dict[str, Object], key: str, obj: Object | None) -> None:
+    if obj is None:
+        held.pop(key, None)
+    else:
+        held[key] = obj
 
 
 class Watcher:

@@ -19,6 +19,7 @@ from typing import Any
 from bamikube.api import quota, table
 from bamikube.api.errors import ApiError
 from bamikube.api.quantity import QuantityError
+from bamikube.api.times import seconds
 from bamikube.client.client import path_of
 from bamikube.client.informer import split_key
 from bamikube.controllers.shared import Controller, Shared
@@ -26,6 +27,9 @@ from bamikube.controllers.shared import Controller, Shared
 Object = dict[str, Any]
 
 RESYNC = 300.0  # seconds
+# A server that has not heard of a quota yet does not count against it: a young quota is looked at sooner.
+YOUNG = 30.0  # seconds
+SOON = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class ResourceQuotaController(Controller):
         decided = plan(found, objects)
         if decided.obj is not None:
             await self.client.update("resourcequotas", decided.obj, "status")
-        return RESYNC
+        age = self.world.clock.now() - seconds(found["metadata"].get("creationTimestamp"))
+        return SOON if age < YOUNG else RESYNC
 
     async def _list(self, kind: quota.Key, namespace: str) -> list[Object]:
         """All objects of a kind, as of now; none when nobody serves the kind."""
