@@ -34,7 +34,8 @@ class Health:
         """The answer for a path under :data:`PATHS`."""
         _, endpoint, *rest = request.path.split("/")
         only = "/".join(rest).strip("/")
-        excluded = set(request.query.get("exclude", ()))
+        excluded = {name for name in request.query.get("exclude", ()) if name}
+        unknown = sorted(excluded - set(self._checks))
         lines: list[str] = []
         failed = False
         for name, (check, ready_only) in self._checks.items():
@@ -50,6 +51,9 @@ class Health:
                 lines.append(f"[-]{name} failed: reason withheld")
         if only and not lines:
             raise errors.no_such_path()
+        if unknown:
+            names = ", ".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
         text = f"{endpoint} check {'failed' if failed else 'passed'}"
         plain = {"X-Content-Type-Options": "nosniff"}
         if failed:

@@ -9,6 +9,13 @@ from bamikube.kit.world import World
 from bamikube.store.port import Change, Compare, Delete, KeyValue, Put, Range, Store, Txn
 
 
+def _operation(guards: Sequence[Compare], write: Put | Delete) -> str:
+    """What a transaction does, in the words of Kubernetes' metrics."""
+    if isinstance(write, Delete):
+        return "delete"
+    return "create" if guards and not guards[0].mod_revision else "update"
+
+
 class MeteredStore:
     """A :class:`Store` in front of another one."""
 
@@ -21,7 +28,7 @@ class MeteredStore:
         try:
             return await self._store.get(key, revision=revision)
         finally:
-            store_series("get").observe(self._now() - start)
+            store_series("get", key).observe(self._now() - start)
 
     async def range(
         self, prefix: bytes, *, limit: int = 0, start: bytes = b"", revision: int = 0, keys_only: bool = False
@@ -32,14 +39,16 @@ class MeteredStore:
                 prefix, limit=limit, start=start, revision=revision, keys_only=keys_only
             )
         finally:
-            store_series("list").observe(self._now() - began)
+            store_series("list", prefix).observe(self._now() - began)
 
     async def txn(self, guards: Sequence[Compare], writes: Sequence[Put | Delete]) -> Txn:
         start = self._now()
         try:
             return await self._store.txn(guards, writes)
         finally:
-            store_series("txn").observe(self._now() - start)
+            if writes:
+                key = writes[0].key
+                store_series(_operation(guards, writes[0]), key).observe(self._now() - start)
 
     async def revision(self) -> int:
         return await self._store.revision()

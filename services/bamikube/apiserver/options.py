@@ -27,6 +27,10 @@ class ApiServerOptions(Options):
     )
     event_ttl: float = Field(3600.0, ge=0, description="seconds events are kept; 0 keeps them for ever")
 
+    access_log: bool = Field(
+        False, description="log a line for every request: what was asked, by which tool, how long"
+    )
+
     bind_address: str = Field("0.0.0.0", description="address to listen on")
     secure_port: int = Field(6443, ge=0, le=65535, description="port of the API; 0 takes any free one")
     advertise_address: str = Field(

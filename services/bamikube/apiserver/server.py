@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ import orjson
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver import apimetrics, negotiation, requestinfo, version
+from bamikube.apiserver import accesslog, apimetrics, negotiation, requestinfo, version
 from bamikube.apiserver.admission import plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
@@ -155,6 +155,7 @@ class ApiServer:
         )
         self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
+        self._under_way = {"readOnly": 0, "mutating": 0}  # requests whose answer has not begun
         self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
         self.flow = FlowControl(
             self.cache,
@@ -320,6 +321,8 @@ class ApiServer:
     async def _handle(self, request: Request, trail: Trail | None) -> Answer:
         start = self.world.clock.monotonic()
         info = requestinfo.parse(request)
+        kind = "readOnly" if request.method in ("GET", "HEAD") else "mutating"
+        self._under_way[kind] += 1
         try:
             async with asyncio.timeout(
                 self.options.request_timeout
@@ -358,6 +361,8 @@ class ApiServer:
             answer = self._failed(
                 request, errors.internal("the request failed; the server's log has the details")
             )
+        finally:
+            self._under_way[kind] -= 1
         if isinstance(answer, Response | Stream):
             self._finish(request, info, answer, start)
         return answer
@@ -373,6 +378,8 @@ class ApiServer:
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-cache, private"
         self._count(request, info, answer, start)
+        if self.options.access_log:
+            accesslog.write(request, info, answer, self.world.clock.monotonic() - start)
 
     def _allowed(self, info: RequestInfo) -> str:
         """The methods a path answers, for the header ``Allow``."""
@@ -393,11 +400,16 @@ class ApiServer:
         code = answer.status
         if info.is_resource and code != 404:
             scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-            verb = info.verb.upper() if info.verb in _VERBS else request.method
+            verb = _REPORTED.get(info.verb, request.method)
+            if info.subresource in _CONNECTS:
+                verb = "CONNECT"
+            elif verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
+                verb = "APPLY"
             labels = (verb, info.group, info.version, info.resource, info.subresource, scope)
         else:
             labels = (request.method if request.method in _METHODS else "other", "", "", "", "", "")
-        counter, histogram = apimetrics.request_series(*labels, code)
+        dry_run = "All" if "dryRun" in request.raw_query and request.param("dryRun") == "All" else ""
+        counter, histogram = apimetrics.request_series(*labels, code, dry_run)
         counter.inc()
         if isinstance(answer, Response):
             histogram.observe(self.world.clock.monotonic() - start)
@@ -557,9 +569,7 @@ class ApiServer:
         if path.startswith(PATHS):
             return await self.health.answer(request)
         if path == "/metrics":
-            for key, slot in self._sizes().items():
-                apimetrics.OBJECTS.labels(key).set(slot)
-            apimetrics.WATCHERS.set(len(self.cache.watchers))
+            apimetrics.refresh(self.cache, self._under_way)
             self.flow.tell()
             return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
         if path in ("/version", "/version/"):
@@ -574,13 +584,6 @@ class ApiServer:
         if answer is None:
             raise errors.no_such_path()
         return answer
-
-    def _sizes(self) -> Mapping[str, int]:
-        sizes = {}
-        for row in self.catalog.stored():
-            name = f"{row.plural}.{row.group}" if row.group else row.plural
-            sizes[name] = len(self.cache.slot(row.key).items)
-        return sizes
 
     def _paths(self) -> list[str]:
         groups = sorted({(row.group, row.version) for row in self.catalog.rows if row.group})
@@ -615,5 +618,17 @@ def starting() -> ApiError:
     return error
 
 
-_VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"})
+# How metrics call the verbs: by their HTTP method, where one method is one verb.
+_REPORTED = {
+    "get": "GET",
+    "list": "LIST",
+    "watch": "WATCH",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+    "deletecollection": "DELETECOLLECTION",
+}
+_CONNECTS = frozenset({"attach", "exec", "portforward", "proxy"})
+_APPLY = "application/apply-patch"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

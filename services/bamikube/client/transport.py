@@ -10,14 +10,29 @@ import asyncio
 import ssl as tls
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
+from prometheus_client import Counter
 from yarl import URL
 
 from bamikube.kit.http import Answer, Handler, Request, Response, Stream
+from bamikube.kit.metrics import REGISTRY
 from bamikube.pki.kubeconfig import Access
+
+_REQUESTS = Counter(
+    "rest_client_requests",
+    "Number of HTTP requests, partitioned by status code, method, and host.",
+    ["code", "method", "host"],
+    registry=REGISTRY,
+)
+
+
+@lru_cache(maxsize=1024)
+def _requests(code: str, method: str, host: str) -> Any:
+    return _REQUESTS.labels(code, method, host)
 
 
 class Transport(Protocol):
@@ -74,6 +89,7 @@ class HttpTransport:
     def __init__(self, access: Access, *, user_agent: str = "bamikube", timeout: float = 60.0) -> None:
         self._access = access
         self._base = access.server.rstrip("/")
+        self._host = self._base.partition("://")[2]
         self._timeout = timeout
         self._headers = {"User-Agent": user_agent}
         if access.token:
@@ -111,7 +127,9 @@ class HttpTransport:
                 timeout=timeout,
             )
         except aiohttp.ClientError as error:
+            _requests("<error>", method, self._host).inc()
             raise ConnectionError(f"{self._base}: {error}") from error
+        _requests(str(answer.status), method, self._host).inc()
         kind = answer.content_type or "application/json"
         kept = {name.lower(): value for name, value in answer.headers.items()}
         if stream and answer.status < 300:

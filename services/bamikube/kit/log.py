@@ -1,7 +1,8 @@
 """Logging: one line an event, for the person at the terminal or for a machine.
 
 ``text`` reads ``08:15:02.123 I nodeagent pod default/web: started container nginx``; ``json`` carries the same as an
-object a line. What looks like a bearer token or a private key is blanked before it is written, whoever logged it.
+object a line. A record's ``fields`` (``extra={"fields": {...}}``) follow as ``key="value"``, or as members of the
+object. What looks like a bearer token or a private key is blanked before it is written, whoever logged it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{when} {record.levelname[0]} {self._name} {record.getMessage()}"
+        for name, value in getattr(record, "fields", {}).items():
+            line += f" {name}={json.dumps(value)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)
@@ -42,13 +45,15 @@ class _Json(logging.Formatter):
         self._name = name
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "service": self._name,
             "logger": record.name,
             "msg": redact(record.getMessage()),
         }
+        for field, value in getattr(record, "fields", {}).items():
+            entry[field] = redact(value) if isinstance(value, str) else value
         if record.exc_info:
             entry["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(entry)

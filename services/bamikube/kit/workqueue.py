@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from bamikube.kit import queuemetrics
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 
@@ -48,6 +49,8 @@ class WorkQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self._figures = queuemetrics.of(name)
+        self._since: dict[str, float] = {}  # when a waiting key was added, when an active one was taken
 
     def __len__(self) -> int:
         return len(self._order)
@@ -56,9 +59,15 @@ class WorkQueue:
         if self._closed or key in self._dirty:
             return
         self._dirty.add(key)
+        self._figures.adds.inc()
         if key not in self._active:
-            self._order.append(key)
-            self._wake()
+            self._queue(key)
+
+    def _queue(self, key: str) -> None:
+        self._order.append(key)
+        self._since[key] = self._clock.monotonic()
+        self._figures.depth.set(len(self._order))
+        self._wake()
 
     def add_after(self, key: str, seconds: float) -> None:
         """Add later. Of several pending delays of one key the earliest counts."""
@@ -78,6 +87,7 @@ class WorkQueue:
     def add_rate_limited(self, key: str) -> None:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self._figures.retries.inc()
         self.add_after(key, min(self._cap, self._base * 2 ** min(failures, 60)))
 
     def forget(self, key: str) -> None:
@@ -103,13 +113,19 @@ class WorkQueue:
         key = self._order.popleft()
         self._dirty.discard(key)
         self._active.add(key)
+        now = self._clock.monotonic()
+        self._figures.depth.set(len(self._order))
+        self._figures.waited.observe(now - self._since.get(key, now))
+        self._since[key] = now
         return key
 
     def done(self, key: str) -> None:
         self._active.discard(key)
+        taken = self._since.pop(key, None)
+        if taken is not None:
+            self._figures.worked.observe(self._clock.monotonic() - taken)
         if key in self._dirty and not self._closed:
-            self._order.append(key)
-            self._wake()
+            self._queue(key)
 
     def close(self) -> None:
         self._closed = True

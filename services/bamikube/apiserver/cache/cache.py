@@ -65,6 +65,7 @@ class Slot:
         self.unflushed: list[Event] = []
         self.groups: dict[str, dict[Any, Group]] = {}  # by namespace ("" for all), then question and form
         self.subscribers: list[ChangeCallback] = []
+        self.delivered = 0  # events handed to watchers, each as often as it was
 
     def put(self, item: Item) -> Item | None:
         """Take an item in without an event. Returns what it replaces."""
@@ -126,7 +127,7 @@ class Slot:
         self.unflushed = []
         reached = self._cache.revision
         for group in self.groups.get("", {}).values():
-            group.deliver(events, reached)
+            self.delivered += group.deliver(events, reached)
         if len(self.groups) > ("" in self.groups):
             by_namespace: dict[str, list[Event]] = {}
             for event in events:
@@ -136,7 +137,7 @@ class Slot:
             for namespace, some in by_namespace.items():
                 if namespace:
                     for group in self.groups.get(namespace, {}).values():
-                        group.deliver(some, reached)
+                        self.delivered += group.deliver(some, reached)
 
     def end(self) -> None:
         """Hand over what has gathered, and let every watch end."""
@@ -235,6 +236,10 @@ class Cache:
         self._resolver.remove(resource)
         if slot is not None:
             slot.end()
+
+    def slots(self) -> Iterable[Slot]:
+        """Every stored resource."""
+        return self._slots.values()
 
     def get(self, resource_key: ResourceKey, namespace: str, name: str) -> dict[str, Any] | None:
         slot = self._slots.get(resource_key)

@@ -91,21 +91,28 @@ class Group:
         self.shown = shown
         self.members: dict[Watcher, None] = {}
 
-    def render(self, events: Iterable[Event]) -> bytes:
-        """The events that concern this group, framed and joined."""
+    def frames(self, events: Iterable[Event]) -> list[bytes]:
+        """The events that concern this group, framed."""
         frames = []
         for event in events:
             kind = verdict(event, self.wanted)
             if kind:
                 frames.append(event.frame(kind, self.shown.form, self.shown.event))
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+        return frames
 
-    def deliver(self, events: list[Event], reached: int) -> None:
-        chunk = self.render(events)
-        if not chunk:
-            return
+    def render(self, events: Iterable[Event]) -> bytes:
+        """The events that concern this group, framed and joined."""
+        return b"".join(self.frames(events))
+
+    def deliver(self, events: list[Event], reached: int) -> int:
+        """Hand the events to all members. How many deliveries that makes."""
+        frames = self.frames(events)
+        if not frames:
+            return 0
+        chunk = frames[0] if len(frames) == 1 else b"".join(frames)
         for member in list(self.members):
             member.push(chunk, reached)
+        return len(frames) * len(self.members)
 
 
 class Watcher:
