@@ -89,14 +89,24 @@ class Response:
         return self.body if isinstance(self.body, bytes) else b"".join(self.body)
 
 
+# Writes a chunk at once. False, with nothing written, when the connection takes no more at present.
+Sink = Callable[[bytes], bool]
+
+
 @dataclass(slots=True)
 class Stream:
-    """An answer whose body is still being made. The edge closes ``chunks`` when the client goes away."""
+    """An answer whose body is still being made. The edge closes ``chunks`` when the client goes away.
+
+    ``direct``, if given, is called with the edge's sink once the head is written: while ``chunks`` is waited for and
+    everything before has been taken, a chunk may go to the sink instead, which costs no turn of the stream's task.
+    Callers without a connection (the in-process transport) leave it alone.
+    """
 
     status: int
     chunks: AsyncIterator[bytes]
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    direct: Callable[[Sink], None] | None = None
 
 
 class RawConnection(Protocol):

@@ -22,6 +22,7 @@ import ssl as tls
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -237,6 +238,7 @@ class Server:
         self._web = web.Server(cast(Any, self._serve), request_factory=self._request)
         self.port = 0
         self.closing = False
+        self._last = (b"", b"")  # the chunk that was framed last, and how
 
     async def listen(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
         """Bind and listen. Raises OSError naming the address when it is taken."""
@@ -395,11 +397,13 @@ class Server:
         try:
             transport.write(pending)
             if method != "HEAD":
+                if answer.direct is not None:
+                    answer.direct(partial(self._at_once, connection, transport))
                 async for chunk in chunks:
                     if transport.is_closing():
                         return
                     if chunk:
-                        transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                        transport.write(self._framed(chunk))
                         if connection.writing_paused:
                             await connection._drain_helper()
                 transport.write(b"0\r\n\r\n")
@@ -412,6 +416,19 @@ class Server:
             close = getattr(chunks, "aclose", None)
             if close is not None:
                 await close()
+
+    def _at_once(self, connection: _Connection, transport: asyncio.Transport, chunk: bytes) -> bool:
+        """A stream's sink."""
+        if connection.writing_paused or transport.is_closing():
+            return False
+        transport.write(self._framed(chunk))
+        return True
+
+    def _framed(self, chunk: bytes) -> bytes:
+        """A chunk with its length around it. Many streams may be handed the same one in a row."""
+        if chunk is not self._last[0]:
+            self._last = (chunk, b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return self._last[1]
 
     async def _tunnel(self, connection: _Connection, transport: asyncio.Transport, answer: Tunnel) -> None:
         raw = Raw(transport, connection.tail(), connection.connection_lost)

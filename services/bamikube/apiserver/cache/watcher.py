@@ -6,6 +6,9 @@ waited for: above :data:`BUFFER` bytes it becomes *lagging*, keeps only the revi
 from the window when it reads again (etcd's synced and unsynced watchers). When it has fallen out of the window its
 stream ends with 410 Expired.
 
+A member whose stream rests - everything handed over, waiting for more - is written to directly, through the sink its
+connection gave it; only when the connection takes no more is the stream woken, and waits in the member's stead.
+
 ``DELETED`` and ``ADDED`` are also what a watcher with a selector sees when an object leaves or enters its selection.
 """
 
@@ -21,6 +24,7 @@ import orjson
 from bamikube.api import errors
 from bamikube.apiserver.cache.item import Item
 from bamikube.apiserver.cache.window import Event
+from bamikube.kit.http import Sink
 
 if TYPE_CHECKING:
     from bamikube.apiserver.cache.cache import Slot
@@ -128,10 +132,19 @@ class Watcher:
         self._lagging = False
         self._ended = False
         self._wake = asyncio.Event()
+        self._resting = False  # the stream has handed everything over and waits
+        self._sink: Sink | None = None
+
+    def direct(self, sink: Sink) -> None:
+        """Where events may go without waking the stream, as long as it rests."""
+        self._sink = sink
 
     def push(self, chunk: bytes, reached: int) -> None:
         """Hand over framed events; called by the group, never waits."""
         if self._lagging:
+            return
+        if self._resting and not self._chunks and self._sink is not None and self._sink(chunk):
+            self._reached = reached
             return
         if self._size > BUFFER:
             self._lagging = True
@@ -209,9 +222,11 @@ class Watcher:
                 self._wake.clear()
                 until = min(deadline, next_bookmark) if self._bookmarks else deadline
                 timer = asyncio.get_running_loop().call_later(until - now, self._wake.set)
+                self._resting = True
                 try:
                     await self._wake.wait()
                 finally:
+                    self._resting = False
                     timer.cancel()
         finally:
             self._slot.leave(self)

@@ -351,7 +351,7 @@ class Reading(Base):
             bookmark_every=every,
             monotonic=self.world.clock.monotonic,
         )
-        return Stream(200, stream, content_type=content_type)
+        return Stream(200, stream, content_type=content_type, direct=watcher.direct)
 
 
 def _added(items: list[Item], wanted: Filter, shown: Representation) -> Iterator[bytes]:
