@@ -10,7 +10,7 @@ Source: Kubernetes' "API concepts", sections on alternate representations and on
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -102,6 +102,14 @@ def accepted(
         return option
     supported = _STREAMS if stream else _SUPPORTED
     raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
+
+
+def takes_plain(headers: Mapping[str, str]) -> bool:
+    """Whether an object as it is stored is what these headers ask for, of whatever resource."""
+    if headers.get("user-agent", "").startswith(_READERS):
+        return False
+    header = headers.get("accept", "")
+    return not header or next(iter(_options(header)), None) == _PLAIN
 
 
 _READERS = ("curl", "Wget", "Mozilla/5.0")

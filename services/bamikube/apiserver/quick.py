@@ -27,7 +27,7 @@ from bamikube.apiserver.authz import Authorizer
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.cache.cache import Slot
 from bamikube.apiserver.flow import FlowControl
-from bamikube.apiserver.negotiation import is_pretty
+from bamikube.apiserver.negotiation import takes_plain
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.kit.http import Request, Response
@@ -35,7 +35,6 @@ from bamikube.kit.inline import Notes, Reply
 from bamikube.kit.world import World
 
 T = TypeVar("T")
-_PLAIN = ("", "*/*", "application/json")
 _NAMESPACES = ("", "namespaces")
 
 # The row of a group, version and plural.
@@ -136,9 +135,7 @@ class QuickGets:
 def _simple(request: Request) -> bool:
     """Whether the headers ask for nothing but the object as it is."""
     headers = request.headers
-    if headers.get("accept", "") not in _PLAIN or is_pretty(request):
-        return False
-    return not any(name.startswith("impersonate-") for name in headers)
+    return takes_plain(headers) and not any(name.startswith("impersonate-") for name in headers)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T | None:

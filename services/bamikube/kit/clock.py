@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -54,7 +55,12 @@ class LoopClock:
 
 def rfc3339(timestamp: float) -> str:
     """``metav1.Time``: whole seconds, UTC, as ``2026-01-02T03:04:05Z``."""
-    return datetime.fromtimestamp(int(timestamp), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(timestamp))
+
+
+@lru_cache(maxsize=256)
+def _second(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_micro(timestamp: float) -> str:

@@ -115,6 +115,22 @@ async def test_repeated_gets_are_answered_inline_and_alike(both: Both) -> None:
     assert both.inline == [CM] * 5
 
 
+@pytest.mark.parametrize(
+    ("line", "inline"),
+    [
+        ("Accept: application/json, */*", 2),  # as Go's clients ask
+        ("Accept: application/json;q=0.9, application/yaml;q=0.5", 2),
+        ("Accept: application/vnd.kubernetes.protobuf, application/json", 0),
+        ("Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json", 0),
+        ("User-Agent: curl/8.5.0", 0),  # reads it indented
+        ("User-Agent: kubectl/v1.33.0 (linux/amd64)", 2),
+    ],
+)
+async def test_who_takes_the_plain_object_gets_it_inline(both: Both, line: str, inline: int) -> None:
+    await compare(both, both.get(f"{CM}?pretty=false", line), *[both.get(CM, line)] * 2)
+    assert len(both.inline) == inline
+
+
 async def test_what_is_no_plain_success_goes_the_ordinary_way(both: Both) -> None:
     paths = [
         f"{CM}b",  # 404
