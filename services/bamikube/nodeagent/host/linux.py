@@ -211,13 +211,19 @@ class LinuxHost:
             path.unlink(missing_ok=True)
         self._termination_log(facts.uid(pod), name, attempt).unlink(missing_ok=True)
 
-    def remove_logs(self, pod: JSON) -> None:
-        shutil.rmtree(self.log_directory(pod), ignore_errors=True)
-        for link in (self._logs / "containers").glob(
-            f"{pod['metadata']['name']}_{pod['metadata']['namespace']}_*"
-        ):
-            if not link.exists():
-                link.unlink(missing_ok=True)
+    def remove_logs(self, uid: str) -> None:
+        for namespace, name, owner in self._logged():
+            if owner == uid:
+                shutil.rmtree(self._logs / "pods" / f"{namespace}_{name}_{uid}", ignore_errors=True)
+                for link in (self._logs / "containers").glob(f"{name}_{namespace}_*"):
+                    if not link.exists():
+                        link.unlink(missing_ok=True)
+
+    def _logged(self) -> list[list[str]]:
+        """Namespace, name and uid of every pod with a folder of logs."""
+        folder = self._logs / "pods"
+        names = [entry.name.split("_") for entry in folder.iterdir()] if folder.exists() else []
+        return [parts for parts in names if len(parts) == 3]
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -235,7 +241,8 @@ class LinuxHost:
 
     def known_pods(self) -> set[str]:
         folder = self._root / "pods"
-        return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        folders = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        return folders | {uid for _, _, uid in self._logged()}
 
 
 def _read_only_root(spec: JSON) -> bool:

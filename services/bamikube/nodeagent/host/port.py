@@ -53,7 +53,8 @@ class Host(Protocol):
     async def cleanup(self, uid: str) -> None:
         """Unmount and remove everything of the pod but its logs."""
 
-    def remove_logs(self, pod: JSON) -> None: ...
+    def remove_logs(self, uid: str) -> None:
+        """Remove the pod's logs and the links to them."""
 
     def known_pods(self) -> set[str]:
-        """The uids that have folders on this machine."""
+        """The uids that have folders or logs on this machine."""

@@ -415,5 +415,5 @@ class PodWorker:
                 await self._shared.runtime.remove_container(container.id)
             for sandbox in await self._shared.runtime.list_sandboxes(self.uid):
                 await self._shared.runtime.remove_sandbox(sandbox.id)
-        self._shared.host.remove_logs(self.pod)
+        self._shared.host.remove_logs(self.uid)
         self._finished(self.uid)

@@ -1,0 +1,31 @@
+"""Pods that the API has forgotten while the node agent was away: what is left of them is found and removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.host.linux import LinuxHost
+
+
+def pod(name: str, uid: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "shop", "uid": uid}}
+
+
+def test_logs_tell_of_a_pod_whose_other_folders_are_gone(tmp_path: Path) -> None:
+    host = LinuxHost(tmp_path / "kubelet", tmp_path / "log", Cgroups("/none", "cgroupfs"))
+    (tmp_path / "log/containers").mkdir(parents=True)
+    (tmp_path / "log/pods/not-a-pod").mkdir(parents=True)
+    (tmp_path / "kubelet/pods/u-3").mkdir(parents=True)
+    for name, uid in (("web", "u-1"), ("web", "u-2")):
+        log = Path(host.log_directory(pod(name, uid))) / "c" / "0.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        host.link_log(pod(name, uid), "c", 0, f"id-{uid}")
+    assert host.known_pods() == {"u-1", "u-2", "u-3"}
+    host.remove_logs("u-1")
+    assert host.known_pods() == {"u-2", "u-3"}
+    assert [link.name for link in (tmp_path / "log/containers").iterdir()] == ["web_shop_c-id-u-2.log"]
+    host.remove_logs("u-9")
+    assert host.known_pods() == {"u-2", "u-3"}
