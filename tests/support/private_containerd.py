@@ -156,6 +156,14 @@ def images() -> list[bytes]:
     ]
 
 
+def unmount_below(base: Path) -> None:
+    """Take away every mount in a folder that is going to be removed."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in sorted(points, key=len, reverse=True):
+        if point.startswith(f"{base}/"):
+            subprocess.run(["umount", "-l", point], check=False)
+
+
 class PrivateContainerd:
     """A running containerd; ``endpoint`` is its CRI address."""
 
@@ -216,7 +224,4 @@ class PrivateContainerd:
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
         time.sleep(0.2)
-        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for point in sorted(points, key=len, reverse=True):
-            if point.startswith(f"{self.base}/"):
-                subprocess.run(["umount", "-l", point], check=False)
+        unmount_below(self.base)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl, until
 from tests.support.private_api import PrivateApi
-from tests.support.private_containerd import PrivateContainerd, images, network_namespace
+from tests.support.private_containerd import PrivateContainerd, images, network_namespace, unmount_below
 
 PODS = {
     "shell": {
@@ -113,6 +113,7 @@ def cluster() -> Iterator[OneNode]:
         finally:
             node.stop()
             containerd.stop()
+            unmount_below(base)
             shutil.rmtree(base, ignore_errors=True)
             for path in sorted(Path("/sys/fs/cgroup").glob(f"*{group}/**/"), reverse=True):
                 if not path.is_symlink():
