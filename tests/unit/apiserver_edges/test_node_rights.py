@@ -120,6 +120,76 @@ async def test_admission_looks_inside_what_a_node_writes(reader: Any) -> None:
         await plugin.validate(AdmissionContext("CREATE", by_name("pods"), "web", "p", NODE, pod(), None))
 
 
+OWNER = {"apiVersion": "v1", "kind": "Node", "name": "worker-1", "uid": "n1", "controller": True}
+MIRRORED = {"kubernetes.io/config.mirror": "hash"}
+
+
+def mirror(owners: list[dict[str, Any]], node: str = "worker-1", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": "p", "namespace": "web", "annotations": MIRRORED, "ownerReferences": owners}
+    return {"metadata": metadata, "spec": {"nodeName": node, "containers": [], **spec}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "why"),
+    [
+        (mirror([OWNER]), ""),
+        (
+            mirror([OWNER], "worker-2"),
+            'node "worker-1" can only create pods with spec.nodeName set to itself',
+        ),
+        (mirror([]), 'node "worker-1" can only create pods with an owner reference set to itself'),
+        (mirror([OWNER | {"kind": "Pod"}]), "can only create pods with an owner reference set to itself"),
+        (mirror([OWNER, OWNER]), "can only create pods with a single owner reference set to itself"),
+        (mirror([OWNER | {"controller": False}]), "can only create pods with a controller owner reference"),
+        (
+            mirror([OWNER | {"blockOwnerDeletion": True}]),
+            "must not set blockOwnerDeletion on an owner reference",
+        ),
+        (mirror([OWNER | {"uid": "old"}]), "node worker-1 UID mismatch: expected old got n1"),
+        (mirror([OWNER], serviceAccountName="a"), "can not create pods that reference a service account"),
+        (
+            mirror([OWNER], volumes=[{"name": "v", "secret": {"secretName": "s"}}]),
+            "can not create pods that reference secrets",
+        ),
+    ],
+)
+async def test_mirror_pods(reader: Any, obj: dict[str, Any], why: str) -> None:
+    reader.put(("", "nodes"), {"metadata": {"name": "worker-1", "uid": "n1"}})
+    ctx = AdmissionContext("CREATE", by_name("pods"), "web", "p", NODE, obj, None)
+    if not why:
+        await NodeRestriction(reader).validate(ctx)
+        return
+    with pytest.raises(ApiError) as caught:
+        await NodeRestriction(reader).validate(ctx)
+    assert why in caught.value.message
+
+
+async def test_what_a_node_says_of_pods_and_claims(reader: Any) -> None:
+    plugin = NodeRestriction(reader)
+
+    async def status(plural: str, new: dict[str, Any], old: dict[str, Any]) -> None:
+        row = by_name(plural)
+        await plugin.validate(AdmissionContext("UPDATE", row, "web", "p", NODE, new, old, "status"))
+
+    mine = mirror([OWNER])
+    await status("pods", {**mine, "status": {"phase": "Running"}}, mine)
+    with pytest.raises(
+        ApiError, match="can only update pod status for pods with spec.nodeName set to itself"
+    ):
+        await status("pods", mine, mirror([OWNER], "worker-2"))
+    labelled = {**mine, "metadata": {**mine["metadata"], "labels": {"a": "b"}}}
+    with pytest.raises(ApiError, match='node "worker-1" cannot update labels through pod status'):
+        await status("pods", labelled, mine)
+    claim = {"metadata": {"name": "p", "namespace": "web"}, "spec": {}, "status": {"phase": "Bound"}}
+    await status(
+        "persistentvolumeclaims",
+        {**claim, "status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}},
+        claim,
+    )
+    with pytest.raises(ApiError, match=r"not allowed to update fields other than status.capacity"):
+        await status("persistentvolumeclaims", {**claim, "status": {"phase": "Lost"}}, claim)
+
+
 def test_labels_that_a_node_may_set_on_itself() -> None:
     assert own_label("disk") and own_label("kubernetes.io/arch") and own_label("example.com/x")
     assert own_label("kubelet.kubernetes.io/x")

@@ -41,6 +41,17 @@ OWN_LABELS = frozenset(
 )
 OWN_LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
+_ACTS = {"eviction": "evict", "status": "update pod status for"}
+# What a mirror pod must not refer to, in the words of the refusal.
+_REFERENCES = {
+    "serviceaccounts": "a service account",
+    "secrets": "secrets",
+    "configmaps": "configmaps",
+    "persistentvolumeclaims": "persistentvolumeclaims",
+}
+_BOOKKEEPING = frozenset({"managedFields", "resourceVersion"})
+_CLAIM_STATUS = frozenset({"allocatedResourceStatuses", "allocatedResources", "capacity", "conditions"})
+
 
 class NodeRestriction(Plugin):
     name = "NodeRestriction"
@@ -48,6 +59,7 @@ class NodeRestriction(Plugin):
         {
             PODS,
             ("", "nodes"),
+            ("", "persistentvolumeclaims"),
             ("", "serviceaccounts"),
             ("coordination.k8s.io", "leases"),
             ("storage.k8s.io", "csinodes"),
@@ -68,75 +80,128 @@ class NodeRestriction(Plugin):
                 self._nodes(ctx, node)
             case ("", "serviceaccounts") if ctx.subresource == "token":
                 self._token(ctx, node)
+            case ("", "persistentvolumeclaims"):
+                _claim(ctx, node)
             case ("coordination.k8s.io", "leases"):
-                name = ctx.name or _name(ctx.object)
-                if ctx.namespace != LEASE_NAMESPACE or name != node:
-                    raise _refused(
-                        ctx, f"can only access node lease with the same name as the requesting node '{node}'"
-                    )
+                if ctx.namespace != LEASE_NAMESPACE:
+                    raise _refused(ctx, f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
+                _own_name(ctx, node, "node lease")
             case ("storage.k8s.io", "csinodes"):
-                if (ctx.name or _name(ctx.object)) != node:
-                    raise _refused(
-                        ctx, f"can only access CSINode with the same name as the requesting node '{node}'"
-                    )
+                _own_name(ctx, node, "CSINode")
 
     def _pods(self, ctx: AdmissionContext, node: str) -> None:
-        if ctx.operation == "DELETE" or ctx.subresource in ("eviction", "status"):
+        act = "delete" if ctx.operation == "DELETE" else _ACTS.get(ctx.subresource)
+        if act is not None:
             pod = ctx.old or self._reader.get(PODS, ctx.namespace, ctx.name)
             if pod is not None and _bound(pod) != node:
-                raise _refused(ctx, f"node '{node}' can only act on pods with spec.nodeName set to itself")
+                raise _refused(ctx, f'node "{node}" can only {act} pods with spec.nodeName set to itself')
             if ctx.subresource == "status" and ctx.object is not None and pod is not None:
-                before = pod["metadata"].get("labels") or {}
-                if (ctx.object["metadata"].get("labels") or {}) != before:
-                    raise _refused(ctx, f"node '{node}' cannot update labels through pod status")
+                _status(ctx, node, ctx.object, pod)
             return
-        if ctx.operation != "CREATE" or ctx.subresource or ctx.object is None:
-            return
-        if MIRROR not in (ctx.object["metadata"].get("annotations") or {}):
+        if ctx.operation == "CREATE" and not ctx.subresource and ctx.object is not None:
+            self._mirror(ctx, node, ctx.object)
+
+    def _mirror(self, ctx: AdmissionContext, node: str, pod: dict[str, Any]) -> None:
+        """A pod that only shows what the node runs by itself."""
+        if MIRROR not in (pod["metadata"].get("annotations") or {}):
             raise _refused(
-                ctx, f"pod does not have \"{MIRROR}\" annotation, node '{node}' can only create mirror pods"
+                ctx, f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
             )
-        if _bound(ctx.object) != node:
-            raise _refused(ctx, f"node '{node}' can only create pods with spec.nodeName set to itself")
-        owners = ctx.object["metadata"].get("ownerReferences") or []
-        if owners and (len(owners) > 1 or owners[0].get("kind") != "Node" or owners[0].get("name") != node):
-            raise _refused(ctx, f"node '{node}' can only create pods owned by itself")
-        if references(ctx.object):
-            kinds = sorted({reference[0] for reference in references(ctx.object)})
-            raise _refused(ctx, f"node '{node}' can not create pods that reference {', '.join(kinds)}")
+        if _bound(pod) != node:
+            raise _refused(ctx, f'node "{node}" can only create pods with spec.nodeName set to itself')
+        owners = pod["metadata"].get("ownerReferences") or []
+        if len(owners) > 1:
+            raise _refused(
+                ctx, f'node "{node}" can only create pods with a single owner reference set to itself'
+            )
+        owner = owners[0] if owners else {}
+        if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
+            raise _refused(ctx, f'node "{node}" can only create pods with an owner reference set to itself')
+        if not owner.get("controller"):
+            why = f'node "{node}" can only create pods with a controller owner reference set to itself'
+            raise _refused(ctx, why)
+        if owner.get("blockOwnerDeletion"):
+            raise _refused(ctx, f'node "{node}" must not set blockOwnerDeletion on an owner reference')
+        uid = ((self._reader.get(("", "nodes"), "", node) or {}).get("metadata") or {}).get("uid", "")
+        if owner.get("uid") != uid:
+            raise _refused(ctx, f"node {node} UID mismatch: expected {owner.get('uid', '')} got {uid}")
+        for kind, name in _REFERENCES.items():
+            if any(reference[0] == kind for reference in references(pod)):
+                raise _refused(ctx, f'node "{node}" can not create pods that reference {name}')
 
     def _nodes(self, ctx: AdmissionContext, node: str) -> None:
         name = ctx.name or _name(ctx.object)
         if name != node:
-            raise _refused(ctx, f"node '{node}' is not allowed to modify node '{name}'")
+            raise _refused(ctx, f'node "{node}" is not allowed to modify node "{name}"')
         if ctx.object is None or ctx.operation not in ("CREATE", "UPDATE"):
             return
         old = ctx.old or {}
-        if ctx.operation == "UPDATE":
-            if ((ctx.object.get("spec") or {}).get("taints") or []) != (
-                (old.get("spec") or {}).get("taints") or []
-            ):
-                raise _refused(ctx, f"node '{node}' is not allowed to modify taints")
-            if ctx.object["metadata"].get("ownerReferences") != (old.get("metadata") or {}).get(
-                "ownerReferences"
-            ):
-                raise _refused(ctx, f"node '{node}' is not allowed to modify ownerReferences")
-        changed = _changed_labels(ctx.object, old)
-        if wrong := sorted(label for label in changed if not own_label(label)):
-            raise _refused(ctx, f"is not allowed to modify labels: {', '.join(wrong)}")
+        wrong = ", ".join(sorted(one for one in _changed_labels(ctx.object, old) if not own_label(one)))
+        if ctx.operation == "CREATE":
+            if wrong:
+                raise _refused(ctx, f'node "{node}" is not allowed to set the following labels: {wrong}')
+            return
+        if _taints(ctx.object) != _taints(old):
+            raise _refused(ctx, f'node "{node}" is not allowed to modify taints')
+        owners = (old.get("metadata") or {}).get("ownerReferences")
+        if ctx.object["metadata"].get("ownerReferences") != owners:
+            raise _refused(ctx, f'node "{node}" is not allowed to modify ownerReferences')
+        if wrong:
+            raise _refused(ctx, f"is not allowed to modify labels: {wrong}")
 
     def _token(self, ctx: AdmissionContext, node: str) -> None:
         spec = (ctx.object or {}).get("spec") or {}
         bound = spec.get("boundObjectRef") or {}
-        if bound.get("kind") != "Pod" or bound.get("apiVersion") not in ("v1", None, ""):
-            raise _refused(ctx, f"node requested token not bound to a pod: node '{node}'")
+        if bound.get("kind") != "Pod" or bound.get("apiVersion") != "v1" or not bound.get("name"):
+            raise _refused(ctx, "node requested token not bound to a pod")
         if not bound.get("uid"):
             raise _refused(ctx, "node requested token with a pod binding without a uid")
-        pod = self._reader.get(PODS, ctx.namespace, bound.get("name", ""))
-        if pod is None or pod["metadata"].get("uid") != bound["uid"]:
-            raise _refused(ctx, f"the pod {bound.get('name')} with uid {bound['uid']} does not exist")
+        pod = self._reader.get(PODS, ctx.namespace, bound["name"])
+        if pod is None:
+            raise errors.not_found("pods", bound["name"])
+        if pod["metadata"].get("uid") != bound["uid"]:
+            raise _refused(
+                ctx,
+                f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated",
+            )
         if _bound(pod) != node:
             raise _refused(ctx, "node requested token bound to a pod scheduled on a different node")
+
+
+def _own_name(ctx: AdmissionContext, node: str, what: str) -> None:
+    if (ctx.name or _name(ctx.object)) != node:
+        raise _refused(ctx, f"can only access {what} with the same name as the requesting node")
+
+
+def _status(ctx: AdmissionContext, node: str, new: dict[str, Any], old: dict[str, Any]) -> None:
+    if (new["metadata"].get("labels") or {}) != (old["metadata"].get("labels") or {}):
+        raise _refused(ctx, f'node "{node}" cannot update labels through pod status')
+    claims = [(pod.get("status") or {}).get("resourceClaimStatuses") or [] for pod in (new, old)]
+    if claims[0] != claims[1]:
+        raise _refused(ctx, f'node "{node}" cannot update resource claim statues')
+
+
+def _claim(ctx: AdmissionContext, node: str) -> None:
+    """Of a claim a node tells how large it has become, and nothing else."""
+    if ctx.subresource != "status" or ctx.object is None or ctx.old is None:
+        return
+    kept = []
+    for claim in (ctx.object, ctx.old):
+        metadata = {name: value for name, value in claim["metadata"].items() if name not in _BOOKKEEPING}
+        status = {
+            name: value for name, value in (claim.get("status") or {}).items() if name not in _CLAIM_STATUS
+        }
+        kept.append((metadata, claim.get("spec"), status))
+    if kept[0] != kept[1]:
+        why = (
+            f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions'
+        )
+        raise _refused(ctx, why)
+
+
+def _taints(node: dict[str, Any]) -> list[Any]:
+    return (node.get("spec") or {}).get("taints") or []
 
 
 def own_label(label: str) -> bool:
