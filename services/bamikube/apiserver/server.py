@@ -586,7 +586,8 @@ class ApiServer:
         return answer
 
     def _paths(self) -> list[str]:
-        groups = sorted({(row.group, row.version) for row in self.catalog.rows if row.group})
+        groups = {(row.group, row.version) for row in self.catalog.rows if row.group}
+        groups |= {(offer.group, offer.version) for offer in self.aggregator.offers()}
         found = {
             "/api",
             "/api/v1",

@@ -14,6 +14,7 @@ from aiohttp import web
 from kubernetes import client
 
 from tests.support.kubectl import Kubectl, KubectlError
+from tests.support.private_api import PrivateApi
 from tests.support.tls_server import TlsServer
 
 GROUP = "admissionregistration.k8s.io/v1"
@@ -49,6 +50,8 @@ class Webhook:
             case "/second":
                 if "first" in asked["object"].get("data", {}):
                     response |= patch({"op": "add", "path": "/data/second", "value": "yes"})
+            case "/unknown":
+                response |= patch({"op": "add", "path": "/data/unknown", "value": "yes"})
             case "/warn":
                 response |= {"warnings": ["think twice"], "auditAnnotations": {"thought": "once"}}
         return web.json_response(
@@ -348,3 +351,73 @@ def test_match_conditions_are_checked_when_they_are_written(
             raised.value
         )
         assert said in str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def fish(private: PrivateApi) -> str:
+    """A kind of somebody's own, whose schema knows three keys of its data. Returns its group."""
+    admin = Kubectl(private.kubeconfig)
+    keys = {name: {"type": "string"} for name in ("a", "marked", "unwanted")}
+    data = {"type": "object", "properties": keys}
+    schema = {"type": "object", "properties": {"data": data}}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "fish.webhooks.example.com"},
+        "spec": {
+            "group": "webhooks.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "fish", "singular": "fish", "kind": "Fish", "listKind": "FishList"},
+            "versions": [
+                {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
+                {"name": "v2", "served": True, "storage": False, "schema": {"openAPIV3Schema": schema}},
+            ],
+        },
+    }
+    admin("create", "-f", "-", stdin=json.dumps(body))
+    admin("wait", "--for=condition=Established", "crd/fish.webhooks.example.com", "--timeout=20s")
+    return "webhooks.example.com"
+
+
+def a_fish(kubectl: Kubectl, name: str, version: str = "v1", **data: str) -> dict[str, Any]:
+    body = {
+        "apiVersion": f"webhooks.example.com/{version}",
+        "kind": "Fish",
+        "metadata": {"name": name},
+        "data": data,
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
+    found: dict[str, Any] = kubectl.json("get", "fish", name)["data"]
+    return found
+
+
+def about_fish(*operations: str) -> dict[str, Any]:
+    rule = {"apiGroups": ["webhooks.example.com"], "apiVersions": ["v1"], "resources": ["fish"]}
+    return {"rules": [{"operations": list(operations), **rule}]}
+
+
+def test_custom_resources_are_denied(kubectl: Kubectl, webhook: Webhook, configure: Any, fish: str) -> None:
+    configure("Validating", "no-fish", webhook.hook("/deny-unwanted", kubectl, **about_fish("*")))
+    with pytest.raises(KubectlError, match="denied the request: the configmap contains unwanted key"):
+        a_fish(kubectl, "f", unwanted="1")
+    a_fish(kubectl, "f", a="1")
+    assert "denied" in kubectl.fails("patch", "fish", "f", "--type=merge", "-p", '{"data":{"unwanted":"1"}}')
+    kubectl("delete", "validatingwebhookconfiguration", "no-fish")
+    kubectl("patch", "fish", "f", "--type=merge", "-p", '{"data":{"unwanted":"1"}}')
+    configure("Validating", "no-fish", webhook.hook("/deny-unwanted", kubectl, **about_fish("DELETE")))
+    assert "denied the request" in kubectl.fails("delete", "fish", "f")
+    kubectl("patch", "fish", "f", "--type=merge", "-p", '{"data":{"unwanted":null}}')
+    kubectl("delete", "fish", "f")
+
+
+def test_custom_resources_are_changed_and_pruned(
+    kubectl: Kubectl, webhook: Webhook, configure: Any, fish: str
+) -> None:
+    """What the schema does not know of a webhook's additions is not stored; a request in v2 is shown as v1."""
+    hooks = [webhook.hook(path, kubectl, **about_fish("CREATE")) for path in ("/mark", "/unknown")]
+    configure("Mutating", "mark-fish", *hooks)
+    assert a_fish(kubectl, "f", a="1") == {"a": "1", "marked": "yes"}
+    assert a_fish(kubectl, "g", version="v2", a="1") == {"a": "1", "marked": "yes"}
+    shown = webhook.asked[-1]
+    assert (shown["kind"]["version"], shown["requestKind"]["version"]) == ("v1", "v2")
+    assert shown["object"]["apiVersion"] == "webhooks.example.com/v1"

@@ -196,6 +196,9 @@ def test_who_does_not_answer_is_unavailable(private: PrivateApi, kubectl: Kubect
     said = kubectl.fails("get", "--raw", f"{ROOT}/flunders")
     assert "the server is currently unable to handle the request" in said
     assert "False (FailedDiscoveryCheck)" in kubectl("get", "apiservice", API_SERVICE)
+    assert f'aggregator_unavailable_apiservice{{name="{API_SERVICE}"}} 1.0' in kubectl(
+        "get", "--raw", "/metrics"
+    )
     (version,) = discovered(private)
     assert version["freshness"] == "Stale" and version["resources"][0]["resource"] == "flunders"
     kubectl("delete", "service", "sample-api", "--namespace=wardle")

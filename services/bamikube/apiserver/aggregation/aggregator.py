@@ -17,7 +17,7 @@ import orjson
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver.aggregation import availability, documents, registration
+from bamikube.apiserver.aggregation import availability, documents, figures, registration
 from bamikube.apiserver.aggregation.availability import PASSED, Verdict
 from bamikube.apiserver.aggregation.documents import Offer
 from bamikube.apiserver.aggregation.proxying import destination, named, send_on
@@ -81,6 +81,7 @@ class Aggregator:
                 del self._offers[group_version]
         if new is None:
             self._queue.add(_REGISTER)
+            self._queue.add((old or {})["metadata"]["name"])
         elif old is None or old["spec"] != new["spec"] or availability.condition_of(new) is None:
             self._queue.add(new["metadata"]["name"])
 
@@ -140,6 +141,7 @@ class Aggregator:
         """Look at one APIService and write down what was found. Raises ApiError and StoreError: tried again."""
         found = self._reader.get(API_SERVICES, "", name)
         if found is None:
+            figures.gone(name)
             return None
         spec = found["spec"]
         verdict = availability.judged(spec, self._reader)
@@ -148,6 +150,8 @@ class Aggregator:
         elif not verdict.available:
             self._offer(spec, None)
         changed = availability.with_condition(found, verdict, rfc3339(self._world.clock.now()))
+        if spec.get("service") is not None:
+            figures.judged(name, verdict.available, verdict.reason, changed=changed is not None)
         if changed is not None:
             resource = table.by_name("apiservices.apiregistration.k8s.io")
             await _unless(registry.update(resource, changed, subresource="status"), "NotFound")
