@@ -48,6 +48,7 @@ class Others:
         self.judges: dict[str, Judge] = {}
         self.asked: list[tuple[str, Review]] = []
         self.bodies: list[dict[str, Any]] = []
+        self.called: list[Destination] = []
 
     def names(self) -> list[str]:
         return [name for name, _ in self.asked]
@@ -65,6 +66,7 @@ class Others:
         review = orjson.loads(body)
         name = to.name.split(".")[0]
         self.bodies.append(review)
+        self.called.append(to)
         self.asked.append((name, review["request"]))
         await asyncio.sleep(0)
         answer = self.judges[name](review["request"])
@@ -544,6 +546,54 @@ async def test_connections_are_asked_about_before_anything_else(cluster: Cluster
         "apiVersion": "v1",
         "path": "/a/b",
     }
+
+
+async def test_a_binding_is_shown_as_it_was_sent(cluster: Cluster, others: Others) -> None:
+    await cluster.call(
+        "POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}}, 201
+    )
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await cluster.call("POST", "/api/v1/namespaces/default/pods", pod, 201)
+    rules = [rule("CREATE", resources=["pods/binding"])]
+    others.judges["m"] = lambda request: patch(
+        request, {"op": "replace", "path": "/target/name", "value": "other"}
+    )
+    await cluster.configure(MUTATING, "m", hook("m", rules=rules))
+    body = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "one"}}
+    await cluster.call("POST", "/api/v1/namespaces/default/pods/p/binding", body, 201)
+    ((_, request),) = others.asked
+    assert request["kind"] == {"group": "", "version": "v1", "kind": "Binding"}
+    assert request["object"] == {"kind": "Binding", "apiVersion": "v1", **body}
+    bound = await cluster.call("GET", "/api/v1/namespaces/default/pods/p")
+    assert bound["spec"]["nodeName"] == "other"
+
+
+async def test_a_service_is_called_at_a_ready_endpoint(cluster: Cluster, others: Others) -> None:
+    spec = {"ports": [{"name": "https", "port": 443, "targetPort": 8443}]}
+    await cluster.call(
+        "POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "judge"}, "spec": spec}, 201
+    )
+    ready = {
+        "metadata": {"name": "judge-1", "labels": {"kubernetes.io/service-name": "judge"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": 8443}],
+        "endpoints": [
+            {"addresses": ["10.244.1.7"], "conditions": {"ready": True}},
+            {"addresses": ["10.244.1.8"], "conditions": {"ready": False}},
+        ],
+    }
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    await cluster.call("POST", slices, ready, 201)
+    config = {"service": {"namespace": "default", "name": "judge", "path": "/x"}, "caBundle": "UEVN"}
+    await cluster.configure(VALIDATING, "s", hook("judge", others, allow, clientConfig=config))
+    await cluster.make()
+    (to,) = others.called
+    assert (to.host, to.port, to.name) == ("10.244.1.7", 8443, "judge.default.svc")
+    assert (to.authority, to.path, to.trust) == ("judge.default.svc:443", "/x", b"PEM")
+    await cluster.call("DELETE", f"{slices}/judge-1")
+    await cluster.make("two")
+    service = await cluster.call("GET", "/api/v1/namespaces/default/services/judge")
+    assert (others.called[-1].host, others.called[-1].port) == (service["spec"]["clusterIP"], 443)
 
 
 async def test_a_changed_configuration_counts_at_once(cluster: Cluster, others: Others) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from bamikube.api import errors, table
 from bamikube.api.errors import Cause
+from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.subresources.rewriting import Object, dry, rewrite, success
 from bamikube.kit.clock import rfc3339
@@ -23,8 +24,23 @@ async def bind(call: Call) -> Answer:
     if call.verb != "create":
         raise errors.method_not_allowed()
     body = await call.decode("io.k8s.api.core.v1.Binding")
+    name = call.name or str((body.get("metadata") or {}).get("name") or "")
+    if call.services.admission is not None:
+        ctx = AdmissionContext(
+            "CREATE",
+            call.resource,
+            call.namespace,
+            name,
+            call.user,
+            body,
+            None,
+            call.subresource,
+            dry(call),
+        )
+        await call.services.admission.mutate(ctx)
+        await call.services.admission.validate(ctx)
+        call.warnings[:] = ctx.warnings
     metadata = body.get("metadata") or {}
-    name = call.name or str(metadata.get("name") or "")
     if metadata.get("name") and metadata["name"] != name:
         raise errors.bad_request(
             f"name in URL ({name}) does not match name in Binding object ({metadata['name']})"
@@ -57,7 +73,7 @@ async def bind(call: Call) -> Answer:
         assign(pod, node, uid=str(metadata.get("uid") or ""), annotations=annotations, now=now)
 
     pods = replace(call, resource=table.by_name("pods"), name=name, subresource="binding")
-    await rewrite(pods, change, dry_run=dry(call))
+    await rewrite(pods, change, admit=False, dry_run=dry(call))  # it is the binding that was admitted
     return call.answer(success(call), 201)
 
 
