@@ -153,10 +153,11 @@ async def test_quotas_count_quotas_and_go(servers: list[ApiServer]) -> None:
     assert (await call(server, "DELETE", QUOTA))[0] == 200
     assert (await call(server, "POST", f"{NAMESPACE}/resourcequotas", second))[0] == 201
     ledger = server.registry.ledger
-    assert ledger is not None and ledger.watches("default") and not ledger.watches("kube-system")
+    assert ledger is not None and ledger.watches("default", ("", "pods"))
+    assert not ledger.watches("kube-system", ("", "pods")) and not ledger.watches("default", ("", "events"))
     assert (await call(server, "DELETE", f"{NAMESPACE}/resourcequotas/r"))[0] == 200
     await server.cache.consistent()
-    assert not ledger.watches("default")
+    assert not ledger.watches("default", ("", "pods"))
 
 
 async def test_new_limits_are_counted_by_the_next_writer(servers: list[ApiServer]) -> None:
@@ -170,3 +171,20 @@ async def test_new_limits_are_counted_by_the_next_writer(servers: list[ApiServer
     assert status == 403 and answer["message"].endswith("used: configmaps=2, limited: configmaps=2")
     await call(server, "POST", f"{NAMESPACE}/secrets", {"metadata": {"name": "s"}})
     assert await used(server) == {"configmaps": "2", "secrets": "1"}
+
+
+async def test_what_changes_nothing_that_is_counted_waits_for_nobody(servers: list[ApiServer]) -> None:
+    server = servers[0]
+    await limit(server, pods="5")
+    await call(server, "POST", f"{NAMESPACE}/pods", pod("a"))
+    before = (await call(server, "GET", QUOTA))[1]["metadata"]["resourceVersion"]
+    ledger = server.registry.ledger
+    assert ledger is not None
+    async with ledger._alone("default"):
+        patch = {"status": {"phase": "Running"}}
+        merge = "application/merge-patch+json"
+        done = call(server, "PATCH", f"{NAMESPACE}/pods/a/status", patch, merge)
+        assert (await asyncio.wait_for(done, 5))[0] == 200
+        event = {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}, "reason": "R"}
+        assert (await asyncio.wait_for(call(server, "POST", f"{NAMESPACE}/events", event), 5))[0] == 201
+    assert (await call(server, "GET", QUOTA))[1]["metadata"]["resourceVersion"] == before

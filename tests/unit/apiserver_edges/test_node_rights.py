@@ -174,7 +174,7 @@ async def test_what_a_node_says_of_pods_and_claims(reader: Any) -> None:
     mine = mirror([OWNER])
     await status("pods", {**mine, "status": {"phase": "Running"}}, mine)
     with pytest.raises(
-        ApiError, match="can only update pod status for pods with spec.nodeName set to itself"
+        ApiError, match=r"can only update pod status for pods with spec.nodeName set to itself"
     ):
         await status("pods", mine, mirror([OWNER], "worker-2"))
     labelled = {**mine, "metadata": {**mine["metadata"], "labels": {"a": "b"}}}

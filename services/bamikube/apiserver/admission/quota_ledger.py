@@ -64,6 +64,7 @@ class Bill:
 
 
 NOTHING = Bill()
+NO_CONCERN = quota.Charge()
 
 
 class QuotaLedger:
@@ -78,9 +79,10 @@ class QuotaLedger:
         self._row = table.by_name("resourcequotas")
         reader.subscribe(QUOTAS, self._changed)
 
-    def watches(self, namespace: str) -> bool:
-        """Whether there is any quota in the namespace."""
-        return namespace in self._held
+    def watches(self, namespace: str, kind: tuple[str, str]) -> bool:
+        """Whether any quota of the namespace counts objects of a kind."""
+        held = self._held.get(namespace)
+        return held is not None and any(kind in one.kinds for one in held.values())
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -98,6 +100,8 @@ class QuotaLedger:
         When it is one of ``guards`` that failed, the outcome says so, with what these guards found; when a quota was
         overtaken, this tries again. Raises ApiError 403 when a quota has no room, 409 after too many tries.
         """
+        if self._leaves_alone(resource, namespace, *change):
+            return await store.txn(guards, writes)
         async with self._alone(namespace):
             for _ in range(TRIES):
                 bill = await self.bill(store, resource, namespace, *change)
@@ -125,6 +129,24 @@ class QuotaLedger:
         raise errors.conflict(
             resource.plural, _name(change), "its quotas change all the time; try again", resource.group
         )
+
+    def _leaves_alone(
+        self, resource: Resource, namespace: str, old: Object | None, new: Object | None
+    ) -> bool:
+        """Whether an update changes nothing that is counted: most do not, and need not wait for anybody."""
+        if old is None or new is None:
+            return False
+        for held in self._held.get(namespace, {}).values():
+            if resource.storage_key in held.kinds:
+                try:
+                    if (
+                        not held.settled
+                        or quota.charge(held.obj, resource.storage_key, old, new) != NO_CONCERN
+                    ):
+                        return False
+                except QuantityError:
+                    continue
+        return True
 
     async def bill(
         self, store: Store, resource: Resource, namespace: str, old: Object | None, new: Object | None

@@ -23,7 +23,7 @@ class ResourceQuota(Plugin):
         self._store = store
 
     async def validate(self, ctx: AdmissionContext) -> None:
-        if not ctx.dry_run or not ctx.namespace or not self.ledger.watches(ctx.namespace):
+        if not ctx.dry_run or not self.ledger.watches(ctx.namespace, ctx.resource.storage_key):
             return
         if ctx.object is not None and ctx.subresource in ("", "resize"):
             await self.ledger.bill(self._store, ctx.resource, ctx.namespace, ctx.old, ctx.object)

@@ -157,7 +157,8 @@ class Base:
         if resource.custom is not None:
             guards.append(Compare(definition_key(resource), resource.custom.family.revision))
         writes = [Put(key, value, lease), *extra.writes]
-        if self.ledger is None or not self.ledger.watches(obj["metadata"].get("namespace", "")):
+        namespace = obj["metadata"].get("namespace", "")
+        if self.ledger is None or not self.ledger.watches(namespace, resource.storage_key):
             done = await self.store.txn(guards, writes)
         else:
             done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)

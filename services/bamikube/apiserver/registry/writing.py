@@ -312,7 +312,7 @@ class Writing(Base):
             extra = await self.extra(hooks, lambda hook: hook.on_delete(obj))
             guards: list[Compare] = [Compare(key, item.revision), *extra.guards]
             writes: list[Put | Delete] = [Delete(key), *extra.writes]
-            if self.ledger is None or not self.ledger.watches(item.namespace):
+            if self.ledger is None or not self.ledger.watches(item.namespace, resource.storage_key):
                 done = await self.store.txn(guards, writes)
             else:
                 metadata = {"namespace": item.namespace, "name": item.name}
