@@ -149,6 +149,26 @@ async def test_documents_that_do_not_fit(api: Api, doc: Any, message: str) -> No
     assert message in answer["message"], answer["message"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m"},"data":'
+        + b'{"a":' * 9000
+        + b"1"
+        + b"}" * 9001,
+        b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: " + b"[" * 9000,
+        b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: " + b"[*c," * 1000,
+        b"\x00\xff\xfe",
+        b"null",
+        b"",
+        b"- 1\n- 2\n",
+    ],
+)
+async def test_bodies_that_are_no_documents(api: Api, body: bytes) -> None:
+    answer = await apply(api, f"{MAPS}/m", body, code=400)
+    assert answer["reason"] == "BadRequest"
+
+
 async def test_duplicate_keys_warn_or_refuse(api: Api) -> None:
     doc = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m"},"data":{"a":"1","a":"2"}}'
     strict = await apply(api, f"{MAPS}/m", doc, code=400, more="&fieldValidation=Strict")
@@ -168,7 +188,10 @@ async def test_preconditions(api: Api) -> None:
 
 
 async def test_whoever_applies_what_is_not_there_must_be_allowed_to_create(api: Api) -> None:
-    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update"]},
+    ]
     rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
     await api.post(f"{rbac}/roles", {"metadata": {"name": "patcher"}, "rules": rules})
     binding = {
@@ -181,6 +204,11 @@ async def test_whoever_applies_what_is_not_there_must_be_allowed_to_create(api: 
     assert "cannot create resource" in refused["message"]
     await apply(api, f"{MAPS}/m", config({}), "me", 201)
     await apply(api, f"{MAPS}/m", config({"a": "b"}), "eve", x_test_user="eve")
+    # The same holds for a PUT that would create.
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "eve"}}
+    refused = await api.put(f"{leases}/l", lease, 403, x_test_user="eve")
+    assert 'cannot create resource "leases"' in refused["message"]
 
 
 async def test_subresources_have_managers_of_their_own(api: Api) -> None:

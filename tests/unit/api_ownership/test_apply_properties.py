@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamikube.api.fields import object_type, sets
@@ -94,6 +94,7 @@ def stage(*first: dict[str, Any]) -> Stage:
     return made
 
 
+@settings(deadline=None)
 @given(everything(), everything(), st.booleans())
 def test_apply_twice_is_apply_once(live: dict[str, Any], doc: dict[str, Any], fresh: bool) -> None:
     scene = stage() if fresh else stage(live)
@@ -103,6 +104,7 @@ def test_apply_twice_is_apply_once(live: dict[str, Any], doc: dict[str, Any], fr
     assert scene.obj == once
 
 
+@settings(deadline=None)
 @given(documents(st.sampled_from(["a", "b"])), documents(st.sampled_from(["c", "d"])), documents(WORDS))
 def test_managers_of_disjoint_fields_never_conflict(
     one: dict[str, Any], two: dict[str, Any], again: dict[str, Any]
@@ -120,6 +122,7 @@ def test_managers_of_disjoint_fields_never_conflict(
     scene.apply("two", again)
 
 
+@settings(deadline=None)
 @given(everything(), everything())
 def test_everything_said_is_there_afterwards(live: dict[str, Any], doc: dict[str, Any]) -> None:
     scene = stage(live)
@@ -141,6 +144,7 @@ def _says_empty(doc: dict[str, Any]) -> bool:
     return not spec or any(value in ({}, []) for value in spec.values()) or "free" in str(spec)
 
 
+@settings(deadline=None)
 @given(everything(), everything())
 def test_what_an_apply_brought_goes_with_it(live: dict[str, Any], doc: dict[str, Any]) -> None:
     """The fields nobody else had are taken out again; those that were there before stay with their values."""
@@ -155,6 +159,7 @@ def test_what_an_apply_brought_goes_with_it(live: dict[str, Any], doc: dict[str,
     assert KIND.compare(live, after)[1] is None
 
 
+@settings(deadline=None)
 @given(st.lists(everything(), min_size=1, max_size=5))
 def test_every_field_a_plain_write_leaves_has_at_most_one_updater(docs: list[dict[str, Any]]) -> None:
     scene = stage(*docs)
@@ -165,6 +170,7 @@ def test_every_field_a_plain_write_leaves_has_at_most_one_updater(docs: list[dic
     assert set(every) <= set(sets.paths(KIND.whole(docs[-1])))
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, unique=True), st.lists(WORDS, unique=True))
 def test_lists_interleave(live: list[str], doc: list[str]) -> None:
     result = [step for step, _ in interleave([(one, one) for one in live], [(one, one) for one in doc])]

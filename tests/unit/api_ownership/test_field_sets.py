@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamikube.api.fields import elements, sets
@@ -24,6 +24,7 @@ def of(paths: list[tuple[str, ...]]) -> sets.FieldSet:
     return sets.of_paths(*paths)
 
 
+@settings(deadline=None)
 @given(PATHS, PATHS)
 def test_sets_behave_as_sets_of_their_paths(
     left: list[tuple[str, ...]], right: list[tuple[str, ...]]
@@ -38,6 +39,7 @@ def test_sets_behave_as_sets_of_their_paths(
     assert all(sets.has(one, path) == (path in left) for path in [*left, *right])
 
 
+@settings(deadline=None)
 @given(PATHS)
 def test_what_is_written_is_read_again(paths: list[tuple[str, ...]]) -> None:
     fields = of(paths)

@@ -154,7 +154,7 @@ class Map(Type):
                     result[known.step] = LEAF if kind.leaf else kind.whole(each)
             elif rest is not None:
                 result["f:" + name] = LEAF if rest.leaf else rest.whole(each)
-        return result
+        return result if len(result) > 1 else LEAF
 
     def stated(self, value: Any) -> FieldSet:
         if not value or type(value) is not dict:
@@ -331,12 +331,15 @@ class Elements(Type):
             if step is not None:
                 more = self.items.whole(item)
                 result[step] = union(result[step], more) if step in result else more
-        return result
+        return result if len(result) > 1 else LEAF
 
     def compare(self, old: Any, new: Any) -> Changes:
-        before, after = self._by_step(old or ()), self._by_step(new or ())
+        old, new = old or [], new or []
+        if type(old) is not list or type(new) is not list:
+            return NOTHING if old == new else CHANGED  # not what the schema wants: others will say so
+        before, after = self._by_step(old), self._by_step(new)
         if before is None or after is None:
-            return self._compare_repeated(old or [], new or [])
+            return self._compare_repeated(old, new)
         taken: FieldSet = {}
         removed: FieldSet = {}
         for step, item in after.items():

@@ -116,6 +116,8 @@ class Entry:
 
 Managers = dict[Key, Entry]
 
+_TEXTS = ("manager", "apiVersion", "time", "subresource")
+
 
 def read(entries: Any) -> Managers:
     """The managers of a stored object: what stands there was written by us."""
@@ -129,9 +131,13 @@ def read(entries: Any) -> Managers:
 def read_foreign(entries: Any) -> Managers:
     """The managers a client has written. Raises ValueError for what cannot be understood."""
     managers: Managers = {}
+    if not isinstance(entries or [], list):
+        raise ValueError("managedFields must be a list")
     for raw in entries or ():
         if not isinstance(raw, dict) or raw.get("operation") not in (APPLY, UPDATE):
             raise ValueError("managedFields: operation must be Apply or Update")
+        if not all(isinstance(raw.get(name) or "", str) for name in _TEXTS):
+            raise ValueError(f"managedFields: {', '.join(_TEXTS)} must be text")
         if raw.get("fieldsType") != "FieldsV1" or not raw.get("apiVersion"):
             raise ValueError("managedFields: fieldsType must be FieldsV1, and apiVersion must be there")
         entry = _entry(raw, sets.canonical(raw.get("fieldsV1") or {}), None)
@@ -195,6 +201,8 @@ def written(managers: Managers) -> list[dict[str, Any]]:
 
 def capped(managers: Managers) -> Managers:
     """Not more than ten updaters: the oldest of a version become one."""
+    if len(managers) <= MAX_UPDATERS:
+        return managers
     updaters = [entry for entry in managers.values() if entry.operation == UPDATE]
     excess = len(updaters) - MAX_UPDATERS
     if excess <= 0:

@@ -29,9 +29,22 @@ def type_of(resource: Resource) -> Object:
     return defined_object_type(resource.definition)
 
 
-@functools.lru_cache(maxsize=1024)
 def versions_of(resource: Resource) -> Versions:
     """The versions a resource's managers may have written in, seen from ``resource``."""
+    return _known(resource, "")[0]
+
+
+def reset_fields(resource: Resource, subresource: str) -> FieldSet:
+    """The fields an endpoint does not write."""
+    return _known(resource, subresource)[1]
+
+
+@functools.lru_cache(maxsize=1024)
+def _known(resource: Resource, subresource: str) -> tuple[Versions, FieldSet]:
+    return _versions(resource), strategy.reset_fields(resource, subresource)
+
+
+def _versions(resource: Resource) -> Versions:
     if resource.custom is not None:
         rows = list(resource.custom.family.rows.values())
         return {row.api_version: Version(type_of(row), evolves=True) for row in rows}.get
@@ -59,12 +72,6 @@ def _version(here: Resource, row: Resource) -> Version:
     return Version(type_of(row), into, back)
 
 
-@functools.lru_cache(maxsize=1024)
-def reset_fields(resource: Resource, subresource: str) -> FieldSet:
-    """The fields an endpoint does not write."""
-    return strategy.reset_fields(resource, subresource)
-
-
 def track(
     resource: Resource,
     old: dict[str, Any] | None,
@@ -75,10 +82,8 @@ def track(
 ) -> None:
     """Write into ``new`` who owns its fields after ``manager`` has made it of ``old`` (None: created it)."""
     author = Author(manager, UPDATE, resource.api_version, subresource)
-    managed = ownership.track(
-        old, new, author, versions_of(resource), now, reset_fields(resource, subresource)
-    )
-    put(new, managed)
+    versions, reset = _known(resource, subresource)
+    put(new, ownership.track(old, new, author, versions, now, reset))
 
 
 def put(obj: dict[str, Any], managed: list[dict[str, Any]]) -> None:

@@ -176,7 +176,8 @@ class Writing(Base):
     ) -> Written:
         """Replace an object by what ``change`` makes of it, trying again when somebody was faster.
 
-        ``manager`` takes what he changes; None when ``change`` says itself who owns what.
+        ``manager`` takes what he changes; None when ``change`` says itself who owns what. Such a change only reads what
+        it is given, so it is given no copy.
 
         ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
         ``absent`` is called when there is no such object (create on update).
@@ -216,11 +217,11 @@ class Writing(Base):
                 if written.changed or fresh or dry_run:
                     return written
                 # Nothing to write, judged by a state that may be old: look once more.
-                newest = await self.fetch(resource, namespace, name)
+                newest_kv = await self.store.get(self.key(resource, namespace, name))
                 fresh = True
-                if newest is not None and newest.revision == item.revision:
+                if newest_kv is not None and newest_kv.mod_revision == item.revision:
                     return written
-                item = newest
+                item = self.item_of(resource, newest_kv)
                 continue
             item, fresh = item_now, True
         raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
@@ -240,7 +241,7 @@ class Writing(Base):
     ) -> tuple[Written | None, Item | None]:
         """One try. Returns the outcome, or None and the item that stands there now."""
         old = await self.shown(resource, item)
-        new = await change(deep(old))
+        new = await change(old if manager is None else deep(old))
         metadata = new.setdefault("metadata", {})
         metadata.pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
@@ -268,18 +269,20 @@ class Writing(Base):
             if hooks:
                 new = deep(prepared)
             extra = await self.extra(hooks, lambda hook, new=new: hook.on_update(old, new))  # type: ignore[misc]
-            causes = (
-                validation.validate_status_update(resource, new, old)
-                if subresource == "status"
-                else validation.validate_update(resource, new, old)
-            )
-            refuse(resource, name, causes)
+            ownership.settle(new, old)
+            unchanged = same(new, old)
+            if not unchanged:
+                causes = (
+                    validation.validate_status_update(resource, new, old)
+                    if subresource == "status"
+                    else validation.validate_update(resource, new, old)
+                )
+                refuse(resource, name, causes)
             if subresource == "":
                 ctx.warnings += warnings.on_update(resource, new, old)
             ctx.object = new
             await self.judge(ctx)
-            ownership.settle(new, old)
-            if same(new, old) and not extra.writes and not item.outdated:
+            if unchanged and not extra.writes and not item.outdated:
                 return Written(item, changed=False, warnings=ctx.warnings), None
             if goes(resource, new):
                 removed = await self._remove_instead(resource, item, dry_run)
