@@ -81,6 +81,7 @@ class Call:
                 raise errors.bad_request(
                     f"the body cannot be handled as a {kind}: {report.errors[0].message}"
                 )
+        body.setdefault("metadata", {})  # whoever looks at the object may count on it
         return body
 
     def answer(self, obj: dict[str, Any], status: int = 200) -> Answer:

@@ -23,7 +23,7 @@ from bamikube.apiserver.registry.applying import check_document, parse_document
 from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
 from bamikube.apiserver.registry.patching import APPLY_PATCH, parse_patch
 from bamikube.apiserver.registry.reading import ListOptions
-from bamikube.apiserver.registry.scale import scale_of
+from bamikube.apiserver.registry.scale import check_scale, scale_of
 from bamikube.apiserver.registry.selection import make_filter
 from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
@@ -218,6 +218,7 @@ class Endpoints:
             body = negotiation.decode_body(request)
             if body.get("kind", "Scale") != "Scale":
                 raise errors.bad_request(f"the scale subresource takes a Scale, not a {body.get('kind')}")
+            check_scale(body)
             settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
             scale = await registry.write_scale(
                 resource, namespace, name, scale=body, user=user, dry_run=dry_run, manager=by

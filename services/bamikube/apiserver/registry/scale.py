@@ -83,6 +83,15 @@ def set_replicas(resource: Resource, obj: dict[str, Any], replicas: int) -> None
     place[last] = replicas
 
 
+def check_scale(scale: dict[str, Any]) -> None:
+    """Raises 400 for a Scale whose fields are of other types."""
+    report = schema.check_definition(SCALE_DEFINITION, scale)
+    if report.errors:
+        raise errors.bad_request(
+            f'Scale in version "v1" cannot be handled as a Scale: {report.errors[0].message}'
+        )
+
+
 def replicas_of(scale: dict[str, Any], name: str) -> int:
     """The count a Scale asks for. Raises 422."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
@@ -117,11 +126,7 @@ class Scaling(Applying):
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             current = scale_of(resource, old)
             wanted = scale if scale is not None else apply_patch(media, current, patch, SCALE_DEFINITION)
-            report = schema.check_definition(SCALE_DEFINITION, wanted)
-            if report.errors:
-                raise errors.bad_request(
-                    f'Scale in version "v1" cannot be handled as a Scale: {report.errors[0].message}'
-                )
+            check_scale(wanted)
             metadata = wanted.get("metadata") or {}
             version = str(metadata.get("resourceVersion") or "")
             if version not in ("", "0") and version != old["metadata"].get("resourceVersion"):

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from bamikube.api import defaults, errors
+from bamikube.api import defaults, errors, schema
 from bamikube.api.errors import Cause
 from bamikube.api.ownership import Author
 from bamikube.api.ownership.managers import APPLY
@@ -68,7 +68,15 @@ async def _wanted(call: Call) -> Callable[[Object], Object]:
     if media == APPLY_PATCH:
         return _applied(call)
     patch = parse_patch(media, call.request.body, call.resource)
-    return lambda stored: apply_patch(media, stored, patch, call.resource.definition)
+
+    def patched(stored: Object) -> Object:
+        wanted = apply_patch(media, stored, patch, call.resource.definition)
+        report = schema.check(call.resource, wanted)
+        if report.errors:
+            raise schema.decode_error(call.resource, report)
+        return wanted
+
+    return patched
 
 
 def _applied(call: Call) -> Callable[[Object], Object]:
