@@ -22,6 +22,7 @@ _WEBHOOK = {
     "admissionReviewVersions": ["v1"],
     "sideEffects": "None",
 }
+_RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
 _ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
 _TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
 
@@ -87,19 +88,18 @@ NEEDS: dict[str, dict[str, Any]] = {
     "ValidatingWebhookConfiguration": {"webhooks": [_WEBHOOK]},
     "ValidatingAdmissionPolicy": {
         "spec": {
-            "matchConstraints": {
-                "resourceRules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["pods"],
-                    }
-                ]
-            },
+            "matchConstraints": {"resourceRules": [_RULE]},
             "validations": [{"expression": "true"}],
         }
     },
+    "MutatingAdmissionPolicy": {
+        "spec": {
+            "matchConstraints": {"resourceRules": [_RULE]},
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+            "reinvocationPolicy": "Never",
+        }
+    },
+    "MutatingAdmissionPolicyBinding": {"spec": {"policyName": "p"}},
     "ValidatingAdmissionPolicyBinding": {"spec": {"policyName": "p", "validationActions": ["Deny"]}},
     "APIService": {
         "spec": {

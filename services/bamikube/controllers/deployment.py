@@ -422,17 +422,14 @@ def status_of(
         # Every step forward starts the deadline anew, also when the words stay the same.
         renew = progress[1] == "ReplicaSetUpdated"
         conditions = _put(conditions, "Progressing", progress, stamp_now, renew=renew)
-    conditions = [condition for condition in conditions if condition["type"] != "ReplicaFailure"]
     # What ails the new set is said rather than what ails an old one.
     ordered = [rs for rs in sets if rs is new] + [rs for rs in sets if rs is not new]
-    failures = [failure for rs in ordered if (failure := find(rs, "ReplicaFailure"))]
-    if failures:
-        conditions = _put(
-            conditions,
-            "ReplicaFailure",
-            (failures[0]["status"], failures[0].get("reason", ""), failures[0].get("message", "")),
-            stamp_now,
-        )
+    failure = next((failure for rs in ordered if (failure := find(rs, "ReplicaFailure"))), None)
+    if failure is None:
+        conditions = [condition for condition in conditions if condition["type"] != "ReplicaFailure"]
+    else:
+        verdict = (failure["status"], failure.get("reason", ""), failure.get("message", ""))
+        conditions = _put(conditions, "ReplicaFailure", verdict, stamp_now)
     status["conditions"] = conditions
     return status
 

@@ -108,13 +108,17 @@ def plan(
     ready = [pod for pod in active if pod_state.is_ready(pod)]
     waits = [wait for pod in ready if (wait := pod_state.available_in(pod, min_ready, now)) > 0]
     old = rs.get("status") or {}
-    conditions = [
-        condition for condition in old.get("conditions") or [] if condition["type"] != "ReplicaFailure"
-    ]
-    if failure:
+    before = old.get("conditions") or []
+    if not failure:
+        conditions = [condition for condition in before if condition["type"] != "ReplicaFailure"]
+    elif any(condition["type"] == "ReplicaFailure" for condition in before):
+        # Said already. Each refusal names another pod: to repeat it would write a status that wakes this controller at
+        # once, past its back-off, forever.
+        conditions = list(before)
+    else:
         reason = "FailedCreate" if len(active) < wanted else "FailedDelete"
         new = {"type": "ReplicaFailure", "status": "True", "reason": reason, "message": failure}
-        conditions = put(list(old.get("conditions") or []), new, stamp(now))
+        conditions = put(list(before), new, stamp(now))
     result.status = {
         "replicas": len(active),
         "fullyLabeledReplicas": sum(

@@ -14,13 +14,13 @@ from tests.support.kubectl import Kubectl
 from tests.support.private_api import PrivateApi, private_api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateApi]:
     with private_api(tmp_path_factory.mktemp("private")) as api:
         yield api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def core(private: PrivateApi) -> client.CoreV1Api:
     """The official Python client, as an administrator."""
     return client.CoreV1Api(config.new_client_from_config(str(private.kubeconfig)))

@@ -90,7 +90,7 @@ class Watch:
         await self._chunks.aclose()  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     with etcd_server(Path(tmp_path_factory.mktemp("etcd"))) as server:
         yield server

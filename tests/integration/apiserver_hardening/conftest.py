@@ -116,13 +116,13 @@ class Wire:
             self._connection = None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateApi]:
     with private_api(tmp_path_factory.mktemp("private")) as api:
         yield api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def wire(private: PrivateApi) -> Iterator[Wire]:
     one = Wire(private)
     yield one

@@ -157,7 +157,7 @@ async def serving(etcd: EtcdServer, prefix: str, caller: Caller | None = None) -
         await store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateApi]:
     """An API server and controllers as processes of their own, for clients that want TLS."""
     with private_api(tmp_path_factory.mktemp("private")) as one:

@@ -13,7 +13,7 @@ from tests.support.kubectl import Kubectl
 from tests.support.private_api import PrivateApi, private_api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateApi]:
     with private_api(tmp_path_factory.mktemp("private"), controllers=False) as api:
         yield api
@@ -31,7 +31,7 @@ def kubectl(private: PrivateApi) -> Kubectl:
     return one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def python(private: PrivateApi) -> client.ApiClient:
     """The official client."""
     return config.new_client_from_config(str(private.kubeconfig))
