@@ -495,7 +495,62 @@ class _Compiler:
 
     # -- folds ---------------------------------------------------------------------------------------------------
 
+    def _quantifier(self, node: Comprehension) -> bool | None:
+        """The value that decides ``all`` (False) or ``exists`` (True); None for any other fold."""
+        step, init, result = node.step, node.init, node.result
+        if not (isinstance(step, Call) and isinstance(init, Const) and isinstance(result, Ident)):
+            return None
+        first = step.args[0] if step.args else None
+        if not (isinstance(first, Ident) and first.name == result.name == node.accu):
+            return None
+        if (step.function, init.value) == ("_&&_", True):
+            return False
+        return True if (step.function, init.value) == ("_||_", False) else None
+
+    def _quantify(self, node: Comprehension, decides: bool) -> Eval:
+        """``all`` and ``exists`` without the accumulator: the same outcome and cost in half the time."""
+        source = self.node(node.range)
+        outer_accumulators, outer_locals = self._accumulators, self._locals
+        self._accumulators = outer_accumulators - {node.var, node.var2}
+        self._locals = outer_locals | {node.var, node.var2}
+        assert isinstance(node.step, Call)
+        predicate = self.node(node.step.args[1])
+        self._accumulators, self._locals = outer_accumulators, outer_locals
+        var, var2, other = node.var, node.var2, not decides
+
+        def quantify(frame: Frame) -> bool:
+            items = source(frame)
+            names = frame.vars
+            saved = [(name, names.get(name, _MISSING)) for name in (var, var2) if name]
+            failed: CelError | None = None
+            try:
+                for key, value in _pairs(items, bool(var2)):
+                    names[var] = key
+                    if var2:
+                        names[var2] = value
+                    try:
+                        found = predicate(frame)
+                    except CelError as error:
+                        failed = failed or error
+                    else:
+                        if found is decides:
+                            return decides
+                        if found is not other:
+                            failed = failed or NoOverload()
+                    if frame.cost > frame.limit:
+                        raise BudgetExceeded
+            finally:
+                _restore(names, saved)
+            if failed is not None:
+                raise failed
+            return other
+
+        return quantify
+
     def _fold(self, node: Comprehension) -> Eval:
+        decides = self._quantifier(node)
+        if decides is not None:
+            return self._quantify(node, decides)
         source = self.node(node.range)
         init = self.node(node.init)
         outer_accumulators, outer_locals = self._accumulators, self._locals
@@ -512,7 +567,7 @@ class _Compiler:
         def fold(frame: Frame) -> Any:
             items = source(frame)
             names = frame.vars
-            saved = {name: names.get(name, _MISSING) for name in (accu, var, var2)}
+            saved = [(name, names.get(name, _MISSING)) for name in (accu, var, var2) if name]
             start = init(frame)
             names[accu] = _Growing() if grows else start
             try:
@@ -531,13 +586,18 @@ class _Compiler:
                 done = result(frame)
                 return list(done) if type(done) is _Growing else done
             finally:
-                for name, before in saved.items():
-                    if before is _MISSING:
-                        names.pop(name, None)
-                    else:
-                        names[name] = before
+                _restore(names, saved)
 
         return fold
+
+
+def _restore(names: dict[str, Any], saved: list[tuple[str, Any]]) -> None:
+    """Give outer variables back the names that a fold took."""
+    for name, before in saved:
+        if before is _MISSING:
+            names.pop(name, None)
+        else:
+            names[name] = before
 
 
 def _pairs(items: Any, two: bool) -> Any:
@@ -557,6 +617,10 @@ def _unknown(name: str) -> Eval:
 
 
 def _add(left: Any, right: Any) -> Any:
+    if type(left) is int and type(right) is int:
+        total = left + right
+        if operators.MIN_INT <= total <= operators.MAX_INT:
+            return total
     if type(left) is _Growing:
         if not isinstance(right, list):
             raise NoOverload("_+_")
@@ -582,11 +646,15 @@ def _ordered(test: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _compared(left: Any, right: Any) -> int:
+    if type(left) is int or type(right) is int:
+        return 1
     return math.ceil(min(length(left), length(right)) * STRING_FACTOR)
 
 
 def _joined(left: Any, right: Any) -> int:
     kind = type(left)
+    if kind is int:
+        return 1
     return math.ceil((length(left) + length(right)) * STRING_FACTOR) if kind is str or kind is bytes else 1
 
 

@@ -26,11 +26,14 @@ from bamikube.api.cel.types import (
 )
 
 NUMBERS = frozenset({int, float, Uint})
+_PLAIN = frozenset({str, int, bool})
 MIN_INT, MAX_INT, MAX_UINT = -(2**63), 2**63 - 1, 2**64 - 1
 
 
 def equal(left: Any, right: Any) -> bool:
     kind, other = type(left), type(right)
+    if kind is other and kind in _PLAIN:
+        return bool(left == right)
     if kind in NUMBERS and other in NUMBERS:
         return bool(left == right)
     if isinstance(left, list) and isinstance(right, list):
@@ -86,8 +89,10 @@ _ORDERED = frozenset({str, bool, bytes, Timestamp, Duration})
 def compare(left: Any, right: Any) -> int | None:
     """-1, 0 or 1; None when one of them is not a number. Raises NoOverload for types without an order."""
     kind, other = type(left), type(right)
-    if not (kind in NUMBERS and other in NUMBERS) and not (kind is other and kind in _ORDERED):
-        raise NoOverload()
+    if kind is not int or other is not int:
+        comparable = (kind in NUMBERS and other in NUMBERS) or (kind is other and kind in _ORDERED)
+        if not comparable:
+            raise NoOverload()
     if left < right:
         return -1
     if left > right:
