@@ -11,7 +11,7 @@ from typing import Any
 from bamikube.api import errors, schema
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
-from bamikube.apiserver import bodies, negotiation
+from bamikube.apiserver import bodies, negotiation, websockets
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.cache import Filter, Item
@@ -28,7 +28,7 @@ from bamikube.apiserver.registry.selection import make_filter
 from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.warnings import header
-from bamikube.kit.http import Answer, Request, Response
+from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 
 _COLLECTION = frozenset({"list", "watch", "deletecollection"})
@@ -70,6 +70,10 @@ class Endpoints:
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
                 return shape.list(await self._raws(resource, shape, listed.items), listed.metadata())
+            if "upgrade" in request.headers and websockets.asks_for_websocket(request):
+                websockets.check(request)
+                watch = await self._watch(resource, wanted, shape, options)
+                return websockets.event_messages(request, watch)
             return await self._watch(resource, wanted, shape, options)
         if not info.name:  # PUT and PATCH of a collection
             raise errors.method_not_allowed()
@@ -295,7 +299,7 @@ class Endpoints:
             return [item.raw for item in items]
         return await converter.raws(resource, items)
 
-    async def _watch(self, resource: Resource, wanted: Filter, shape: Shape, options: ListOptions) -> Answer:
+    async def _watch(self, resource: Resource, wanted: Filter, shape: Shape, options: ListOptions) -> Stream:
         converter = self._registry.converter
         if converter is None or not calls_out(resource) or shape.wanted.transform == "Partial":
             return await self._registry.watch(

@@ -10,6 +10,7 @@ Source: Kubernetes' "Authenticating".
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from bamikube.apiserver.identity import ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, 
 from bamikube.kit.http import Request
 
 log = logging.getLogger(__name__)
+
+# A bearer token that is offered as if it were a protocol of a websocket begins like this.
+TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 
 
 class BadCredentials(Exception):
@@ -120,9 +124,31 @@ class Authenticator:
 
 
 def bearer_token(request: Request) -> str:
-    """The token of ``Authorization: Bearer``, or "" when there is none."""
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    """The token of ``Authorization: Bearer``, or of a websocket's protocols, or "" when there is none."""
+    given = request.headers.get("authorization", "")
+    if not given and "sec-websocket-protocol" in request.headers:
+        return _token_among_protocols(request.headers["sec-websocket-protocol"])
+    scheme, _, token = given.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _token_among_protocols(offered: str) -> str:
+    """Browsers cannot send headers with a websocket: their token is offered like a protocol, in base64url.
+
+    It must come once, with a protocol beside it that can be chosen. Raises ApiError 401.
+    """
+    protocols = [one.strip() for one in offered.split(",")]
+    tokens = [one for one in protocols if one.startswith(TOKEN_PROTOCOL)]
+    if not tokens:
+        return ""
+    try:
+        text = tokens[0].removeprefix(TOKEN_PROTOCOL)
+        token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError:
+        token = ""
+    if not token or len(tokens) > 1 or len(tokens) == len(protocols):
+        raise errors.unauthorized()
+    return token
 
 
 def authenticated(user: User) -> User:

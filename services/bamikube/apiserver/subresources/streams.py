@@ -8,7 +8,7 @@ SPDY; websocket ``v4`` and older       bytes are copied both ways and nobody her
 websocket ``v5.channel.k8s.io``        translated to SPDY streams (:mod:`.translator`): a channel can be closed, which
                                        is how a command learns that its input has ended
 websocket ``SPDY/3.1+...``             port-forward: SPDY carried in messages, taken out here
-any websocket, for logs                the log as messages (:mod:`.websockets`)
+any websocket, for logs                the log as messages (:mod:`bamikube.apiserver.websockets`)
 =====================================  ===========================================================================
 
 The node agent's paths are the kubelet's: ``/containerLogs``, ``/exec``, ``/attach``, ``/portForward``.
@@ -23,9 +23,10 @@ from prometheus_client import Counter
 
 from bamikube.api import errors
 from bamikube.api.errors import Cause
+from bamikube.apiserver import websockets
 from bamikube.apiserver.apimetrics import STREAM_TRANSLATIONS, STREAM_TUNNELS
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.subresources import translator, websockets
+from bamikube.apiserver.subresources import translator
 from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of, refused_by_node
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.apiserver.subresources.translator import Translator, Wanted
@@ -58,7 +59,7 @@ async def log(call: Call) -> Answer:
     if exchange.status >= 300:
         raise refused_by_node(exchange.status, await exchange.text())
     if in_websocket:
-        return websockets.messages(call.request, exchange.chunks())
+        return websockets.log_messages(call.request, exchange.chunks())
     return Stream(200, exchange.chunks(), content_type="text/plain")
 
 
@@ -325,7 +326,9 @@ def forwarded(request: Request, host: str) -> list[tuple[str, str]]:
     for name, value in request.headers.items():
         if name in NOT_FORWARDED or name.startswith(_NOT_FORWARDED_PREFIXES):
             continue
-        if name == "x-stream-protocol-version":
+        if name == "sec-websocket-protocol":
+            headers.append((name, ", ".join(websockets.offered(request))))  # without a token
+        elif name == "x-stream-protocol-version":
             headers.extend((name, one.strip()) for one in value.replace("\n", ",").split(",") if one.strip())
         else:
             headers.extend((name, one) for one in value.split("\n"))

@@ -3,10 +3,12 @@
 The subprotocols that concern us:
 
 ======================================  ==================================================================
-``v5.channel.k8s.io``                   exec and attach, with channels that can be closed: see ``translator``
+``v5.channel.k8s.io``                   exec and attach, with channels that can be closed: see ``subresources/translator``
 ``v4.channel.k8s.io`` and older         exec, attach and port-forward as the container runtime speaks them
 ``SPDY/3.1+portforward.k8s.io``         port-forward: a SPDY connection carried in binary messages
 ``binary.k8s.io``, none                 logs as binary messages; ``base64.binary.k8s.io``: as text
+any                                     a watch, each event a message
+``base64url.bearer.authorization...``   no protocol but a bearer token, from browsers, which cannot send headers
 ======================================  ==================================================================
 
 Sources: KEP-4006 (from SPDY to websockets), RFC 6455.
@@ -16,18 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from bamikube.api import errors
+from bamikube.apiserver.authn.authenticator import TOKEN_PROTOCOL
 from bamikube.kit import websocket
-from bamikube.kit.http import RawConnection, Request, Tunnel
+from bamikube.kit.http import RawConnection, Request, Stream, Tunnel
 from bamikube.kit.tunnel import LINGER
 from bamikube.kit.websocket import BINARY, CLOSE, PING, TEXT
 
 PLAIN = ("binary.k8s.io", "base64.binary.k8s.io")
-_TOKEN = (
-    "base64url.bearer.authorization.k8s.io."  # a browser's bearer token, offered as if it were a protocol
-)
 
 
 def asks_for_websocket(request: Request) -> bool:
@@ -43,7 +43,7 @@ def offered(request: Request) -> list[str]:
     """The subprotocols the client offers, in its order."""
     value = request.headers.get("sec-websocket-protocol", "")
     found = [one.strip() for one in value.split(",")]
-    return [one for one in found if one and not one.startswith(_TOKEN)]
+    return [one for one in found if one and not one.startswith(TOKEN_PROTOCOL)]
 
 
 def check(request: Request) -> None:
@@ -136,19 +136,49 @@ def plain_protocol(request: Request) -> str:
     return found
 
 
-def messages(request: Request, chunks: AsyncIterator[bytes]) -> Tunnel:
-    """``chunks`` as the messages of a websocket, which ends with them."""
+def log_messages(request: Request, chunks: AsyncIterator[bytes]) -> Tunnel:
+    """A log as messages of a websocket."""
     protocol = plain_protocol(request)
-    text = protocol == "base64.binary.k8s.io"
+    if protocol == "base64.binary.k8s.io":
+        return _messages(request, protocol, chunks, TEXT, lambda chunk: [base64.b64encode(chunk)])
+    return _messages(request, protocol, chunks, BINARY, lambda chunk: [chunk])
+
+
+def event_messages(request: Request, watch: Stream) -> Tunnel:
+    """A watch as messages of a websocket, one for each event: JSON as text, protobuf in its envelope."""
+    protocol = next(iter(offered(request)), "")
+    if "json" in watch.content_type:
+        return _messages(request, protocol, watch.chunks, TEXT, lambda chunk: chunk.splitlines(keepends=True))
+    return _messages(request, protocol, watch.chunks, BINARY, _delimited)
+
+
+def _delimited(chunk: bytes) -> list[bytes]:
+    """The events of a chunk, each of which follows its length in four bytes."""
+    found, at = [], 0
+    while at < len(chunk):
+        size = int.from_bytes(chunk[at : at + 4], "big")
+        found.append(chunk[at + 4 : at + 4 + size])
+        at += 4 + size
+    return found
+
+
+def _messages(
+    request: Request,
+    protocol: str,
+    chunks: AsyncIterator[bytes],
+    kind: int,
+    divide: Callable[[bytes], list[bytes]],
+) -> Tunnel:
+    """``chunks``, each divided into messages of a websocket, which ends with them."""
 
     async def serve(client: RawConnection) -> None:
-        carried = Carried(client, TEXT if text else BINARY)
+        carried = Carried(client, kind)
 
         async def tell() -> None:
             await client.write(switching(request, protocol))
             async for chunk in chunks:
-                if chunk:
-                    await carried.write(base64.b64encode(chunk) if text else chunk)
+                for part in divide(chunk) if chunk else ():
+                    await carried.write(part)
             await carried.write_eof()
 
         async def listen() -> None:
