@@ -164,11 +164,13 @@ class Base:
             done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)
         if not done.succeeded:
             if resource.custom is not None:
-                there = done.current[-1]
-                if there is None or there.mod_revision != guards[-1].mod_revision:
+                at = 1 + len(extra.guards)
+                there = done.current[at]
+                if there is None or there.mod_revision != guards[at].mod_revision:
                     raise DefinitionChanged(resource, done.revision)
             return None, done.current[0]
-        item = Item.of(self.stored(resource), value, done.revision, obj)
+        # A custom object enters the cache as any server will see it: by the storage version's fields and defaults.
+        item = Item.of(self.stored(resource), value, done.revision, obj if resource.custom is None else None)
         self.cache.expect(key, done.revision, item)
         if resource.storage_key in READ_BACK:
             # Admission and authorization of the very next request read these from the cache: let it catch up.
