@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods as asked for, no more.
+"""ReplicaSets, and ReplicationControllers, which are older and the same: as many pods as asked for, no more.
 
 ``plan`` compares the pods that are there with the number that is wanted; ``apply`` creates and deletes side by side
 and then waits, through :class:`Expectations`, until its own informer has seen it. Pods are created in growing batches
@@ -155,11 +155,13 @@ def pod_from_template(template: Object, owner: Object, prefix: str, namespace: s
 
 class ReplicaSetController(Controller):
     name = "replicaset-controller"
+    resource = "replicasets.apps"
+    kind = "ReplicaSet"
     workers = 5
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self.sets = shared.informers.of("replicasets.apps")
+        self.sets = shared.informers.of(self.resource)
         self.pods = shared.informers.of("pods")
         self.expectations = Expectations(self.pods, shared.world.clock)
         self.sets.on_change(enqueue(self))
@@ -175,7 +177,7 @@ class ReplicaSetController(Controller):
                 continue
             controller = owners.controller_of(pod)
             if controller is not None:
-                if controller.get("kind") == "ReplicaSet":
+                if controller.get("kind") == self.kind:
                     self._owner_changed(f"{namespace}/{controller['name']}")
             elif pod is new:
                 # An orphan: whoever selects it should look.
@@ -201,7 +203,7 @@ class ReplicaSetController(Controller):
         # Pods that have ended or are on their way out count no more, whoever owns them.
         active = [pod for pod in candidates(self.pods, rs) if pod_state.is_active(pod)]
         claimed = claim(rs, active, lambda pod: selector.matches(pod["metadata"].get("labels") or {}))
-        if not await carry_out(self.client, "replicasets.apps", rs, "pods", claimed):
+        if not await carry_out(self.client, self.resource, rs, "pods", claimed):
             return None
         now = self.world.clock.now()
         surplus = len(claimed.mine) > int(rs["spec"].get("replicas", 1))
@@ -269,12 +271,23 @@ class ReplicaSetController(Controller):
         if (rs.get("status") or {}) == status:
             return
         try:
-            await self.client.update("replicasets.apps", {**rs, "status": status}, "status")
+            await self.client.update(self.resource, {**rs, "status": status}, "status")
         except ApiError as error:
             if error.code == 404:
                 return
             raise
 
 
+class ReplicationControllerController(ReplicaSetController):
+    """The same, for a kind whose selector is a map of labels."""
+
+    name = "replication-controller"
+    resource = "replicationcontrollers"
+    kind = "ReplicationController"
+
+
 def _selector(rs: Object) -> selectors.LabelSelector:
-    return selectors.from_object(rs["spec"].get("selector"))
+    given = rs["spec"].get("selector")
+    if rs["kind"] == ReplicationControllerController.kind:
+        given = {"matchLabels": given or {}}
+    return selectors.from_object(given)

@@ -21,7 +21,7 @@ from bamikube.controllers.nodeipam import NodeIpamController
 from bamikube.controllers.nodelifecycle import NodeLifecycleController
 from bamikube.controllers.options import ControllersOptions
 from bamikube.controllers.podgc import PodGcController
-from bamikube.controllers.replicaset import ReplicaSetController
+from bamikube.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from bamikube.controllers.resourcequota import ResourceQuotaController
 from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
@@ -63,6 +63,7 @@ class Controllers:
             RootCaController(shared, self._ca_pem),
             DeploymentController(shared),
             ReplicaSetController(shared),
+            ReplicationControllerController(shared),
             EndpointsController(shared),
             EndpointSliceController(shared),
             EndpointSliceMirroringController(shared),

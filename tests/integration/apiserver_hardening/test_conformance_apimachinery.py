@@ -105,8 +105,8 @@ def pods(wire: Wire, namespace: str) -> list[dict[str, Any]]:
 
 
 def controller(wire: Wire, namespace: str, name: str, replicas: int) -> str:
-    path = f"/apis/apps/v1/namespaces/{namespace}/replicasets"
-    spec = {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
+    path = f"/api/v1/namespaces/{namespace}/replicationcontrollers"
+    spec = {"replicas": replicas, "selector": {"a": "b"}, "template": TEMPLATE}
     wire.send("POST", path, {"metadata": {"name": name}, "spec": spec}).must(201)
     return f"{path}/{name}"
 

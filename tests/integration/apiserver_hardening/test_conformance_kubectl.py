@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +185,37 @@ def test_patch_to_annotate_and_scale(kubectl: Kubectl) -> None:
     for count in (1, 2):
         kubectl("scale", "deployment", "web", f"--replicas={count}")
         until(lambda count=count: len(kubectl.json("get", "pods", "-l", "app=web")["items"]) == count)
+
+
+def test_scaling_a_replication_controller(kubectl: Kubectl) -> None:
+    """The controller MUST have as many pods as it is scaled to; a service can be made for it."""
+    template = {
+        "metadata": {"labels": {"app": "rc"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+    }
+    body = {
+        "apiVersion": "v1",
+        "kind": "ReplicationController",
+        "metadata": {"name": "rc"},
+        "spec": {"replicas": 2, "template": template},
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
+
+    def pods() -> list[Any]:
+        found: list[Any] = kubectl.json("get", "pods", "-l", "app=rc")["items"]
+        return found
+
+    for count in (2, 1, 2):
+        kubectl("scale", "rc", "rc", f"--replicas={count}")
+        until(lambda count=count: len(pods()) == count)
+        until(lambda count=count: kubectl.json("get", "rc", "rc")["status"]["replicas"] == count)
+    (owner,) = pods()[0]["metadata"]["ownerReferences"]
+    assert (owner["apiVersion"], owner["kind"], owner["name"]) == ("v1", "ReplicationController", "rc")
+    assert "SuccessfulCreate" in kubectl("describe", "rc", "rc")
+    kubectl("expose", "rc", "rc", "--port=1234", "--target-port=6379")
+    assert kubectl.json("get", "service", "rc")["spec"]["selector"] == {"app": "rc"}
+    kubectl("delete", "rc", "rc", "--cascade=foreground")
+    assert not pods()
 
 
 def test_expose(kubectl: Kubectl) -> None:
