@@ -49,6 +49,9 @@ FLUSH_DELAY_EACH = 0.0001
 FLUSH_DELAY_MAX = 0.02
 BOOKMARK = b"/bamikube/bookmark"  # written to see our own watch move
 NUDGE_AFTER = 0.1  # seconds a consistent read waits before it writes the bookmark
+# Questions of GETs under way at once: with one, a reader waits one and a half times as long as the store takes; with more
+# than two, fewer share one.
+QUESTIONS = 2
 QUIET = 0.005  # seconds after which an event is delivered at once
 
 
@@ -200,7 +203,8 @@ class Cache:
         self._question: asyncio.Task[int] | None = None
         self._next: asyncio.Future[int] | None = None
         self._askers: list[Callable[[bool], None]] = []
-        self._asking: asyncio.Task[None] | None = None
+        self._asking = 0  # tasks that ask for them
+        self._gathering = False  # one of these has not begun: it will ask for whoever comes until then
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._fed_at = 0.0
@@ -350,20 +354,25 @@ class Cache:
     def when_consistent(self, tell: Callable[[bool], None]) -> None:
         """Call ``tell(True)`` once the cache is as new as the store is now, ``tell(False)`` when that cannot be had.
 
-        All that ask while one question is under way share the next one.
+        All that ask while two questions are under way share the next one.
         """
         self._askers.append(tell)
-        if self._asking is None:
-            try:
-                self._asking = self._tasks.spawn(self._tell_askers(), "consistent")
-            except RuntimeError:  # the server is stopping
-                self._askers.remove(tell)
-                tell(False)
+        if self._gathering or self._asking == QUESTIONS:
+            return
+        try:
+            self._tasks.spawn(self._tell_askers(), "consistent")
+        except RuntimeError:  # the server is stopping
+            self._askers.remove(tell)
+            tell(False)
+        else:
+            self._gathering = True
+            self._asking += 1
 
     async def _tell_askers(self) -> None:
         try:
             while self._askers:
                 asked, self._askers = self._askers, []
+                self._gathering = False
                 consistent = False
                 try:
                     # A question of their own: sharing one with current() would cost two more tasks.
@@ -377,7 +386,8 @@ class Cache:
                         except Exception:
                             log.exception("a reader failed")
         finally:
-            self._asking = None
+            self._asking -= 1
+            self._gathering = False
             left, self._askers = self._askers, []
             for tell in left:  # only when this task was ended
                 tell(False)
