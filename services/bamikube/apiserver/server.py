@@ -528,16 +528,31 @@ class ApiServer:
                 answer = await self.endpoints.serve(request, info, resource, info.namespace, user)
             except DefinitionChanged as changed:
                 await self.cache.reach(changed.revision)
-                found = self.catalog.find(info.group, info.version, info.resource)
-                if found is None:
-                    break
-                resource = found
-                continue
-            warning = resource.custom.deprecation if resource.custom is not None else ""
-            return _warned(answer, warning)
+            except errors.ApiError as refusal:
+                # The definition that refuses may be one that another server has replaced already.
+                if refusal.code not in (400, 422) or not await self._outdated(info, resource):
+                    raise
+            else:
+                warning = resource.custom.deprecation if resource.custom is not None else ""
+                return _warned(answer, warning)
+            found = self.catalog.find(info.group, info.version, info.resource)
+            if found is None:
+                break
+            resource = found
         else:
             raise errors.unavailable("the definition of the resource changes all the time; try again")
         raise errors.no_such_path()
+
+    async def _outdated(self, info: RequestInfo, resource: Resource) -> bool:
+        """Whether the store holds another definition than ``resource`` is served by."""
+        if resource.custom is None or not await self.cache.consistent():
+            return False
+        found = self.catalog.find(info.group, info.version, info.resource)
+        return (
+            found is None
+            or found.custom is None
+            or found.custom.family.revision != resource.custom.family.revision
+        )
 
     @staticmethod
     def _attributes(request: Request, info: RequestInfo, user: User) -> Attributes:

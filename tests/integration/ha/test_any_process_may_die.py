@@ -85,6 +85,7 @@ class Clients:
     def __init__(self, urls: list[str], context: ssl.SSLContext) -> None:
         self.urls = urls
         self.history = History()
+        self.stopped = False
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=2),
@@ -101,9 +102,9 @@ class Clients:
                 return answer.status, orjson.loads(await answer.read())
 
     async def write(self, writer: int) -> None:
-        """Create objects for ever, at the servers in turn; each third time count one up in the ledger."""
+        """Create objects until told to stop, at the servers in turn; each third time count one up in the ledger."""
         number = 0
-        while True:
+        while not self.stopped:
             number += 1
             name = f"w{writer}-{number}"
             body = {"metadata": {"name": name}, "data": {"name": name}}
@@ -233,18 +234,20 @@ async def test_members_and_servers_die_in_turn(cluster: Cluster) -> None:
                 await asyncio.to_thread(
                     cluster._wait, "apiserver", f"{cluster.urls[number]}/readyz", cluster.context
                 )
-        for writer in writers:
-            writer.cancel()
-        await asyncio.gather(*writers, return_exceptions=True)
+        clients.stopped = (
+            True  # rather than cancelled: a request that nobody waits for may still be carried out
+        )
+        await asyncio.gather(*writers)
         rest = tasks[len(writers) :]
 
-        listed: list[dict[str, Any]] = []
-        for server in range(2):
+        async def names(server: int) -> dict[str, dict[str, Any]]:
             status, found = await clients.call(server, "GET", MAPS)
             assert status == 200
-            listed.append(found)
-        there = {item["metadata"]["name"]: item for item in listed[0]["items"]}
-        assert there.keys() == {item["metadata"]["name"] for item in listed[1]["items"]}
+            return {item["metadata"]["name"]: item for item in found["items"]}
+
+        async with asyncio.timeout(20):  # what a client gave up waiting for may still arrive
+            while (there := await names(0)).keys() != (await names(1)).keys():
+                pass
         assert history.acknowledged.keys() <= there.keys(), "an acknowledged write is lost"
         strangers = (
             there.keys() - history.acknowledged.keys() - history.uncertain - {"ledger", "kube-root-ca.crt"}
