@@ -32,8 +32,25 @@ log = logging.getLogger(__name__)
 
 REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
-LOOKS = 20  # how often an ended container is looked at again while CRI still calls it running
-LOOK_AGAIN = 0.015  # seconds between those looks
+LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
+LOOK_AGAIN = 0.015  # seconds until the first of those looks; each waits longer than the one before
+LOOK_AGAIN_MOST = 0.5
+
+
+def unsettled(exits: dict[str, int], state: RuntimeState) -> dict[str, int]:
+    """Which of ``exits`` (ids that have ended, looks so far) are to be looked at again, seen that ``state``.
+
+    One that is not listed has been removed since; but the first look may have begun before the thing was there.
+    """
+    ended = {c.id for c in state.containers if c.state == "exited"} | {
+        s.id for s in state.sandboxes if not s.ready
+    }
+    listed = {c.id for c in state.containers} | {s.id for s in state.sandboxes}
+    return {
+        one: looks + 1
+        for one, looks in exits.items()
+        if one not in ended and looks < LOOKS and (one in listed or looks == 0)
+    }
 
 
 class PodWorker:
@@ -61,7 +78,7 @@ class PodWorker:
         self._addresses: dict[str, Sandbox] = {}
         self._told: dict[str, str] = {}
         self._refreshed = 0.0
-        self._exits: dict[str, int] = {}  # ids that have ended, and how often to look again
+        self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
         self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------
@@ -92,10 +109,10 @@ class PodWorker:
     def exited(self, identity: str) -> None:
         """The runtime's event stream says that this container or sandbox has ended.
 
-        CRI hears of it by the same stream and may still report it as running for some milliseconds, so the worker
-        looks again until both agree.
+        CRI hears of it by the same stream and may still report it as running, or even as not yet started, for some
+        milliseconds (seconds, on a busy node), so the worker looks again until both agree.
         """
-        self._exits[identity] = LOOKS
+        self._exits[identity] = 0
         self.wake()
 
     def spawn(self) -> None:
@@ -148,15 +165,11 @@ class PodWorker:
                 self._refreshed, refresh = now, now + REFRESH
                 self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
             decision.wake_at = min(refresh, decision.wake_at or refresh)
-        if self._disagrees():
-            decision.wake_at = now + LOOK_AGAIN
+        self._exits = unsettled(self._exits, self.state)
+        if self._exits:
+            pause = min(LOOK_AGAIN_MOST, LOOK_AGAIN * 1.3 ** min(self._exits.values()))
+            decision.wake_at = min(now + pause, decision.wake_at or now + pause)
         self._wake_at(decision.wake_at)
-
-    def _disagrees(self) -> bool:
-        """Whether something that has ended still looks alive."""
-        alive = {c.id for c in self.state.running()} | {s.id for s in self.state.sandboxes if s.ready}
-        self._exits = {i: left - 1 for i, left in self._exits.items() if i in alive and left > 0}
-        return bool(self._exits)
 
     def _wake_at(self, at: float | None) -> None:
         if self._timer is not None:
