@@ -153,6 +153,11 @@ def too_large(message: str) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", message)
 
 
+def head_too_large(message: str) -> ApiError:
+    """431: the request line and the headers. Kubernetes has no reason of its own for it."""
+    return ApiError(431, "RequestEntityTooLarge", message)
+
+
 def unsupported_media_type(message: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 

@@ -5,7 +5,8 @@ is one head and one body in a single ``transport.write``. Per request::
 
     bytes -> aiohttp parser -> Request -> handle(Request) -> Response | Stream | Tunnel -> bytes
 
-* a body over ``max_body`` bytes is answered 413 with a ``Status`` object, what cannot be parsed 400;
+* a body over ``max_body`` bytes is answered 413 with a ``Status`` object, a head that is too long 431 (as Go's server
+  does, for targets as well as for headers), what cannot be parsed 400;
 * a complete answer above 128 KiB is gzipped for clients that ask for it (the threshold of the Kubernetes API);
 * a :class:`Stream` is written chunk by chunk; when the client goes away its task is cancelled and the iterator closed;
 * a :class:`Tunnel` gets the connection itself: the transport changes its protocol, and what the parser had already
@@ -28,6 +29,7 @@ from typing import Any, cast
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from isal import igzip
 
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 
 GZIP_THRESHOLD = 128 * 1024  # bytes; Kubernetes' defaultGzipThresholdBytes
 MAX_HEAD_LINE = 64 * 1024  # bytes; tokens and selectors may be long
+MAX_HEADERS = 512  # header lines of one request; a proxy names every group of its user in one of its own
 KEEP_ALIVE = 180.0  # seconds an idle connection is kept
 
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -98,6 +101,8 @@ class Raw(asyncio.Protocol):
         self._ended = False
         self._paused = False
         self._lost = lost
+        # Asked for now: a TLS transport that has been closed does not answer any more.
+        self._plain = transport.get_extra_info("ssl_object") is None
         if first:
             self._readable.set()
 
@@ -111,7 +116,7 @@ class Raw(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         self._readable.set()
-        return self._transport.get_extra_info("ssl_object") is None  # plain TCP stays open for writing
+        return self._plain  # plain TCP stays open for writing
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ended = True
@@ -181,9 +186,13 @@ class _Connection(InlineHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> Any:
-        if status == 500:
+        if isinstance(exc, ConnectionError):
+            log.debug("the connection of %s broke: %r", self.peer.address, exc)
+        elif status == 500:
             log.error("the connection of %s failed: %r", self.peer.address, exc)
-        error = errors.bad_request(f"the request could not be read: {message or exc}")
+        text = f"the request could not be read: {message or exc}"
+        long = isinstance(exc, LineTooLong) or "Too many headers" in (message or "")
+        error = errors.head_too_large(text) if long else errors.bad_request(text)
         if self.transport is not None and not self.transport.is_closing():
             answer = status_response(error if status < 500 else errors.internal("the request failed"))
             self.transport.write(_head(answer, len(answer.joined()), keep_alive=False) + answer.joined())
@@ -257,6 +266,7 @@ class Server:
             keepalive_timeout=KEEP_ALIVE,
             max_line_size=MAX_HEAD_LINE,
             max_field_size=MAX_HEAD_LINE,
+            max_headers=MAX_HEADERS,
             lingering_time=2.0,
         )
 
@@ -300,22 +310,13 @@ class Server:
         if incoming.content_length or message.chunked:
             try:
                 body = await self._body(incoming, transport)
-            except web.HTTPRequestEntityTooLarge:
-                limit = errors.too_large(f"Request entity too large: limit is {self._max_body}")
-                self.write(transport, incoming.method, status_response(limit), keep_alive=False)
-                return _CLOSE
-            except web.RequestPayloadError as error:  # not what its Content-Encoding says
-                refused = status_response(errors.bad_request(" ".join(str(error).split())))
-                self.write(transport, incoming.method, refused, keep_alive=False)
-                connection.force_close()  # what is left of the body cannot be read, not even to be thrown away
-                return _CLOSE
-            except web.HTTPException as error:
+            except (web.HTTPException, web.RequestPayloadError) as error:
                 self.write(
-                    transport,
-                    incoming.method,
-                    status_response(errors.bad_request(str(error))),
-                    keep_alive=False,
+                    transport, incoming.method, status_response(self._refusal(error)), keep_alive=False
                 )
+                if not isinstance(error, web.HTTPException) or "Content-Encoding" in message.headers:
+                    # What is left of the body cannot be read, not even to be thrown away.
+                    connection.force_close()
                 return _CLOSE
         headers = plain_headers(message)
         if not target.isascii():
@@ -351,6 +352,12 @@ class Server:
             return _CLOSE
         finally:
             connection.stream = None
+
+    def _refusal(self, error: Exception) -> errors.ApiError:
+        """Why a body was not read: too large, or not what its Content-Encoding says."""
+        if isinstance(error, web.HTTPRequestEntityTooLarge):
+            return errors.too_large(f"Request entity too large: limit is {self._max_body}")
+        return errors.bad_request(" ".join(str(error).split()))
 
     async def _body(self, incoming: web.BaseRequest, transport: asyncio.Transport) -> bytes:
         length = incoming.content_length

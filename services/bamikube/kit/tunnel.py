@@ -90,7 +90,7 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a request line or header holds a line break")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 async def answer_head(connection: StreamConnection) -> tuple[int, dict[str, str]]:

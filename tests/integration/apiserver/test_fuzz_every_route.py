@@ -12,7 +12,7 @@ from tests.support.objects import example, where
 
 from .conftest import Api
 
-SECONDS = 20.0
+SECONDS = 40.0
 SEED = 20340
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
-from bamikube.kit.httpserver import Server, serve
+from bamikube.kit.httpserver import Raw, Server, serve
 from bamikube.kit.tasks import Tasks
 
 closed = asyncio.Event()
@@ -148,3 +148,50 @@ async def test_connections_that_wait_for_their_next_request_get_no_grace() -> No
         async with asyncio.timeout(5):
             await server.close(60)
     await tasks.close()
+
+
+async def test_a_head_that_is_too_long_is_a_431(edge: Server) -> None:
+    for head in (b"GET /" + b"a" * 70_000, b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, _headers(600)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.write(head + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 431 "), answer[:100]
+        writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(_headers(400) + b"\r\nHost: x\r\n\r\n")  # a user of many groups, sent on by a proxy
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 404 ")
+    writer.close()
+
+
+def _headers(count: int) -> bytes:
+    return b"GET / HTTP/1.1\r\n" + b"\r\n".join(b"Impersonate-Group: g%d" % number for number in range(count))
+
+
+async def test_a_damaged_body_that_is_refused_unread_leaves_nothing_in_the_log(
+    edge: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    packed = bytearray(gzip.compress(b"a" * 8_000_000, 1))
+    packed[-8:] = b"damaged!"
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head + b"%x\r\n%b\r\n" % (1000, packed[:1000]))
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 413 ")
+    writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed) - 1000, packed[1000:]))
+    await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert not caplog.records
+
+
+async def test_an_end_after_the_tunnel_was_closed_is_taken_quietly() -> None:
+    class Closed(asyncio.Transport):
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            if self.gone:
+                raise AttributeError("a TLS transport without its protocol")
+            return object()
+
+        gone = False
+
+    transport = Closed()
+    raw = Raw(transport, b"", lambda error: None)
+    transport.gone = True
+    assert raw.eof_received() is False

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bamikube.api.cel.types import CelError, Duration, NoOverload, Timestamp
 
 SECOND = 1_000_000_000
+LONGEST_NUMBER = 19  # digits of a part of a duration; what is longer is more than any duration holds
 _UNITS = {
     "ns": 1,
     "us": 1_000,
@@ -74,6 +75,8 @@ def parse_duration(text: str) -> Duration:
             break
         whole, _, part = match.group(1).partition(".")
         unit = _UNITS[match.group(2)]
+        if len(whole) > LONGEST_NUMBER:
+            break
         total += int(whole or "0") * unit
         if part:
             total += int(part[:18]) * unit // 10 ** len(part[:18])

@@ -87,8 +87,10 @@ def _matching(pattern: str) -> Check:
 
 
 def _luhn(text: str) -> bool:
+    if re.search(r"[^0-9 -]", text):
+        return False
     digits = [int(each) for each in text if each.isdigit()]
-    if not 12 <= len(digits) <= 19 or re.search(r"[^0-9 -]", text):
+    if not 12 <= len(digits) <= 19:
         return False
     total = 0
     for position, digit in enumerate(reversed(digits)):

@@ -1,7 +1,8 @@
 """Defaults: what the API server fills in before an object is validated and stored.
 
 One function per kind, registered by API version and kind; every function mutates the object and leaves alone what its
-author said. Applying twice is the same as applying once (a test holds that for every kind). The values are those of
+author said. What Kubernetes always writes (a required number, flag or struct) is there with its zero value, because
+typed clients refuse to read an object without it. Applying twice is the same as applying once (a test holds that for every kind). The values are those of
 Kubernetes v1.34 (documented field by field in the API reference).
 """
 

@@ -63,6 +63,7 @@ def _binding(obj: dict[str, Any]) -> None:
 
 
 def _priority_class(obj: dict[str, Any]) -> None:
+    obj.setdefault("value", 0)
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
@@ -117,6 +118,9 @@ def _custom_resource_definition(obj: dict[str, Any]) -> None:
     if names.get("kind"):
         names["singular"] = names.get("singular") or names["kind"].lower()
         names["listKind"] = names.get("listKind") or names["kind"] + "List"
+    for version in spec.get("versions") or ():
+        version.setdefault("served", False)
+        version.setdefault("storage", False)
     conversion = spec.setdefault("conversion", {})
     conversion["strategy"] = conversion.get("strategy") or "None"
     service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
@@ -160,11 +164,24 @@ def _claim_spec(spec: dict[str, Any]) -> None:
 
 
 def _resource_claim(obj: dict[str, Any]) -> None:
-    _claim_spec(obj.get("spec") or {})
+    _claim_spec(obj.setdefault("spec", {}))
 
 
 def _resource_claim_template(obj: dict[str, Any]) -> None:
-    _claim_spec((obj.get("spec") or {}).get("spec") or {})
+    _claim_spec(obj.setdefault("spec", {}).setdefault("spec", {}))
+
+
+def _device_class(obj: dict[str, Any]) -> None:
+    obj.setdefault("spec", {})
+
+
+def _resource_slice(obj: dict[str, Any]) -> None:
+    if pool := (obj.get("spec") or {}).get("pool"):
+        pool.setdefault("generation", 0)
+
+
+def _event(obj: dict[str, Any]) -> None:
+    obj.setdefault("involvedObject", {})
 
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
@@ -188,4 +205,7 @@ DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration"): _priority_level,
     ("resource.k8s.io/v1", "ResourceClaim"): _resource_claim,
     ("resource.k8s.io/v1", "ResourceClaimTemplate"): _resource_claim_template,
+    ("resource.k8s.io/v1", "DeviceClass"): _device_class,
+    ("resource.k8s.io/v1", "ResourceSlice"): _resource_slice,
+    ("v1", "Event"): _event,
 }

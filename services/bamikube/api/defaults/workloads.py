@@ -141,8 +141,13 @@ def _autoscaler_v2(obj: dict[str, Any]) -> None:
         _scaling_rules(behavior.setdefault("scaleDown", {}), (("Percent", 100, 15),))
 
 
+def _controller_revision(obj: dict[str, Any]) -> None:
+    obj.setdefault("revision", 0)
+
+
 DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("apps/v1", "Deployment"): _deployment,
+    ("apps/v1", "ControllerRevision"): _controller_revision,
     ("apps/v1", "ReplicaSet"): _replica_set,
     ("apps/v1", "DaemonSet"): _daemon_set,
     ("apps/v1", "StatefulSet"): _stateful_set,

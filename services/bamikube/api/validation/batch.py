@@ -12,6 +12,7 @@ from typing import Any
 
 from bamikube.api.errors import Cause
 from bamikube.api.names import is_qualified_name
+from bamikube.api.numbers import whole
 from bamikube.api.validation.cron import schedule, time_zone
 from bamikube.api.validation.pod import pod_template
 from bamikube.api.validation.rules import (
@@ -169,9 +170,10 @@ def index_count(text: str, completions: int | None) -> int:
     for part in text.split(","):
         first, dash, end = part.partition("-")
         for number in (first, end) if dash else (first,):
-            if not number.isdigit():
+            index = whole(number)
+            if index is None:
                 raise ValueError(f'cannot convert string to integer for index: "{number}"')
-            if completions is not None and int(number) >= completions:
+            if completions is not None and index >= completions:
                 raise ValueError(f'too large index: "{number}"')
         low, high = int(first), int(end or first)
         if dash and low >= high:

@@ -11,6 +11,7 @@ import re
 import zoneinfo
 
 from bamikube.api.errors import Cause
+from bamikube.api.numbers import whole
 from bamikube.api.validation.rules import invalid, required
 
 _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
@@ -29,14 +30,14 @@ _EVERY = re.compile(r"@every ([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 def _cron_number(text: str, names: list[str], low: int) -> int | None:
     if text.lower() in names:
         return names.index(text.lower()) + low
-    return int(text) if text.isdigit() else None
+    return whole(text)
 
 
 def _cron_field(text: str, low: int, high: int, names: list[str]) -> str:
     """What is wrong with one field of a schedule; "" when nothing is."""
     for part in text.split(","):
         span, slash, step = part.partition("/")
-        if slash and (not step.isdigit() or int(step) == 0):
+        if slash and not whole(step):
             return f"step of range should be a positive number: {part}"
         if span in ("*", "?"):
             continue

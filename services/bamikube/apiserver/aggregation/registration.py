@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bamikube.api.numbers import whole
 from bamikube.api.resources import Resource
 
 Object = dict[str, Any]
@@ -65,10 +66,12 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
     text = version.removeprefix("v")
     for stage, word in ((1, "beta"), (2, "alpha")):
         major, found, minor = text.partition(word)
-        if found and major.isdigit() and minor.isdigit():
-            return (stage, -int(major), -int(minor), "")
-    if version.startswith("v") and text.isdigit():
-        return (0, -int(text), 0, "")
+        first, second = whole(major), whole(minor)
+        if found and first is not None and second is not None:
+            return (stage, -first, -second, "")
+    number = whole(text)
+    if version.startswith("v") and number is not None:
+        return (0, -number, 0, "")
     return (3, 0, 0, version)
 
 

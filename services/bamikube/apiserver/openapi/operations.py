@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from bamikube.api.custom import published
 from bamikube.api.resources import Resource
 from bamikube.apiserver.discovery import subresource
+from bamikube.apiserver.registry import policy
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 STATUS = f"{META}.Status"
@@ -307,7 +308,7 @@ def _on_item(
         *kind,
         (*common, *_DELETE),
         DELETE_OPTIONS,
-        STATUS,
+        definition if row.key in policy.RETURNS_DELETED else STATUS,
         (200, 202),
     )
 

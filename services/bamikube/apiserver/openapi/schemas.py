@@ -22,6 +22,13 @@ _PATCH_DEFINITION: Schema = {
     "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
     "type": "object",
 }
+# What may be written in two ways; version 2 has no words for it and says "string".
+_EITHER: Mapping[str, tuple[Schema, ...]] = MappingProxyType(
+    {
+        source.INT_OR_STRING: ({"type": "integer"}, {"type": "string"}),
+        source.QUANTITY: ({"type": "string"}, {"type": "number"}),
+    }
+)
 _OPTIONAL_LIST = re.compile(r"^(.+)List$")
 
 
@@ -100,6 +107,14 @@ def _references(node: Any, into: list[str]) -> None:
     elif isinstance(node, list):
         for one in node:
             _references(one, into)
+
+
+def definition_v3(name: str, schema: Schema) -> Schema:
+    """A named definition as version 3 writes it."""
+    if name in _EITHER:
+        return {key: value for key, value in schema.items() if key != "type"} | {"oneOf": [*_EITHER[name]]}
+    written: Schema = for_v3(schema)
+    return written
 
 
 def for_v3(node: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bamikube.apiserver.openapi.operations import Operation, Parameter, tag
-from bamikube.apiserver.openapi.schemas import V3, Schema, for_v3, known, needed
+from bamikube.apiserver.openapi.schemas import V3, Schema, definition_v3, known, needed
 
 
 def document(operations: Iterable[Operation], version: str, more: Mapping[str, Schema]) -> dict[str, Any]:
@@ -20,7 +20,9 @@ def document(operations: Iterable[Operation], version: str, more: Mapping[str, S
         "info": {"title": "Kubernetes", "version": version},
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {name: for_v3(schema) for name, schema in needed(operations, more).items()},
+            "schemas": {
+                name: definition_v3(name, schema) for name, schema in needed(operations, more).items()
+            },
             "securitySchemes": {
                 "BearerToken": {
                     "type": "apiKey",

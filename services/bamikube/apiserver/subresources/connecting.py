@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bamikube.api.numbers import whole
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.matching import kind_of
 from bamikube.apiserver.call import Call, SpecialHandler
@@ -54,7 +55,8 @@ def options_of(request: Request, kind: str) -> dict[str, Any]:
         if kind == "PodExecOptions":
             options["command"] = request.query.get("command") or []
     elif kind == "PodPortForwardOptions":
-        ports = [int(text) for text in request.query.get("ports") or () if text.isdigit()]
+        given = (whole(text) for text in request.query.get("ports") or ())
+        ports = [port for port in given if port is not None]
         if ports:
             options["ports"] = ports
     else:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from bamikube.api import errors
+from bamikube.api.numbers import whole
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.subresources.dialing import Place, fetch, unreachable
 from bamikube.apiserver.subresources.rewriting import Object, current
@@ -95,9 +96,10 @@ async def proxy_pod(call: Call) -> Answer:
     if not address:
         raise errors.unavailable(f"pod {target.name} has no address yet: try again when it is running")
     port = target.port or _first_port(pod)
-    if not port.isdigit():
-        port = _named_port(pod, port)
-    return await _send(call, target.scheme, check_address(address), int(port))
+    number = whole(port)
+    if number is None:
+        number = int(_named_port(pod, port))
+    return await _send(call, target.scheme, check_address(address), number)
 
 
 async def proxy_service(call: Call) -> Answer:
@@ -124,9 +126,7 @@ async def proxy_node(call: Call) -> Answer:
     target = parse_target(call.name)
     place = node_place(call, target.name)
     if target.port and target.port != str(place.port):
-        return await _send(
-            call, target.scheme, check_address(place.host), int(target.port) if target.port.isdigit() else 0
-        )
+        return await _send(call, target.scheme, check_address(place.host), whole(target.port) or 0)
     exchange = await dialer_of(call).open(
         place, call.request.method, _rest(call), headers=_headers(call, place), body=call.request.body
     )

@@ -21,6 +21,7 @@ from bamikube.api import names
 from bamikube.api.cel import moments
 from bamikube.api.cel.functions.model import STRING_FACTOR, Function, declare, length, walk
 from bamikube.api.cel.types import ABSENT, CelError, NoOverload, Optional
+from bamikube.api.numbers import whole
 from bamikube.api.quantity import NANOS, Quantity, QuantityError
 
 
@@ -371,7 +372,8 @@ class Semver:
 
 _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
-    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
 )
 
 
@@ -388,12 +390,16 @@ def _semver(text: Any, normalize: Any = False) -> Semver:
     match = _SEMVER.fullmatch(written)
     if match is None:
         raise CelError(f"semver parse error: {written} is no semantic version")
-    major, minor, patch, pre = match.groups()
-    return Semver(int(major), int(minor), int(patch), tuple((pre or "").split(".")) if pre else (), written)
+    major, minor, patch = (whole(part) for part in match.groups()[:3])
+    if major is None or minor is None or patch is None:
+        raise CelError(f"semver parse error: a number of {written[:80]} is out of range")
+    pre = match.group(4)
+    return Semver(major, minor, patch, tuple(pre.split(".")) if pre else (), written)
 
 
 def _rank(version: Semver) -> tuple[Any, ...]:
-    pre = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in version.pre)
+    # Numbers have no zeros in front: the longer is the larger.
+    pre = tuple((0, len(part), part) if part.isdigit() else (1, 0, part) for part in version.pre)
     return (version.major, version.minor, version.patch, not version.pre, pre)
 
 

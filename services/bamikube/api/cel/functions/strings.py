@@ -12,6 +12,7 @@ from bamikube.api.cel import operators
 from bamikube.api.cel.functions.model import STRING_FACTOR, Function, declare, length, pattern_cost, walk
 from bamikube.api.cel.functions.standard import pattern
 from bamikube.api.cel.types import CelError, NoOverload, TypeValue, Uint
+from bamikube.api.numbers import whole
 
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _UPPER = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -214,9 +215,10 @@ def _format(text: str, values: Any) -> str:
             continue
         if text[at : at + 1] == ".":
             end = at + 1
-            while end < len(text) and text[end].isdigit():
+            while end < len(text) and "0" <= text[end] <= "9":
                 end += 1
-            precision, at = min(int(text[at + 1 : end] or "0"), 100), end
+            wanted = whole(text[at + 1 : end] or "0")
+            precision, at = 100 if wanted is None else min(wanted, 100), end
         kind = text[at : at + 1]
         at += 1
         if not kind or kind not in "sdfebxXo":

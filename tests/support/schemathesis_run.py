@@ -1,0 +1,183 @@
+"""Schemathesis, which knows nothing of Kubernetes, let loose on a live API with the API's own documents.
+
+It makes two kinds of requests to every operation: *positive* ones that the documents allow and *negative* ones that
+they do not. What it may not find: an answer of 5xx, an error that is no ``Status``, a media type or a body that the
+documents do not promise. Kubernetes' documents name 200, 201, 202 and 401 only, so that a status code alone is no fault.
+
+The seed decides the order of operations and every request, so that what failed can be sent again::
+
+    judge(api, seed=20341, seconds=40)      # a Counter of status codes, or Harm that names the seed
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from typing import Any
+
+import hypothesis
+import orjson
+import requests
+import schemathesis
+import yaml
+from hypothesis import HealthCheck, Phase
+from schemathesis import Case, CheckFunction, GenerationMode, Response
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+
+from bamikube.api import table
+from tests.support.objects import NAMES, example, where
+from tests.support.private_api import PrivateApi
+
+# What would make the server call out to nobody, and rightly fail: tried, but never kept.
+NOT_KEPT = ("admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io")
+EACH = 2  # requests of one kind to one operation before the next has its turn
+
+
+class Harm(AssertionError):
+    """The server did what it must not. Says the seed and the requests."""
+
+
+class Wire(requests.Session):
+    """An administrator's connection."""
+
+    def __init__(self, api: PrivateApi) -> None:
+        super().__init__()
+        pair = api.home / "pki/apiserver-kubelet-client"
+        self.api = api
+        self.how: dict[str, Any] = {
+            "verify": str(api.ca),
+            "cert": (f"{pair}.crt", f"{pair}.key"),
+            "timeout": 30,
+        }
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.request(method, self.api.url + path, json=body, **self.how)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+
+def whole_document(wire: Wire) -> dict[str, Any]:
+    """All documents of ``/openapi/v3`` as one."""
+    whole: dict[str, Any] = {}
+    for entry in wire.ask("GET", "/openapi/v3")["paths"].values():
+        document = wire.ask("GET", entry["serverRelativeURL"])
+        if not whole:
+            whole = document
+            continue
+        whole["paths"] |= document["paths"]
+        for name, parts in document["components"].items():
+            whole["components"].setdefault(name, {}).update(parts)
+    for operation in (one for item in whole["paths"].values() for one in item.values()):
+        # Kubernetes' documents say "anything", which makes an outsider send pictures.
+        if body := operation.get("requestBody", {}).get("content", {}).pop("*/*", None):
+            operation["requestBody"]["content"] = {"application/json": body, "application/yaml": body}
+    return whole
+
+
+def furnish(wire: Wire) -> None:
+    """An object of every kind, so that there is something to get, to patch and to replace."""
+    wire.ask("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    for row in table.TABLE:
+        if not row.virtual and row.group not in NOT_KEPT and table.storage_row(row) is row:
+            wire.ask("POST", where(row), example(row, "fuzz"))
+
+
+def _aim(case: Case, dice: random.Random) -> None:
+    """Point most requests at objects that exist, and keep the test itself out of harm's way."""
+    path = case.operation.path
+    if "namespace" in case.path_parameters and dice.random() < 0.8:
+        case.path_parameters["namespace"] = "default"
+    if "name" in case.path_parameters and dice.random() < 0.8:
+        kinds = (NAMES[row.kind] for row in table.TABLE if row.kind in NAMES and f"/{row.plural}/" in path)
+        case.path_parameters["name"] = next(kinds, "fuzz")
+    if case.operation.method == "post" and isinstance(case.body, dict) and dice.random() < 0.8:
+        case.body["metadata"] = {"name": f"made-{dice.randrange(10**9)}"}
+        for name in ("apiVersion", "kind"):
+            case.body.pop(name, None)
+    case.query.pop("watch", None)  # watches last; the project's own fuzzer opens and closes them
+    if any(group in path for group in NOT_KEPT) and case.operation.method != "get":
+        case.query["dryRun"] = "All"
+
+
+def _is_excused(case: Case, answer: Response) -> bool:
+    """Whether a 5xx is Kubernetes' own: a version to come, and a proxied pod or service behind which nobody is."""
+    if answer.status_code not in (503, 504):
+        return False
+    message = orjson.loads(answer.content)["message"]
+    if answer.status_code == 504:
+        return "Too large resource version" in message
+    return "/proxy" in case.operation.path
+
+
+def _checks(case: Case, answer: Response) -> list[CheckFunction]:
+    """What to look at. An object whose finalizers keep it is answered by DELETE where the documents say Status."""
+    checks: list[CheckFunction] = [not_a_server_error, content_type_conformance]
+    if case.operation.method != "delete" or _is_status(answer, 200):
+        checks.append(response_schema_conformance)
+    return checks
+
+
+def _is_status(answer: Response, code: int) -> bool:
+    kind = answer.headers.get("content-type", [""])[0]
+    if "protobuf" in kind:
+        return answer.content[:4] == b"k8s\0"
+    try:
+        status = yaml.safe_load(answer.content) if "yaml" in kind else orjson.loads(answer.content)
+    except (orjson.JSONDecodeError, yaml.YAMLError):
+        return False
+    return status.get("kind") == "Status" and status.get("code", 200) == code
+
+
+def judge(api: PrivateApi, seed: int, seconds: float) -> Counter[int]:
+    """Try operations in a seeded order until the time is up. How often each status was answered. Raises Harm."""
+    wire = Wire(api)
+    dice = random.Random(seed)
+    schema = schemathesis.openapi.from_dict(whole_document(wire))
+    operations = [found.ok() for found in schema.get_all_operations()]
+    dice.shuffle(operations)
+    seen: Counter[int] = Counter()
+    harms: dict[str, str] = {}  # the first of each operation
+    end = time.monotonic() + seconds
+    turn = 0
+
+    def send(case: Case) -> None:
+        _aim(case, dice)
+        answer = case.call(base_url=api.url, session=wire, **wire.how)
+        seen[answer.status_code] += 1
+        wrong = ""
+        if (
+            answer.status_code >= 400
+            and case.operation.method != "head"
+            and not _is_status(answer, answer.status_code)
+        ):
+            wrong = f"an error that is no Status: {answer.status_code} {answer.content[:300]!r}"
+        elif not _is_excused(case, answer):
+            try:
+                case.validate_response(answer, checks=_checks(case, answer))
+            except FailureGroup as failures:
+                wrong = "; ".join(f"{each.title}: {each.message}"[:1500] for each in failures.exceptions)
+        if wrong:
+            harms.setdefault(case.operation.label, f"{wrong}\n  {case.as_curl_command()[:1500]}")
+
+    while time.monotonic() < end:
+        operation = operations[turn % len(operations)]
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            tried = hypothesis.given(operation.as_strategy(generation_mode=mode))(send)
+            tried = hypothesis.seed(seed + turn)(tried)
+            hypothesis.settings(
+                max_examples=EACH,
+                database=None,
+                deadline=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )(tried)()
+        turn += 1
+    if harms:
+        told = (f"{label}: {harm}" for label, harm in harms.items())
+        raise Harm("\n".join([f"seed {seed}, {len(harms)} of {turn} operations:", *told]))
+    assert wire.request("GET", f"{api.url}/readyz", **wire.how).content == b"ok"
+    print(f"schemathesis, seed {seed}: {turn} operations, {sum(seen.values())} requests: {dict(seen)}")
+    return seen
