@@ -2,7 +2,8 @@
 
 Clients ask in three ways: group by group (``/api``, ``/apis``, ``/apis/apps``, ``/apis/apps/v1``), or for everything
 at once with an Accept header that names ``apidiscovery.k8s.io`` in version v2 or, older, v2beta1. All are functions of
-the rows of the resource table; they are made when first asked for and kept until the rows change.
+the rows of the resource table; they are made when first asked for and kept, as JSON, until the rows change. Who asks
+group by group gets them in any form that objects come in: YAML, protobuf, indented for curl.
 
 Source: the API concepts page ("API discovery"), KEP-3352 (aggregated discovery).
 """
@@ -20,6 +21,7 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver.aggregation import documents
 from bamikube.apiserver.aggregation.documents import Offer
 from bamikube.apiserver.aggregation.registration import version_rank
+from bamikube.apiserver.negotiation import answer_object, takes_plain
 from bamikube.kit.http import Request, Response
 
 Rows = Callable[[], Sequence[Resource]]
@@ -101,7 +103,9 @@ class Discovery:
         body = self._plain(path, parts)
         if body is None:
             return None
-        return Response(200, body)
+        if takes_plain(request.headers) and not request.raw_query:
+            return Response(200, body)
+        return answer_object(request, orjson.loads(body))
 
     def _refresh(self) -> tuple[Resource, ...]:
         rows, offered = tuple(self._rows()), self._offers()

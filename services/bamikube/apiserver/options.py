@@ -150,9 +150,14 @@ class ApiServerOptions(Options):
         """What the issuer's discovery document says of the keys."""
         if self.service_account_jwks_uri:
             return self.service_account_jwks_uri
+        address = self.public_address
+        return f"{f'https://{address}' if address else self.service_account_issuer[0]}/openid/v1/jwks"
+
+    @property
+    def public_address(self) -> str:
+        """``host:port`` under which clients outside reach this server, "" when nobody has said."""
         host = self.external_hostname or self.advertise_address
-        where = f"https://{host}:{self.secure_port}" if host else self.service_account_issuer[0]
-        return f"{where}/openid/v1/jwks"
+        return f"{f'[{host}]' if ':' in host else host}:{self.secure_port}" if host else ""
 
     @property
     def node_ports(self) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class ApiServer:
         self.aggregator = Aggregator(self.cache, world, self.caller, self.resources)
         self.discovery = Discovery(
             self.resources,
-            options.external_hostname or options.advertise_address,
+            options.public_address,
             offers=self.aggregator.offers,
         )
         self.openapi = OpenApi(self.resources, offers=self.aggregator.offers)

@@ -45,6 +45,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Occurrence:
+    component: str
     involved: tuple[tuple[str, str], ...]
     type: str
     reason: str
@@ -69,7 +70,10 @@ def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
 
 
 class EventRecorder:
-    """Records core/v1 Events as ``component`` on ``host``."""
+    """Records core/v1 Events as ``component`` on ``host``.
+
+    Several components of one process may share a recorder: each names itself when it records.
+    """
 
     def __init__(self, client: Client, world: World, component: str, host: str = "") -> None:
         self._client = client
@@ -82,21 +86,31 @@ class EventRecorder:
         self._spam: OrderedDict[tuple[Any, ...], tuple[float, float]] = OrderedDict()
 
     def event(
-        self, obj: dict[str, Any], type: str, reason: str, message: str, *, field_path: str = ""
+        self,
+        obj: dict[str, Any],
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+        component: str = "",
     ) -> None:
         """Record that something happened to ``obj`` (which must carry apiVersion, kind and metadata)."""
-        self.event_on(reference(obj, field_path), type, reason, message)
+        self.event_on(reference(obj, field_path), type, reason, message, component=component)
 
-    def event_on(self, involved: dict[str, str], type: str, reason: str, message: str) -> None:
+    def event_on(
+        self, involved: dict[str, str], type: str, reason: str, message: str, *, component: str = ""
+    ) -> None:
         """Record for an ObjectReference."""
-        source = tuple(involved.get(key, "") for key in ("kind", "namespace", "name", "uid"))
+        component = component or self._component
+        source = (component, *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid")))
         now = self._world.clock.now()
         tokens, since = self._spam.get(source, (float(BURST), now))
         tokens = min(float(BURST), tokens + (now - since) / REFILL_SECONDS)
         self._remember(self._spam, source, (max(0.0, tokens - 1), now))
         if tokens < 1:
             return
-        occurrence = _Occurrence(tuple(involved.items()), type, reason, message[:1024], now)
+        occurrence = _Occurrence(component, tuple(involved.items()), type, reason, message[:1024], now)
         occurrence = replace(occurrence, combined=self._combined(occurrence))
         try:
             self._queue.put_nowait(occurrence)
@@ -105,8 +119,8 @@ class EventRecorder:
 
     def _combined(self, occurrence: _Occurrence) -> bool:
         """Whether so many similar events have come lately that this one only counts."""
-        kind = (occurrence.involved, occurrence.type, occurrence.reason)
-        bare = (tuple(part for part in kind[0] if part[0] != "resourceVersion"), *kind[1:])
+        involved = tuple(part for part in occurrence.involved if part[0] != "resourceVersion")
+        bare = (occurrence.component, involved, occurrence.type, occurrence.reason)
         messages, last = self._similar.get(bare, (set(), occurrence.when))
         if occurrence.when - last > SAME_SECONDS:
             messages = set()
@@ -147,6 +161,7 @@ class EventRecorder:
         message = (COMBINED + occurrence.message)[:1024] if occurrence.combined else occurrence.message
         # Kept under the series' own identity: the revision of the object differs from one occurrence to the next.
         identity = (
+            occurrence.component,
             *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid", "fieldPath")),
             occurrence.type,
             occurrence.reason,
@@ -166,7 +181,7 @@ class EventRecorder:
                     raise
         namespace = involved.get("namespace") or "default"
         name = f"{involved.get('name', 'unknown')[:220]}.{int(occurrence.when * 1e9):x}{self._world.chance.suffix(3)}"
-        source = {"component": self._component}
+        source = {"component": occurrence.component}
         if self._host:
             source["host"] = self._host
         await self._client.create(
@@ -183,7 +198,7 @@ class EventRecorder:
                 "firstTimestamp": stamp,
                 "lastTimestamp": stamp,
                 "count": 1,
-                "reportingComponent": self._component,
+                "reportingComponent": occurrence.component,
                 "reportingInstance": self._host,
             },
         )

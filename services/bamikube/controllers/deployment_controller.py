@@ -152,7 +152,7 @@ class DeploymentController(Controller):
                 return False
             if error.reason != "AlreadyExists":
                 text = f"Failed to create new replica set {body['metadata']['name']!r}: {error.message}"
-                self.shared.recorder.event(deployment, "Warning", "ReplicaSetCreateError", text)
+                self.record(deployment, "Warning", "ReplicaSetCreateError", text)
                 raise
             held = await self.client.get("replicasets.apps", body["metadata"]["name"], namespace)
             same = bare_template(held["spec"]["template"]) == bare_template(deployment["spec"]["template"])
@@ -164,7 +164,7 @@ class DeploymentController(Controller):
             return False
         self.expectations.created(key, made)
         if body["spec"]["replicas"]:
-            self.shared.recorder.event(
+            self.record(
                 deployment,
                 "Normal",
                 "ScalingReplicaSet",
@@ -184,7 +184,7 @@ class DeploymentController(Controller):
         # A PUT with the revision the plan was made on: a stale plan is refused, not carried out.
         await self.client.update("replicasets.apps", {**rs, "metadata": meta, "spec": spec})
         way = "up" if scale.replicas > scale.before else "down"
-        self.shared.recorder.event(
+        self.record(
             deployment,
             "Normal",
             "ScalingReplicaSet",

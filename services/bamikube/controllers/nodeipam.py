@@ -41,6 +41,7 @@ def allocate(cluster_cidr: str, mask: int, taken: Iterable[str]) -> Verdict:
 
 class NodeIpamController(Controller):
     name = "node-ipam-controller"
+    reports_as = "cidrAllocator"
     workers = 1  # one at a time is what makes an allocation unique
 
     def __init__(self, shared: Shared, cluster_cidr: str, mask: int) -> None:
@@ -69,7 +70,7 @@ class NodeIpamController(Controller):
             Verdict(self._given[key]) if key in self._given else allocate(self.cluster_cidr, self.mask, taken)
         )
         if not verdict.cidr:
-            self.shared.recorder.event(node, "Warning", "CIDRNotAvailable", verdict.reason)
+            self.record(node, "Warning", "CIDRNotAvailable", verdict.reason)
             return 30.0
         self._given[key] = verdict.cidr
         try:

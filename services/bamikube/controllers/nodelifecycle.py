@@ -151,6 +151,7 @@ def _drives_out(node: Object | None) -> bool:
 
 class NodeLifecycleController(Controller):
     name = "node-lifecycle-controller"
+    reports_as = "node-controller"
     workers = 4
 
     def __init__(self, shared: Shared, grace: float, startup_grace: float) -> None:
@@ -205,7 +206,7 @@ class NodeLifecycleController(Controller):
             body = {**node, "status": {**(node.get("status") or {}), "conditions": decision.conditions}}
             node = await self.client.update("nodes", body, "status")
         for reason, message in decision.events:
-            self.shared.recorder.event(node, "Normal", reason, message)
+            self.record(node, "Normal", reason, message)
         if decision.taints is not None:
             # The revision guards the whole list: somebody else's taint is never overwritten.
             body = {**node, "spec": {**(node.get("spec") or {}), "taints": decision.taints}}
@@ -250,7 +251,7 @@ class NodeLifecycleController(Controller):
             except ApiError as error:
                 if error.code not in (404, 409):
                     raise
-            self.shared.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+            self.record(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     def none_ready(self) -> bool:
         """Whether no node at all is ready: then the fault is probably ours."""
@@ -288,7 +289,7 @@ class EvictionController(Controller):
         ours = {NOT_READY, UNREACHABLE}
         if self.lifecycle.none_ready() and all(taint["key"] in ours for taint in taints):
             return 10.0
-        self.shared.recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
+        self.record(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         await self._mark_disrupted(pod)
         try:
             await self.client.delete(

@@ -238,12 +238,10 @@ class ReplicaSetController(Controller):
             except ApiError as error:
                 if namespace_is_going(error):
                     return
-                self.shared.recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                self.record(rs, "Warning", "FailedCreate", f"Error creating: {error.message}")
                 raise
             self.expectations.created(key, pod)
-            self.shared.recorder.event(
-                rs, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}"
-            )
+            self.record(rs, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
 
         async def delete(pod: Object) -> None:
             name = pod["metadata"]["name"]
@@ -252,10 +250,10 @@ class ReplicaSetController(Controller):
             except ApiError as error:
                 if error.code in (404, 409):
                     return
-                self.shared.recorder.event(rs, "Warning", "FailedDelete", f"Error deleting: {error.message}")
+                self.record(rs, "Warning", "FailedDelete", f"Error deleting: {error.message}")
                 raise
             self.expectations.deleted(key, f"{namespace}/{name}", pod["metadata"]["uid"])
-            self.shared.recorder.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
+            self.record(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
 
         batch, left = 1, decision.create
         while left > 0:

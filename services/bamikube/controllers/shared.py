@@ -60,11 +60,12 @@ class Shared:
 class Controller:
     """A controller: a queue of keys and a ``sync`` that brings one key's world in line.
 
-    A subclass sets ``name``, subscribes to informers in ``__init__`` and implements ``sync``, which returns None, or
+    A subclass sets ``name`` (and ``reports_as``, where Kubernetes signs its events otherwise), subscribes to informers in ``__init__`` and implements ``sync``, which returns None, or
     the seconds after which it wants to see the key again.
     """
 
     name = ""
+    reports_as = ""  # the component its events name; "": its name
     workers = 4
 
     def __init__(self, shared: Shared) -> None:
@@ -77,6 +78,11 @@ class Controller:
         raise AssertionError(
             f"{type(self).__name__} lacks sync"
         )  # a mistake of the programmer, not of the input
+
+    def record(self, obj: dict[str, Any], type: str, reason: str, message: str) -> None:
+        """Record an event of this controller's."""
+        component = self.reports_as or self.name
+        self.shared.recorder.event(obj, type, reason, message, component=component)
 
     async def run(self, tasks: Tasks) -> None:
         """Work until cancelled."""

@@ -299,6 +299,9 @@ def limits(**item: Any) -> dict[str, Any]:
     return obj("LimitRange", spec={"limits": [{"type": "Container"} | item]})
 
 
+HIGH = {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}
+
+
 def quota(hard: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     return obj("ResourceQuota", spec={"hard": hard or {}} | spec)
 
@@ -339,6 +342,17 @@ LIMITS: list[tuple[dict[str, Any], str]] = [
     (
         quota({"pods": "1"}, scopes=["BestEffort", "NotBestEffort"]),
         'spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes',
+    ),
+    (quota({"cpu": "1", "count/jobs.batch": "1"}, scopes=["Terminating"]), ""),
+    (
+        quota({"cpu": "1"}, scopes=["Terminating", "BestEffort"]),
+        'spec.scopes: Invalid value: ["Terminating","BestEffort"]: unsupported scope applied to resource',
+    ),
+    (
+        quota({"services": "1"}, scopeSelector={"matchExpressions": [HIGH]}),
+        "spec.scopeSelector.matchExpressions: Invalid value: "
+        '{"matchExpressions":[{"scopeName":"PriorityClass","operator":"In","values":["high"]}]}: '
+        "unsupported scope applied to resource",
     ),
 ]
 

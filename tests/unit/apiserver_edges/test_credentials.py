@@ -29,10 +29,10 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
 class Authority:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, days: float = 1) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self.name, self.key, ca=True)
+        self.certificate = self._sign(self.name, self.key, ca=True, days=days)
 
     def issue(self, name: str, *groups: str, days: float = 1) -> bytes:
         parts = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
@@ -97,6 +97,11 @@ async def test_expired_certificates_and_unknown_tokens_are_401_no_credentials_ar
     with pytest.raises(ApiError) as caught:
         await authenticator().authenticate(showing(CLUSTER.issue("alice", days=-1)))
     assert (caught.value.code, caught.value.message) == (401, "Unauthorized")
+    old = Authority("kubernetes", days=-1)  # nor does a certificate hold longer than its CA's
+    with pytest.raises(BadCredentials, match="expired"):
+        await X509Method(Certificates([old.certificate]), SystemClock()).authenticate(
+            showing(old.issue("alice"))
+        )
     with pytest.raises(ApiError):
         await authenticator().authenticate(showing(None, authorization="Bearer nonsense"))
     user = await authenticator().authenticate(showing(None))

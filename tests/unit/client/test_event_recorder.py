@@ -110,3 +110,22 @@ def test_events_of_nodes_stand_in_default() -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n" * 253, "uid": "u"}}
     (one,) = record(Events(), ("hello", 1), obj=node)
     assert one["metadata"]["namespace"] == "default" and len(one["metadata"]["name"]) <= 253
+
+
+def test_components_of_one_process_sign_their_own_events() -> None:
+    events = Events()
+
+    async def main() -> None:
+        client: Any = events
+        recorder = EventRecorder(client, World(LoopClock(), Chance(1)), "test")
+        running = asyncio.ensure_future(recorder.run())
+        for component in ("a-controller", "", "a-controller"):
+            recorder.event(POD, "Normal", "Tested", "hello", component=component)
+        await asyncio.sleep(1)
+        running.cancel()
+
+    run(main())
+    found = [
+        (one["source"]["component"], one["reportingComponent"], one["count"]) for one in events.held.values()
+    ]
+    assert found == [("a-controller", "a-controller", 2), ("test", "test", 1)]

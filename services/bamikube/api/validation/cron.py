@@ -6,7 +6,6 @@ The form is robfig/cron's: five fields, names of months and days, macros. Source
 from __future__ import annotations
 
 import functools
-import json
 import re
 import zoneinfo
 
@@ -69,7 +68,7 @@ def schedule(field: str, text: str, *, zoned: bool = False) -> list[Cause]:
         return [] if known else [invalid(field, text, f"unrecognized descriptor: {text}")]
     parts = text.split()
     if len(parts) != len(_CRON_FIELDS):
-        return [invalid(field, text, f"expected exactly 5 fields, found {len(parts)}: {json.dumps(parts)}")]
+        return [invalid(field, text, f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]")]
     wrong = [
         _cron_field(part, low, high, names)
         for part, (_, low, high, names) in zip(parts, _CRON_FIELDS, strict=True)

@@ -48,6 +48,14 @@ SCOPES = (
     "VolumeAttributesClass",
 )
 _OPPOSITE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
+# What a quota with scopes may count of the standard names; others (extended resources, count/...) are not judged.
+_POD_AMOUNTS = frozenset(
+    {"pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"}
+)
+_COUNTABLE = dict.fromkeys(SCOPES, _POD_AMOUNTS) | {
+    "BestEffort": frozenset({"pods"}),
+    "VolumeAttributesClass": frozenset({"persistentvolumeclaims", "requests.storage"}),
+}
 
 
 def _resource_name(field: str, name: str, known: Iterable[str]) -> list[Cause]:
@@ -127,19 +135,35 @@ def _limit_range(obj: dict[str, Any]) -> list[Cause]:
 # --- quotas ---------------------------------------------------------------------------------------------------------
 
 
+def _counts_what_it_may(spec: dict[str, Any], scope: str) -> bool:
+    """Whether everything a quota counts can be told apart by the scope."""
+    counted = _QUOTA.intersection(spec.get("hard") or {})
+    return scope not in _COUNTABLE or counted <= _COUNTABLE[scope]
+
+
 def _scopes(spec: dict[str, Any]) -> list[Cause]:
     scopes = spec.get("scopes") or []
     causes = [not_supported("spec.scopes", scope, SCOPES) for scope in scopes if scope not in SCOPES]
+    if not all(_counts_what_it_may(spec, scope) for scope in scopes):
+        causes.append(invalid("spec.scopes", scopes, "unsupported scope applied to resource"))
     for pair in _OPPOSITE:
         if set(pair) <= set(scopes):
             causes.append(invalid("spec.scopes", scopes, "conflicting scopes"))
-    expressions = (spec.get("scopeSelector") or {}).get("matchExpressions") or []
+    return causes + _selected_scopes(spec)
+
+
+def _selected_scopes(spec: dict[str, Any]) -> list[Cause]:
+    causes: list[Cause] = []
+    selector = spec.get("scopeSelector") or {}
+    everywhere = "spec.scopeSelector.matchExpressions"
     chosen: set[str] = set()
-    for index, each in enumerate(expressions):
-        path = f"spec.scopeSelector.matchExpressions[{index}]"
+    for index, each in enumerate(selector.get("matchExpressions") or ()):
+        path = f"{everywhere}[{index}]"
         scope, operator, values = each.get("scopeName"), each.get("operator"), each.get("values") or []
         if scope not in SCOPES:
             causes.append(not_supported(f"{path}.scopeName", scope or "", SCOPES))
+        if not _counts_what_it_may(spec, scope or ""):
+            causes.append(invalid(everywhere, selector, "unsupported scope applied to resource"))
         if scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
             detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, "
             detail += "ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
@@ -156,9 +180,7 @@ def _scopes(spec: dict[str, Any]) -> list[Cause]:
         chosen.add(scope or "")
     for pair in _OPPOSITE:
         if set(pair) <= chosen:
-            causes.append(
-                invalid("spec.scopeSelector.matchExpressions", sorted(chosen), "conflicting scopes")
-            )
+            causes.append(invalid(everywhere, sorted(chosen), "conflicting scopes"))
     return causes
 
 

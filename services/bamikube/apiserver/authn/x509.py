@@ -1,8 +1,9 @@
 """Users by client certificate: the common name is the user, the organizations are the groups.
 
-The TLS layer has verified that the certificate leads to one of the CAs it was given. Those may be two: the cluster's
-own CA, whose certificates name users, and the front proxy's, whose certificates only allow a proxy to speak for
-users. A certificate of the second must not pass for a user, so the issuer is looked at again here.
+The TLS layer has verified that the certificate leads to one of the CAs it was given, but not that it still holds: that
+is asked here, since connections outlive certificates. The CAs may be two: the cluster's own, whose certificates name
+users, and the front proxy's, whose certificates only allow a proxy to speak for users. A certificate of the second must
+not pass for a user, so the issuer is looked at again here.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Certificate:
     issued: bool  # directly issued by one of the CAs asked about
 
     def check(self, now: float) -> None:
-        """Raises BadCredentials outside its time. Connections outlive certificates, so this is asked every time."""
+        """Raises BadCredentials outside its time."""
         if now > self.not_after:
             raise BadCredentials(f"the client certificate of {self.common_name!r} has expired")
         if now < self.not_before:
@@ -71,13 +72,16 @@ class Certificates:
         groups = [
             str(attribute.value) for attribute in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         ]
+        issuers = [authority for authority in self._authorities if _issued(parsed, authority)]
+        # TLS has not looked at the time, neither at the certificate's nor at its CA's.
+        holds = [parsed, *sorted(issuers, key=lambda one: one.not_valid_after_utc)[-1:]]
         read = Certificate(
             names[0] if names else "",
             tuple(groups),
             hashlib.sha256(der).hexdigest(),
-            parsed.not_valid_before_utc.timestamp(),
-            parsed.not_valid_after_utc.timestamp(),
-            any(_issued(parsed, authority) for authority in self._authorities),
+            max(one.not_valid_before_utc.timestamp() for one in holds),
+            min(one.not_valid_after_utc.timestamp() for one in holds),
+            bool(issuers),
         )
         if len(self._cache) >= _CACHE_LIMIT:
             self._cache.popitem(last=False)

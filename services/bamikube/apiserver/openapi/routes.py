@@ -26,7 +26,8 @@ from bamikube.apiserver.openapi.operations import group_root, operations
 from bamikube.apiserver.openapi.schemas import custom
 from bamikube.kit.http import Request, Response
 
-_FOR_EVER = "public, immutable"
+# A year: a hash in the address says that the document is this one. (kube-openapi says so with Expires.)
+_FOR_EVER = "public, immutable, max-age=31536000"
 _PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 

@@ -30,7 +30,7 @@ from bamikube.apiserver.subresources import translator
 from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of, refused_by_node
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.apiserver.subresources.translator import Translator, Wanted
-from bamikube.kit.http import Answer, RawConnection, Request, Stream, Tunnel
+from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
 from bamikube.kit.tunnel import converse, relay, request_head
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -44,7 +44,7 @@ _TUNNELLED = "SPDY/3.1+"  # the prefix of a SPDY protocol that is carried in a w
 
 
 async def log(call: Call) -> Answer:
-    """``GET pods/<name>/log``."""
+    """``GET pods/<name>/log``. A pod that has no node yet has said nothing: 204."""
     if call.verb != "get":
         raise errors.method_not_allowed()
     query = log_query(call.request)
@@ -53,6 +53,8 @@ async def log(call: Call) -> Answer:
         websockets.plain_protocol(call.request)
     pod = await current(call)
     container = container_of(pod, call.request.param("container"))
+    if not (pod.get("spec") or {}).get("nodeName"):
+        return Response(204)
     place = _place(call, pod)
     target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
     exchange = await dialer_of(call).open(place, "GET", target + (f"?{urlencode(query)}" if query else ""))
