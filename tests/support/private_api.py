@@ -71,6 +71,9 @@ class PrivateApi:
                 f"--kubeconfig={self.home}/controller-manager.conf",
                 f"--healthz-port={self.controllers_port}",
                 f"--root-ca-file={pki}/ca.crt",
+                f"--service-account-private-key-file={pki}/sa.key",
+                f"--cluster-signing-cert-file={pki}/ca.crt",
+                f"--cluster-signing-key-file={pki}/ca.key",
             )
             account = f"{self.url}/api/v1/namespaces/default/serviceaccounts/default"
             self._wait("controllers", account, self.context)

@@ -25,6 +25,16 @@ class ControllersOptions(Options):
     )
     allocate_node_cidrs: bool = Field(True, description="give every node a pod CIDR")
     root_ca_file: str = Field("", description="CA certificate that is published to every namespace")
+    service_account_private_key_file: str = Field(
+        "", description="key that signs the tokens in Secrets of service accounts; without it none are made"
+    )
+    cluster_signing_cert_file: str = Field(
+        "", description="CA certificate that requests for certificates are signed with; without it none are"
+    )
+    cluster_signing_key_file: str = Field("", description="the key of --cluster-signing-cert-file")
+    cluster_signing_duration: float = Field(
+        365 * 86_400.0, ge=600, description="seconds a certificate runs when its request asks for no less"
+    )
     node_monitor_grace_period: float = Field(
         40.0, gt=0, description="seconds of silence after which a node is not ready"
     )
@@ -41,6 +51,14 @@ class ControllersOptions(Options):
         except ValueError as error:
             raise ValueError(f"{value!r} is not a network such as 10.244.0.0/16 ({error})") from error
         return value
+
+    @model_validator(mode="after")
+    def _authority_is_whole(self) -> ControllersOptions:
+        if bool(self.cluster_signing_cert_file) != bool(self.cluster_signing_key_file):
+            raise ValueError(
+                "--cluster-signing-cert-file and --cluster-signing-key-file are given together or not at all"
+            )
+        return self
 
     @model_validator(mode="after")
     def _piece_fits(self) -> ControllersOptions:

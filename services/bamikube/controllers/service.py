@@ -11,6 +11,8 @@ from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.kinds import Kinds
 from bamikube.client.leader import LeaderElection
+from bamikube.controllers.accounttokens import AccountTokenController
+from bamikube.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from bamikube.controllers.deployment_controller import DeploymentController
 from bamikube.controllers.endpoints import EndpointsController
 from bamikube.controllers.endpointslice import EndpointSliceController
@@ -28,6 +30,8 @@ from bamikube.controllers.shared import Controller, Shared, SharedInformers
 from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.pki.authority import Authority
+from bamikube.pki.tokens import LEGACY_ISSUER, TokenSigner
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +41,37 @@ class Controllers:
 
     name = "controllers"
 
-    def __init__(self, client: Client, options: ControllersOptions, world: World, ca_pem: str = "") -> None:
+    def __init__(
+        self,
+        client: Client,
+        options: ControllersOptions,
+        world: World,
+        ca_pem: str = "",
+        *,
+        authority: Authority | None = None,
+        token_signer: TokenSigner | None = None,
+    ) -> None:
         self.ready = asyncio.Event()
         self._client = client
         self._options = options
         self._world = world
         self._ca_pem = ca_pem
+        self._authority = authority
+        self._token_signer = token_signer
 
     @classmethod
     def build(cls, options: ControllersOptions, world: World) -> Controllers:
         """From flags. Raises OSError or ValueError when a named file cannot be used."""
         ca_pem = Path(options.root_ca_file).read_text(encoding="utf-8") if options.root_ca_file else ""
         client = Client.from_kubeconfig(options.kubeconfig, world, "kube-controller-manager")
-        return cls(client, options, world, ca_pem)
+        authority = signer = None
+        if options.cluster_signing_cert_file:
+            certificate, key = options.cluster_signing_cert_file, options.cluster_signing_key_file
+            authority = Authority.load(Path(certificate), Path(key), world)
+        if options.service_account_private_key_file:
+            pem = Path(options.service_account_private_key_file).read_bytes()
+            signer = TokenSigner(pem, LEGACY_ISSUER, world)
+        return cls(client, options, world, ca_pem, authority=authority, token_signer=signer)
 
     def controllers(self, shared: Shared) -> list[Controller]:
         """All controllers, each made for ``shared``."""
@@ -73,7 +95,13 @@ class Controllers:
             VolumeProtectionController(shared),
             lifecycle,
             lifecycle.evictions,
+            CertificateApprover(shared),
+            CertificateCleaner(shared),
         ]
+        if self._authority is not None:
+            made.append(CertificateSigner(shared, self._authority, options.cluster_signing_duration))
+        if self._token_signer is not None:
+            made.append(AccountTokenController(shared, self._token_signer, self._ca_pem))
         if options.allocate_node_cidrs:
             made.append(NodeIpamController(shared, options.cluster_cidr, options.node_cidr_mask_size))
         # Last, since it reads the informers the others have asked for.

@@ -122,6 +122,9 @@ def controllers(topology: Topology) -> UnitSpec:
     argv = _flags(
         kubeconfig="/etc/kubernetes/controller-manager.conf",
         root_ca_file=f"{PKI}/ca.crt",
+        service_account_private_key_file=f"{PKI}/sa.key",
+        cluster_signing_cert_file=f"{PKI}/ca.crt",
+        cluster_signing_key_file=f"{PKI}/ca.key",
         cluster_cidr=topology.pod_cidr,
         healthz_port=10257,
     )

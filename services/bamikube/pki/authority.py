@@ -122,24 +122,30 @@ class Authority:
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name(attributes))
-            .issuer_name(self.certificate.subject)
             .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(max(start, self.certificate.not_valid_before_utc))
-            .not_valid_after(min(end, self.certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
         )
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if request.sans:
             names = x509.SubjectAlternativeName([_general_name(san) for san in request.sans])
             builder = builder.add_extension(names, critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        return self.complete(builder, start, end)
+
+    def complete(self, builder: x509.CertificateBuilder, start: datetime, end: datetime) -> x509.Certificate:
+        """Sign what ``builder`` says, with issuer, serial number and a time that lies within the authority's own."""
+        return (
+            builder.issuer_name(self.certificate.subject)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(start, self.certificate.not_valid_before_utc))
+            .not_valid_after(min(end, self.certificate.not_valid_after_utc))
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+            .sign(self._key, hashes.SHA256())
+        )
 
 
 def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 from typing import Any
 
@@ -163,6 +164,17 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
     reader.put(("", "serviceaccounts"), {"metadata": {**account["metadata"], "uid": "a2"}})
     with pytest.raises(ApiError):
         await answer.authenticate(showing(None, authorization=f"Bearer {plain}"))
+    # The token of a Secret is good while it is the one in the Secret, and no longer.
+    kept = signer.sign_secret("web", "bot", "a2", "t")
+    meta = {"name": "t", "namespace": "web", "uid": "s1"}
+    data = {"token": base64.b64encode(kept.encode()).decode()}
+    reader.put(("", "secrets"), {"metadata": meta, "data": data})
+    assert await answer.authenticate(showing(None, authorization=f"Bearer {kept}"))
+    marked = {**meta, "labels": {"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}}
+    for other_secret in ({"metadata": meta, "data": {"token": ""}}, {"metadata": marked, "data": data}):
+        reader.put(("", "secrets"), other_secret)
+        with pytest.raises(ApiError):
+            await answer.authenticate(showing(None, authorization=f"Bearer {kept}"))
 
 
 class Allows:

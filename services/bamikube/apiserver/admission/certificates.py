@@ -5,7 +5,8 @@ CertificateApproval and CertificateSigning: approving or signing needs the verb 
 
 CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
 
-Requester: who asks is written down by the server, whatever the client says. It cannot be switched off.
+Requester: who asks is written down by the server, whatever the client says, and what is asked must be readable. It
+cannot be switched off.
 
 Whoever may create signing requests must not become an administrator by asking for it.
 """
@@ -20,6 +21,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from bamikube.api import errors
+from bamikube.api.validation.rules import invalid
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.attributes import Attributes
@@ -46,6 +48,17 @@ class Requester(Plugin):
                 spec["uid"] = ctx.user.uid
             if ctx.user.extra:
                 spec["extra"] = {key: list(values) for key, values in ctx.user.extra.items()}
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        """Reading a request takes a library that validation, being pure, does without: it looks at the outer form."""
+        text = ((ctx.object or {}).get("spec") or {}).get("request") or ""
+        if ctx.subresource or not text:
+            return
+        try:
+            x509.load_pem_x509_csr(base64.b64decode(text))
+        except ValueError as problem:
+            causes = [invalid("spec.request", "<request>", f"malformed certificate request: {problem}")]
+            raise errors.invalid("CertificateSigningRequest", ctx.name, causes, GROUP) from problem
 
 
 class CertificateSubjectRestriction(Plugin):

@@ -12,8 +12,11 @@ Source: KEP-1205 (bound service account tokens), KEP-4193 (token improvements: j
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from bamikube.apiserver.authn.authenticator import BadCredentials, Identified
 from bamikube.apiserver.identity import User
@@ -21,6 +24,7 @@ from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.clock import Clock, parse_rfc3339
 from bamikube.pki.tokens import Bound, TokenClaims, TokenError, TokenVerifier
 
+INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
 GRACE = 60.0  # seconds a token outlives the deletionTimestamp of what it is bound to, as in Kubernetes
 _CACHE_LIMIT = 8192
 
@@ -43,7 +47,9 @@ class ServiceAccountMethod:
             raise BadCredentials("the service account token has expired")
         self._must_live("serviceaccounts", claims.namespace, Bound(claims.name, claims.uid))
         if claims.secret is not None:
-            self._must_live("secrets", claims.namespace, claims.secret)
+            secret = self._must_live("secrets", claims.namespace, claims.secret)
+            if not claims.secret.uid:
+                _must_hold(secret, token)
         if claims.pod is not None:
             self._must_live("pods", claims.namespace, claims.pod)
         elif claims.node is not None:
@@ -67,7 +73,8 @@ class ServiceAccountMethod:
             self._verified[key] = claims
         return claims
 
-    def _must_live(self, plural: str, namespace: str, bound: Bound) -> None:
+    def _must_live(self, plural: str, namespace: str, bound: Bound) -> dict[str, Any]:
+        """What the token is bound to. Raises BadCredentials when it is gone."""
         where = f"{plural} {namespace}/{bound.name}" if namespace else f"{plural} {bound.name}"
         found = self._reader.get(("", plural), namespace, bound.name)
         # Tokens of secrets do not carry the secret's uid; everything else must be the very same object.
@@ -76,3 +83,15 @@ class ServiceAccountMethod:
         deleted = found["metadata"].get("deletionTimestamp")
         if deleted and self._clock.now() > parse_rfc3339(deleted) + GRACE:
             raise BadCredentials(f"the token is bound to {where}, which is being deleted")
+        return found
+
+
+def _must_hold(secret: dict[str, Any], token: str) -> None:
+    """The token of a Secret names the Secret but not its uid: another one under the same name, or one whose token was
+    replaced, must not make it good again. Raises BadCredentials."""
+    where = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
+    held = (secret.get("data") or {}).get("token") or ""
+    if not hmac.compare_digest(held.encode(), base64.b64encode(token.encode())):
+        raise BadCredentials(f"the token is not the one in the secret {where}")
+    if (secret["metadata"].get("labels") or {}).get(INVALID_SINCE):
+        raise BadCredentials(f"the token in the secret {where} has been marked invalid")

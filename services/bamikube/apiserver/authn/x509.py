@@ -76,7 +76,7 @@ class Certificates:
         # TLS has not looked at the time, neither at the certificate's nor at its CA's.
         holds = [parsed, *sorted(issuers, key=lambda one: one.not_valid_after_utc)[-1:]]
         read = Certificate(
-            names[0] if names else "",
+            names[-1] if names else "",  # the last one counts, for signers too (bamikube.pki.signers)
             tuple(groups),
             hashlib.sha256(der).hexdigest(),
             max(one.not_valid_before_utc.timestamp() for one in holds),
