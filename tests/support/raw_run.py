@@ -94,7 +94,7 @@ class Rain:
         self.harms: dict[str, str] = {}  # the first of each kind and fault
         self.slowest = 0.0
 
-    async def send(self, shot: Shot) -> bytes:
+    async def send(self, shot: Shot, patience: float = 0.6) -> bytes:
         """What comes back until the server closes or falls silent."""
         context = None if shot.plain else self.context
         try:
@@ -108,7 +108,7 @@ class Rain:
                 await asyncio.wait_for(writer.drain(), 5)
             if shot.abrupt:
                 return b""
-            while part := await asyncio.wait_for(reader.read(1 << 20), SILENCE if got else 0.6):
+            while part := await asyncio.wait_for(reader.read(1 << 20), SILENCE if got else patience):
                 got += part
                 if shot.kind not in ("pipeline", "upgrade") and _whole(got):
                     break
@@ -133,7 +133,7 @@ class Rain:
         shot = Shot("plain", (request("GET", "/api/v1/namespaces/default"),))
         while time.monotonic() < end:
             begun = time.monotonic()
-            got = await asyncio.wait_for(self.send(shot), PATIENCE)
+            got = await self.send(shot, PATIENCE)
             self.slowest = max(self.slowest, time.monotonic() - begun)
             if not got.startswith(b"HTTP/1.1 200 "):
                 self.harms.setdefault("plain", f"a plain request was answered {got[:300]!r}")

@@ -23,8 +23,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache, total_ordering
+from functools import total_ordering
 from typing import Any
+
+from bamikube.api.memory import remembered
 
 BINARY = "BinarySI"
 DECIMAL = "DecimalSI"
@@ -192,7 +194,7 @@ def total(quantities: Iterable[Quantity]) -> Quantity:
     return result
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _parse(text: str) -> Quantity:
     match = _SHAPE.fullmatch(text)
     if not text or not match:

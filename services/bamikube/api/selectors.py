@@ -24,10 +24,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from bamikube.api import names
+from bamikube.api.memory import remembered
 
 IN, NOT_IN, EXISTS, DOES_NOT_EXIST = "In", "NotIn", "Exists", "DoesNotExist"
 GREATER, LESS = "Gt", "Lt"
@@ -333,7 +333,7 @@ class _Reader:
                 raise SelectorError(f"found '{token}', expected: ',', ')' or identifier")
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, 4096)
 def parse_labels(text: str) -> LabelSelector:
     """The selector a string stands for; the empty string chooses everything.
 
@@ -483,7 +483,7 @@ def _terms(text: str) -> list[str]:
     return parts
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024, 4096)
 def parse_fields(text: str) -> FieldSelector:
     """The field selector a string stands for. Raises :class:`SelectorError`: ``invalid selector: ...``."""
     found: list[FieldRequirement] = []

@@ -12,13 +12,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import orjson
 import yaml
 
 from bamikube.api import columns, conversion, errors, protobuf, table
+from bamikube.api.memory import remembered
 from bamikube.api.resources import Resource
 from bamikube.apiserver import bodies
 from bamikube.kit.http import Request, Response
@@ -53,7 +53,7 @@ class Accepted:
     version: str = "v1"
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _options(accept: str) -> tuple[Accepted, ...]:
     """What an Accept header allows, best first."""
     ranked: list[tuple[float, int, Accepted]] = []

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
+from bamikube.api.memory import LONGEST
 from bamikube.kit.http import Request
 
 _VERBS = {
@@ -49,7 +50,8 @@ class RequestInfo:
 
 def parse(request: Request) -> RequestInfo:
     """The request's info; query parameters that change the verb or the name are looked at."""
-    info = _of_path(request.method, request.path)
+    path = request.path
+    info = _of_path(request.method, path) if len(path) <= LONGEST else _read(request.method, path)
     if (
         not info.is_resource
         or info.verb not in ("list", "deletecollection", "watch")
@@ -99,8 +101,7 @@ def _selected_name(selector: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=8192)
-def _of_path(method: str, path: str) -> RequestInfo:
+def _read(method: str, path: str) -> RequestInfo:
     parts = [part for part in path.split("/") if part]
     other = RequestInfo(False, method.lower(), path)
     if len(parts) >= 3 and parts[0] == "api":
@@ -126,3 +127,6 @@ def _of_path(method: str, path: str) -> RequestInfo:
     if not name:
         verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
     return RequestInfo(True, verb, path, group, version, resource, subresource, namespace, name, tail)
+
+
+_of_path = lru_cache(maxsize=8192)(_read)

@@ -396,11 +396,16 @@ class ApiServer:
         answer.headers.update(error.headers)
         return answer
 
+    def _is_served(self, info: RequestInfo) -> bool:
+        """Whether there is such a resource. Names that a stranger made up are no labels: each would be kept for ever."""
+        row = self.catalog.find(info.group, info.version, info.resource)
+        return row is not None and (not info.subresource or info.subresource in row.subresources)
+
     def _count(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
         code = answer.status
-        if info.is_resource and code != 404:
+        if info.is_resource and code != 404 and self._is_served(info):
             scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-            verb = _REPORTED.get(info.verb, request.method)
+            verb = _REPORTED.get(info.verb) or (request.method if request.method in _METHODS else "other")
             if info.subresource in _CONNECTS:
                 verb = "CONNECT"
             elif verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):

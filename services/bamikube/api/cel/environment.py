@@ -51,6 +51,8 @@ class Environment:
             checked = decode_any(compiled.serialize())
         except RuntimeError as error:
             raise CompileError(_message(str(error), expression)) from None
+        except TypeError:  # half a surrogate pair: the library takes UTF-8 only
+            raise CompileError("ERROR: <input>:-1:0: the expression is no valid Unicode") from None
         except RecursionError:
             raise CompileError("ERROR: <input>:-1:0: expression recursion limit exceeded") from None
         _check_literals(checked)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime
 from typing import Any
+
+from bamikube.api.memory import remembered
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 UNKNOWN = "<unknown>"
@@ -44,7 +45,7 @@ def human(seconds: float) -> str:
     return f"{days // 365}y"
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def seconds_of(text: str) -> float | None:
     """Seconds since the epoch of an RFC 3339 time; None when it is not one."""
     try:

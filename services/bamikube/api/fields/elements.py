@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.fieldpath import escape
+from bamikube.api.memory import remembered
 
 _KINDS = {"f": 0, "k": 1, "v": 2, "i": 3}
 
@@ -59,7 +60,7 @@ def canonical(step: str) -> str:
     return f"{kind}:{orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()}"
 
 
-@functools.lru_cache(maxsize=8192)
+@remembered(8192)
 def rank(step: str) -> tuple[Any, ...]:
     """What steps are sorted by: kind first, then name, keys, value or position."""
     kind, _, rest = step.partition(":")

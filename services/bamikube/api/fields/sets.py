@@ -32,6 +32,7 @@ SELF = "."
 LEAF: FieldSet = {}  # one path and nothing below it; shared, never to be changed
 EMPTY: FieldSet = {}
 
+SERIAL = 64 * 1024  # bytes of a set that is worth remembering
 MAX_DEPTH = 500
 
 _NUMBERS = re.compile(rb'(?:\\":|"v:|"i:)[-\d]')
@@ -157,7 +158,9 @@ def ordered(fields: FieldSet) -> FieldSet:
     """A copy that shares nothing, its steps in Kubernetes' order: ``.``, fields, keys, values, indices."""
     text = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     # As text 443 comes before 80; where there are numbers, or indices, the order is made by hand.
-    result: FieldSet = orjson.loads(_ranked_text(text) if _NUMBERS.search(text) else text)
+    if _NUMBERS.search(text):
+        text = _ranked_text(text) if len(text) <= SERIAL else orjson.dumps(_ranked(orjson.loads(text)))
+    result: FieldSet = orjson.loads(text)
     return result
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from bamikube.api.fields import elements
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member, union
+from bamikube.api.memory import LONGEST
 
 Changes = tuple["FieldSet | None", "FieldSet | None"]
 Faults = list[tuple[str, str]]  # the path of what is wrong, as messages show it, and what
@@ -473,7 +474,11 @@ class ListMap(Elements):
         if len(keys) == 1:
             value = item.get(keys[0])
             if type(value) is str:
-                return elements.by_text_key(keys[0], value)
+                return (
+                    elements.by_text_key(keys[0], value)
+                    if len(value) <= LONGEST
+                    else elements.by_keys({keys[0]: value})
+                )
         pairs: dict[str, Any] = {}
         for key in keys:
             value = item.get(key)

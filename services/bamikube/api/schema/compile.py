@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bamikube.api.memory import remembered
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 
@@ -140,7 +141,7 @@ def _int_or_string(value: Any, holder: Any, key: Any) -> list[Issue] | None:
     return _wrong(value, "intstr.IntOrString" if kind in (list, dict) else "int32")
 
 
-_canonical_quantity = functools.lru_cache(maxsize=4096)(canonical)
+_canonical_quantity = remembered(4096)(canonical)
 
 
 def _quantity(value: Any, holder: Any, key: Any) -> list[Issue] | None:
@@ -148,14 +149,14 @@ def _quantity(value: Any, holder: Any, key: Any) -> list[Issue] | None:
     if type(value) not in (str, int, float):
         return [Issue("", message=_QUANTITY_HINT)]
     try:
-        holder[key] = _canonical_quantity(value)
+        holder[key] = _canonical_quantity(value) if type(value) is str else canonical(value)
     except ValueError:
         return [Issue("", message=_QUANTITY_HINT)]
     return None
 
 
 def _canonical_time(value: str, micro: bool) -> str | None:
-    """The time in UTC with the precision of its type; None when it is not RFC 3339."""
+    """The time in UTC with the precision of its type; None when it is not RFC 3339, or not of the years 1 to 9999."""
     match = _RFC3339.match(value)
     if match is None:
         return None
@@ -163,10 +164,11 @@ def _canonical_time(value: str, micro: bool) -> str | None:
     micros = ((fraction or "") + "000000")[:6]
     try:
         moment = datetime.fromisoformat(base.upper() + "." + micros + ("+00:00" if zone in "Zz" else zone))
-    except ValueError:
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    moment = moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    text = moment.replace(tzinfo=None).isoformat("T", "microseconds" if micro else "seconds")
+    return f"{text}Z"
 
 
 def _time(micro: bool) -> Visitor:

@@ -5,11 +5,11 @@ The form is robfig/cron's: five fields, names of months and days, macros. Source
 
 from __future__ import annotations
 
-import functools
 import re
 import zoneinfo
 
 from bamikube.api.errors import Cause
+from bamikube.api.memory import remembered
 from bamikube.api.numbers import whole
 from bamikube.api.validation.rules import invalid, required
 
@@ -76,7 +76,7 @@ def schedule(field: str, text: str, *, zoned: bool = False) -> list[Cause]:
     return [invalid(field, text, message) for message in wrong if message][:1]
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def _is_zone(name: str) -> bool:
     try:
         zoneinfo.ZoneInfo(name)

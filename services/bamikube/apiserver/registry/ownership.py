@@ -13,6 +13,7 @@ from typing import Any
 from bamikube.api import conversion, errors, ownership, strategy, table
 from bamikube.api.errors import Cause
 from bamikube.api.fields import FieldSet, Object, defined_object_type
+from bamikube.api.memory import remembered
 from bamikube.api.ownership import Author, Version, Versions
 from bamikube.api.ownership.managers import UPDATE, read_foreign
 from bamikube.api.resources import Resource
@@ -127,7 +128,7 @@ def manager_in(request: Request) -> str:
     return named or manager_of(request.headers.get("user-agent", ""))
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def manager_of(user_agent: str) -> str:
     """The manager of a client that names none: its User-Agent up to the first slash, at most 128 characters."""
     name = user_agent.partition("/")[0]

@@ -5,7 +5,6 @@ Source: the CEL language definition, "List of standard definitions".
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -14,13 +13,14 @@ import re2
 from bamikube.api.cel import moments, operators
 from bamikube.api.cel.functions.model import STRING_FACTOR, Function, length, pattern_cost, walk
 from bamikube.api.cel.types import ABSENT, CelError, Duration, NoOverload, Optional, Timestamp, TypeValue
+from bamikube.api.memory import remembered
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 8 << 20
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def pattern(text: str) -> Any:
     """A compiled regular expression. Raises CelError."""
     try:
