@@ -330,10 +330,19 @@ def prepare_update(resource: Resource, new: dict[str, Any], old: dict[str, Any])
         new["metadata"]["generation"] = (old.get("metadata") or {}).get("generation", 0) + 1
 
 
-# Metadata that an update of the status subresource leaves alone.
+# Metadata that an update of the status subresource leaves alone. Most built-in kinds leave none alone, by history.
+_AUTHORS = ("labels", "annotations", "finalizers", "ownerReferences")
 _KEPT_BY_STATUS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "pods"): ("ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds"),
     ("apps", "deployments"): ("labels",),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _AUTHORS,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _AUTHORS,
+    ("apiregistration.k8s.io", "apiservices"): _AUTHORS,
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): _AUTHORS,
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): _AUTHORS,
+    ("networking.k8s.io", "servicecidrs"): _AUTHORS,
+    ("resource.k8s.io", "resourceclaims"): _AUTHORS,
+    ("storage.k8s.io", "volumeattachments"): _AUTHORS,
 }
 
 
@@ -358,7 +367,7 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
     elif resource.key == ("certificates.k8s.io", "certificatesigningrequests"):
         _keep_approval(new, old)
     elif not resource.definition:
-        protected = ("labels", "annotations", "finalizers", "ownerReferences")
+        protected = _AUTHORS
     for field in protected:
         if field in before:
             metadata[field] = before[field]

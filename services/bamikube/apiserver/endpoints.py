@@ -363,12 +363,14 @@ def write_options(request: Request, kind: str) -> dict[str, Any]:
     if not request.raw_query:
         return {"dryRun": [], "fieldValidation": "Warn", "fieldManager": ""}
     dry = request.query.get("dryRun") or []
-    check_dry_run(dry)
+    check_dry_run(dry, kind)
     validation = request.param("fieldValidation") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
-        raise errors.bad_request(
-            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Warn", "Strict"'
+        supported = 'supported values: "Ignore", "Strict", "Warn"'
+        cause = Cause(
+            "FieldValueNotSupported", f'Unsupported value: "{validation}": {supported}', "fieldValidation"
         )
+        raise errors.invalid(kind, "", [cause], "meta.k8s.io")
     named = request.param("fieldManager")
     if named:
         ownership.check_manager(kind, named)
@@ -406,15 +408,17 @@ def delete_options(request: Request) -> DeleteOptions:
     return DeleteOptions.of(body, request.query)
 
 
-def repeated_in_patch(request: Request, patch: Any, field_validation: str) -> list[str]:
-    """Keys that a merge patch gives more than once."""
-    if field_validation == "Ignore" or not isinstance(patch, dict):
-        return []
-    return bodies.duplicate_keys(request.body, patch)
+def repeated_in_patch(request: Request, patch: Any, field_validation: str) -> schema.Repeats:
+    """What is odd about the text of a patch: keys given twice, and in operations keys that mean nothing."""
+    if field_validation == "Ignore":
+        return schema.NO_REPEATS
+    if isinstance(patch, list):
+        return bodies.odd_operations(request.body, patch)
+    return schema.Repeats(bodies.duplicate_keys(request.body, patch).texts)
 
 
 def checked(request: Request, resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
     """Kind, types, unknown fields and repeated keys of a body. Returns warnings. Raises 400."""
-    repeated = [] if field_validation == "Ignore" else negotiation.repeated_keys(request, obj)
+    repeated = schema.NO_REPEATS if field_validation == "Ignore" else negotiation.repeated_keys(request, obj)
     expect_kind(resource, obj)
     return schema.ensure(resource, obj, field_validation, repeated)

@@ -20,6 +20,7 @@ import yaml
 from bamikube.api import columns, conversion, errors, protobuf, table
 from bamikube.api.memory import remembered
 from bamikube.api.resources import Resource
+from bamikube.api.schema import NO_REPEATS, Repeats
 from bamikube.apiserver import bodies
 from bamikube.kit.http import Request, Response
 
@@ -144,12 +145,12 @@ def decode_body(request: Request) -> dict[str, Any]:
     )
 
 
-def repeated_keys(request: Request, obj: dict[str, Any]) -> list[str]:
-    """Paths of the keys that the body, decoded as ``obj``, gives more than once. Call it before ``obj`` changes."""
+def repeated_keys(request: Request, obj: dict[str, Any]) -> Repeats:
+    """The keys that the body, decoded as ``obj``, gives more than once. Call it before ``obj`` changes."""
     media = content_type(request) or JSON
     if media in (JSON, "text/json"):
         return bodies.duplicate_keys(request.body, obj)
-    return bodies.survey_yaml(request.body) if media != PROTOBUF else []
+    return bodies.survey_yaml(request.body) if media != PROTOBUF else NO_REPEATS
 
 
 def load_json(body: bytes) -> dict[str, Any]:

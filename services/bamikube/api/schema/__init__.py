@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 from bamikube.api.schema.check import (
+    NO_REPEATS,
+    Repeats,
     SchemaReport,
     check,
     check_definition,
@@ -17,10 +19,14 @@ from bamikube.api.schema.check import (
     prune,
 )
 from bamikube.api.schema.merge import Property, property
+from bamikube.api.schema.patched import Patched, go_map
 from bamikube.api.schema.source import all_definitions, definition, definition_names
 
 __all__ = [
+    "NO_REPEATS",
+    "Patched",
     "Property",
+    "Repeats",
     "SchemaReport",
     "all_definitions",
     "check",
@@ -29,6 +35,7 @@ __all__ = [
     "definition",
     "definition_names",
     "ensure",
+    "go_map",
     "property",
     "prune",
 ]

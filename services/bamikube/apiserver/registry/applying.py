@@ -32,13 +32,14 @@ def parse_document(body: bytes, field_validation: str) -> tuple[dict[str, Any], 
     doc, repeated = _parsed(body)
     if not repeated or field_validation == "Ignore":
         return doc, []
-    warnings = [f'duplicate field "{path}"' for path in repeated]
     if field_validation == "Strict":
-        raise errors.bad_request(f"error strict decoding YAML: {', '.join(warnings)}")
-    return doc, warnings
+        raise errors.bad_request(
+            f"error strict decoding YAML: error converting YAML to JSON: {repeated.error}"
+        )
+    return doc, list(repeated.texts)
 
 
-def _parsed(body: bytes) -> tuple[dict[str, Any], list[str]]:
+def _parsed(body: bytes) -> tuple[dict[str, Any], schema.Repeats]:
     try:
         doc = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -49,7 +50,8 @@ def _parsed(body: bytes) -> tuple[dict[str, Any], list[str]]:
             raise errors.bad_request(f"error decoding YAML: {error}") from None
     if not isinstance(doc, dict):
         raise errors.bad_request("error decoding YAML: an applied document must be an object")
-    return doc, bodies.duplicate_keys(body, doc)
+    # Whatever it is written in, an applied document is read as YAML.
+    return doc, bodies.survey_yaml(body) if bodies.duplicate_keys(body, doc) else schema.NO_REPEATS
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,14 +97,14 @@ def _invalid(field: str, message: str, value: str) -> errors.ApiError:
     return errors.invalid("DeleteOptions", "", [cause], "meta.k8s.io")
 
 
-def check_dry_run(values: Any) -> None:
-    """``dryRun`` knows one value, All. Raises 422."""
+def check_dry_run(values: Any, kind: str = "DeleteOptions") -> None:
+    """``dryRun`` of options of ``kind`` knows one value, All. Raises 422."""
     if not isinstance(values, list) or any(value != "All" for value in values):
         shown = values[0] if isinstance(values, list) and values else values
         cause = Cause(
             "FieldValueNotSupported", f'Unsupported value: "{shown}": supported values: "All"', "dryRun"
         )
-        raise errors.invalid("DeleteOptions", "", [cause], "meta.k8s.io")
+        raise errors.invalid(kind, "", [cause], "meta.k8s.io")
 
 
 class Deleting(Reading, Writing):

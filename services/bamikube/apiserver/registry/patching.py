@@ -6,7 +6,6 @@ patch that names a resourceVersion is held to it and answered 409.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -62,6 +61,19 @@ def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) ->
         ) from None
 
 
+def outcome_of(media: str, old: dict[str, Any], patch: Any, resource: Resource) -> schema.Patched:
+    """How an error shows this patch, should its outcome be no such object."""
+    if media == STRATEGIC_PATCH:
+        return schema.Patched(lambda: schema.go_map(patch), strategic=True)
+
+    def patched() -> str:
+        return orjson.dumps(
+            apply_patch(media, old, patch, resource.definition), option=orjson.OPT_SORT_KEYS
+        ).decode()
+
+    return schema.Patched(patched)
+
+
 class Patching(Writing):
     """The patch verb."""
 
@@ -77,7 +89,7 @@ class Patching(Writing):
         user: User = SYSTEM,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        repeated: Sequence[str] = (),
+        repeated: schema.Repeats = schema.NO_REPEATS,
         options: dict[str, Any] | None = None,
         manager: str = ownership.SERVER,
     ) -> Written:
@@ -106,7 +118,7 @@ class Patching(Writing):
         patch: Any,
         field_validation: str,
         warnings: list[str],
-        repeated: Sequence[str] = (),
+        repeated: schema.Repeats = schema.NO_REPEATS,
     ) -> Change:
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             new = deep(apply_patch(media, old, patch, resource.definition))
@@ -137,7 +149,8 @@ class Patching(Writing):
                         f"the {field} of the object must stay {expected}, not {new[field]}"
                     )
                 new[field] = expected
-            warnings[:] = schema.ensure(resource, new, field_validation, repeated)
+            outcome = outcome_of(media, old, patch, resource)
+            warnings[:] = schema.ensure(resource, new, field_validation, repeated, outcome)
             return new
 
         return change

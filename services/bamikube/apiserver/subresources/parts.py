@@ -13,14 +13,14 @@ from bamikube.api import defaults, errors, schema
 from bamikube.api.errors import Cause
 from bamikube.api.ownership import Author
 from bamikube.api.ownership.managers import APPLY
-from bamikube.api.validation import certificates, resizing
+from bamikube.api.validation import certificates, metadata, resizing
 from bamikube.api.validation.containers import container
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.endpoints import patch_options
+from bamikube.apiserver.endpoints import patch_options, repeated_in_patch, write_options
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.applying import applied, check_document, parse_document
-from bamikube.apiserver.registry.patching import APPLY_PATCH, apply_patch, parse_patch
+from bamikube.apiserver.registry.patching import APPLY_PATCH, apply_patch, outcome_of, parse_patch
 from bamikube.apiserver.subresources.rewriting import Object, current, dry, rewrite
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.http import Answer
@@ -39,22 +39,18 @@ async def _edit(call: Call, merge: Merge) -> Answer:
 
     def change(stored: Object) -> None:
         wanted = wanted_of(stored)
-        metadata = wanted.get("metadata") or {}
-        version = metadata.get("resourceVersion")
-        if (
-            call.verb == "update"
-            and version
-            and version != stored["metadata"].get("resourceVersion", version)
-        ):
+        given = wanted.get("metadata") or {}
+        version = given.get("resourceVersion")
+        if version and version != stored["metadata"].get("resourceVersion"):
             raise errors.conflict(call.resource.plural, call.name, errors.MODIFIED, call.resource.group)
-        if metadata.get("name", call.name) != call.name:
+        if given.get("name", call.name) != call.name:
             raise errors.bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
+                f"the name of the object ({given['name']}) does not match the name on the URL ({call.name})"
             )
         defaults.apply(call.resource, wanted)
         merge(stored, wanted)
         if applies:
-            ownership.put(stored, metadata.get("managedFields") or [])
+            ownership.put(stored, given.get("managedFields") or [])
 
     manager = None if applies else ownership.manager_in(call.request)
     return call.answer(await rewrite(call, change, dry_run=dry(call), manager=manager))
@@ -68,12 +64,13 @@ async def _wanted(call: Call) -> Callable[[Object], Object]:
     if media == APPLY_PATCH:
         return _applied(call)
     patch = parse_patch(media, call.request.body, call.resource)
+    validation = write_options(call.request, "PatchOptions")["fieldValidation"]
+    repeated = repeated_in_patch(call.request, patch, validation)
 
     def patched(stored: Object) -> Object:
         wanted = apply_patch(media, stored, patch, call.resource.definition)
-        report = schema.check(call.resource, wanted)
-        if report.errors:
-            raise schema.decode_error(call.resource, report)
+        outcome = outcome_of(media, stored, patch, call.resource)
+        schema.ensure(call.resource, wanted, validation, repeated, outcome)
         return wanted
 
     return patched
@@ -182,12 +179,14 @@ def resize_containers(stored: Object, wanted: Object) -> None:
 
 def _count(pod: Object) -> None:
     """A pod's spec changed: one generation more."""
-    metadata = pod["metadata"]
-    metadata["generation"] = int(metadata.get("generation") or 0) + 1
+    pod["metadata"]["generation"] = int(pod["metadata"].get("generation") or 0) + 1
 
 
 async def finalize(call: Call) -> Answer:
-    """``namespaces/finalize``: the one way to change a namespace's ``spec.finalizers``. An emptied, deleted one goes."""
+    """``namespaces/finalize``: the one way to change a namespace's ``spec.finalizers``. An emptied, deleted one goes.
+
+    As in Kubernetes the rest of the namespace's author's part, its metadata, goes through as well.
+    """
     if call.verb != "update":
         raise errors.method_not_allowed()
     body = await call.decode()
@@ -197,6 +196,7 @@ async def finalize(call: Call) -> Answer:
     async def change(stored: Object) -> Object:
         if version and version != stored["metadata"].get("resourceVersion"):
             raise errors.conflict("namespaces", call.name, errors.MODIFIED)
+        take_metadata("Namespace", "", stored, body)
         stored.setdefault("spec", {})["finalizers"] = finalizers
         if not finalizers:
             del stored["spec"]["finalizers"]
@@ -216,13 +216,26 @@ async def finalize(call: Call) -> Answer:
 
 
 async def approve(call: Call) -> Answer:
-    """``certificatesigningrequests/approval``: conditions Approved and Denied."""
+    """``certificatesigningrequests/approval``: the conditions, among them Approved and Denied, and metadata."""
     now = rfc3339(call.world.clock.now())
     return await _edit(call, lambda stored, wanted: take_approval(stored, wanted, now))
 
 
+def take_metadata(kind: str, group: str, stored: Object, wanted: Object) -> None:
+    """Take over what authors may change in metadata. Raises 422."""
+    before = dict(stored["metadata"])
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        stored["metadata"].pop(field, None)
+        if given := (wanted.get("metadata") or {}).get(field):
+            stored["metadata"][field] = given
+    causes = metadata.validate_change(stored["metadata"], before)
+    if causes:
+        raise errors.invalid(kind, before["name"], causes, group)
+
+
 def take_approval(stored: Object, wanted: Object, now: str) -> None:
-    """Take over the conditions. Raises 422 when a request would be both approved and denied, or be taken back."""
+    """Take over metadata and the conditions. Raises 422 when a request would be both approved and denied, or be taken back."""
+    take_metadata("CertificateSigningRequest", "certificates.k8s.io", stored, wanted)
     before = {one.get("type"): one for one in (stored.get("status") or {}).get("conditions") or []}
     conditions: list[dict[str, Any]] = [
         dict(one) for one in (wanted.get("status") or {}).get("conditions") or []

@@ -14,6 +14,7 @@ from bamikube.api import errors
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.registry import ownership
+from bamikube.apiserver.registry.deletion import check_dry_run
 from bamikube.apiserver.registry.hooks import NOTHING
 from bamikube.kit.clock import rfc3339
 
@@ -55,8 +56,6 @@ async def rewrite(
         if item is None:
             raise errors.not_found(resource.plural, call.name, resource.group)
         old, new = item.decode(), item.decode()
-        for obj in (old, new):
-            obj["metadata"].pop("resourceVersion", None)
         try:
             change(new)
         except errors.ApiError:
@@ -64,6 +63,8 @@ async def rewrite(
                 raise
             item, fresh = await registry.fetch(resource, call.namespace, call.name), True
             continue
+        for obj in (old, new):
+            obj["metadata"].pop("resourceVersion", None)
         if manager is not None:
             now = rfc3339(call.world.clock.now())
             ownership.track(resource, old, new, manager, part, now)
@@ -91,10 +92,9 @@ async def rewrite(
 
 
 def dry(call: Call) -> bool:
-    """Whether the caller wants nothing to be kept (``?dryRun=All``). Raises 400 on any other value."""
+    """Whether the caller wants nothing to be kept (``?dryRun=All``). Raises 422 on any other value."""
     values = [value for value in call.request.query.get("dryRun", []) if value]
-    if any(value != "All" for value in values):
-        raise errors.bad_request(f"Invalid value for dryRun: {values}: only All is known")
+    check_dry_run(values, f"{call.verb.capitalize()}Options")
     return bool(values)
 
 
