@@ -12,6 +12,7 @@ from bamikube.client.events import EventRecorder
 from bamikube.client.kinds import Kinds
 from bamikube.client.leader import LeaderElection
 from bamikube.controllers.accounttokens import AccountTokenController
+from bamikube.controllers.admissionpolicystatus import AdmissionPolicyStatusController
 from bamikube.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from bamikube.controllers.deployment_controller import DeploymentController
 from bamikube.controllers.endpoints import EndpointsController
@@ -93,6 +94,7 @@ class Controllers:
             ResourceQuotaController(shared),
             ClaimProtectionController(shared),
             VolumeProtectionController(shared),
+            AdmissionPolicyStatusController(shared),
             lifecycle,
             lifecycle.evictions,
             CertificateApprover(shared),

@@ -172,7 +172,7 @@ async def test_bodies_that_are_no_documents(api: Api, body: bytes) -> None:
 async def test_duplicate_keys_warn_or_refuse(api: Api) -> None:
     doc = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m"},"data":{"a":"1","a":"2"}}'
     strict = await apply(api, f"{MAPS}/m", doc, code=400, more="&fieldValidation=Strict")
-    assert 'already set in map' in strict["message"]
+    assert "already set in map" in strict["message"]
     answer = await api.raw("PATCH", f"{MAPS}/m?fieldManager=me", doc, content_type=APPLY)
     assert answer.status == 201 and 'duplicate field \\"data.a\\"' in answer.headers["Warning"]
 

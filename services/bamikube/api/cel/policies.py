@@ -106,13 +106,11 @@ OBJECTS = (
         status=_type("NamespaceStatus"),
     ),
 )
-_VARIABLES = "kubernetes.variables"
+VARIABLES = "kubernetes.variables"
 
 
-@functools.lru_cache(maxsize=64)
-def _environment(
-    params: bool, variables: tuple[tuple[str, Type], ...] | None, webhook: bool = False
-) -> Environment:
+def variables_known(*, params: bool, webhook: bool = False) -> dict[str, Type]:
+    """What expressions may name, but for ``variables``."""
     known: dict[str, Type] = {
         "object": DYN,
         "oldObject": DYN,
@@ -125,10 +123,18 @@ def _environment(
         del known["namespaceObject"]
     if params:
         known["params"] = DYN
+    return known
+
+
+@functools.lru_cache(maxsize=64)
+def _environment(
+    params: bool, variables: tuple[tuple[str, Type], ...] | None, webhook: bool = False
+) -> Environment:
+    known = variables_known(params=params, webhook=webhook)
     objects: tuple[ObjectType, ...] = OBJECTS
     if variables is not None:
-        known["variables"] = Type("object", (), _VARIABLES)
-        objects = (*OBJECTS, ObjectType(_VARIABLES, dict(variables)))
+        known["variables"] = Type("object", (), VARIABLES)
+        objects = (*OBJECTS, ObjectType(VARIABLES, dict(variables)))
     return Environment(known, objects)
 
 

@@ -218,6 +218,11 @@ _CONTROLLERS: dict[str, list[Rule]] = {
     ],
     "ttl-after-finished-controller": [rule(f"delete {READ}", "batch", "jobs"), EVENTS],
     "ttl-controller": [rule(f"patch update {READ}", "core", "nodes"), EVENTS],
+    "validatingadmissionpolicy-status-controller": [
+        rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
+        EVENTS,
+    ],
 }
 
 # One process runs them all, so it holds the sum; "*" on reading is what garbage collection needs anyway.
