@@ -173,9 +173,15 @@ def _create_definition(obj: dict[str, Any]) -> None:
     ]
 
 
+def _create_volume(obj: dict[str, Any]) -> None:
+    born = (obj.get("metadata") or {}).get("creationTimestamp")
+    obj["status"] = {"phase": "Pending"} | ({"lastPhaseTransitionTime": born} if born else {})
+
+
 _ON_CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("", "pods"): _create_pod,
     ("", "namespaces"): _create_namespace,
+    ("", "persistentvolumes"): _create_volume,
     ("batch", "jobs"): _create_job,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _create_definition,
 }
@@ -346,8 +352,13 @@ _KEPT_BY_STATUS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
-    """An update of the status subresource: all but ``status`` (and unprotected metadata) is kept from ``old``."""
+def prepare_status_update(
+    resource: Resource, new: dict[str, Any], old: dict[str, Any], now: str = ""
+) -> None:
+    """An update of the status subresource: all but ``status`` (and unprotected metadata) is kept from ``old``.
+
+    ``now`` (RFC 3339) is when a volume's phase changes, unless the update says itself when.
+    """
     status = new.get("status")
     metadata = new.setdefault("metadata", {})
     for field in [field for field in new if field not in ("apiVersion", "kind", "metadata", "status")]:
@@ -366,6 +377,11 @@ def prepare_status_update(resource: Resource, new: dict[str, Any], old: dict[str
             new["status"].setdefault("qosClass", qos)
     elif resource.key == ("certificates.k8s.io", "certificatesigningrequests"):
         _keep_approval(new, old)
+    elif resource.key == ("", "persistentvolumes"):
+        after, earlier = new.setdefault("status", {}), old.get("status") or {}
+        unsaid = after.get("lastPhaseTransitionTime") in (None, earlier.get("lastPhaseTransitionTime"))
+        if now and unsaid and after.get("phase") != earlier.get("phase"):
+            after["lastPhaseTransitionTime"] = now
     elif not resource.definition:
         protected = _AUTHORS
     for field in protected:

@@ -65,8 +65,10 @@ class Endpoints:
             if verb == "deletecollection":
                 return await self._delete_collection(request, resource, namespace, user)
             wanted = self._filter(request, resource, namespace, info)
-            shape = Shape.of(request, resource, self._world.clock.now, stream=verb == "watch")
-            options = list_options(request)
+            options, stream = list_options(request), verb == "watch"
+            # A watch that begins with a list is no table: rows of a list belong together.
+            tables = not (stream and options.initial_events and options.bookmarks)
+            shape = Shape.of(request, resource, self._world.clock.now, stream=stream, tables=tables)
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
                 return shape.list(await self._raws(resource, shape, listed.items), listed.metadata())

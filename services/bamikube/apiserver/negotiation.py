@@ -47,11 +47,15 @@ _Strings.yaml_implicit_resolvers = {
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the client will take: ``media`` json, yaml or protobuf, and ``transform`` "", Table or Partial."""
+    """What the client will take: ``media`` json, yaml or protobuf, and ``transform`` "", Table or Partial.
+
+    ``many``: partial metadata of a list was asked for, not of an object.
+    """
 
     media: str = "json"
     transform: str = ""
     version: str = "v1"
+    many: bool = False
 
 
 @remembered(1024)
@@ -77,7 +81,8 @@ def _options(accept: str) -> tuple[Accepted, ...]:
         except ValueError:
             quality = 1.0
         if quality > 0:
-            ranked.append((-quality, position, Accepted(known, transform, version)))
+            many = wanted == "PartialObjectMetadataList"
+            ranked.append((-quality, position, Accepted(known, transform, version, many)))
     return tuple(accepted for _, _, accepted in sorted(ranked, key=lambda entry: entry[:2]))
 
 
@@ -85,14 +90,21 @@ _PLAIN = Accepted()
 
 
 def accepted(
-    request: Request, resource: Resource | None = None, *, transforms: bool = True, stream: bool = False
+    request: Request,
+    resource: Resource | None = None,
+    *,
+    transforms: bool = True,
+    stream: bool = False,
+    tables: bool = True,
 ) -> Accepted:
     """The form of the answer (``stream``: of a watch). Raises 406 when the client takes none that there is."""
     header = request.headers.get("accept", "")
     if not header or header == JSON or header == "*/*":
         return _PLAIN
     for option in _options(header):
-        if (option.transform and not transforms) or (stream and option.media == "yaml"):
+        if (option.transform and not transforms) or (option.transform == "Table" and not tables):
+            continue
+        if stream and option.media == "yaml":
             continue
         if option.media == "protobuf" and (
             option.transform
@@ -241,10 +253,16 @@ class Shape:
 
     @classmethod
     def of(
-        cls, request: Request, resource: Resource, now: Callable[[], float], *, stream: bool = False
+        cls,
+        request: Request,
+        resource: Resource,
+        now: Callable[[], float],
+        *,
+        stream: bool = False,
+        tables: bool = True,
     ) -> Shape:
         """The shape a request asks for. Raises 406."""
-        wanted = accepted(request, resource, stream=stream)
+        wanted = accepted(request, resource, stream=stream, tables=tables)
         raw_query = request.raw_query
         pretty = not stream and is_pretty(request)
         include = request.param("includeObject") if "includeObject" in raw_query else ""
@@ -294,16 +312,25 @@ class Shape:
             return self._table([obj], {"resourceVersion": metadata.get("resourceVersion", "")})
         return self._partial(obj) if self.wanted.transform else obj
 
+    def _go_type(self, kind: str) -> str:
+        package = self.resource.group.partition(".")[0] or "core"
+        return f"(*{package}.{kind})"
+
     def object(self, raw: bytes, status: int = 200) -> Response:
-        """The answer that is one object. ``raw`` is JSON of the stored version with its revision."""
+        """The answer that is one object. ``raw`` is JSON of the stored version with its revision. Raises 406."""
         if self.plain:
             return Response(status, raw)
+        if self.wanted.many:
+            found = self._go_type(self.resource.kind)
+            raise errors.not_acceptable(
+                f"you requested PartialObjectMetadataList, but the requested object is not a list {found}"
+            )
         return Response(
             status, self._encode(self.transform(self._decode(raw))), content_type=self.content_type
         )
 
     def list(self, raws: list[bytes], metadata: dict[str, Any]) -> Response:
-        """The answer that is a list. ``metadata`` is its ``ListMeta``."""
+        """The answer that is a list. ``metadata`` is its ``ListMeta``. Raises 406."""
         if self.plain:
             head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
                 self.resource.list_kind.encode(),
@@ -315,6 +342,11 @@ class Shape:
         if self.wanted.transform == "Table":
             value = self._table(objs, metadata)
         elif self.wanted.transform:
+            if not self.wanted.many:
+                found = self._go_type(self.resource.list_kind)
+                raise errors.not_acceptable(
+                    f"you requested PartialObjectMetadata, but the requested object is a list {found}"
+                )
             kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{self.wanted.version}"
             value = {
                 "kind": kind,

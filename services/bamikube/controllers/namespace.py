@@ -15,10 +15,13 @@ from bamikube.api.errors import ApiError
 from bamikube.api.predicates.conditions import put
 from bamikube.api.times import seconds, stamp
 from bamikube.client.client import METADATA_LIST, path_of
+from bamikube.client.informer import split_key
+from bamikube.controllers.adoption import BY_NAMESPACE, index_by_namespace
 from bamikube.controllers.shared import Controller, Shared, enqueue
 
 Object = dict[str, Any]
 
+PODS = ("", "pods")
 FINALIZER = "kubernetes"
 
 
@@ -99,6 +102,18 @@ class NamespaceController(Controller):
         super().__init__(shared)
         self.namespaces = shared.informers.of("namespaces")
         self.namespaces.on_change(enqueue(self))
+        self.pods = shared.informers.of("pods")
+        index_by_namespace(self.pods)
+        self.pods.on_change(self._pod_changed)
+
+    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        """The last pod of a namespace is what the rest of it waits for."""
+        name = split_key(key)[0]
+        namespace = self.namespaces.get(name) if new is None else None
+        if namespace is None or "deletionTimestamp" not in namespace["metadata"]:
+            return
+        if not self.pods.by_index(BY_NAMESPACE, name):
+            self.queue.add(name)
 
     async def sync(self, key: str) -> float | None:
         cached = self.namespaces.get(key)
@@ -118,8 +133,10 @@ class NamespaceController(Controller):
         left: list[Left] = []
         pods: list[Object] = []
         await self.shared.kinds.refresh()
-        # Kinds that are served in several versions are kept once.
+        # Kinds that are served in several versions are kept once. Pods go first, and while one is left everything else
+        # stays: what protects or serves a pod must not go before it (KEP-5080).
         builtin = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
+        builtin.sort(key=lambda row: row.key != PODS)
         for resource in (*builtin, *self.shared.kinds.others):
             if resource.namespaced and {"deletecollection", "list"} <= set(resource.verbs):
                 path = path_of(resource, key)
@@ -131,8 +148,9 @@ class NamespaceController(Controller):
                     continue
                 if held:
                     left.append(_left(resource.plural, resource.group, held))
-                    if resource.key == ("", "pods"):
+                    if resource.key == PODS:
                         pods = held
+                        break
         now = self.world.clock.now()
         if left or failures:
             conditions = conditions_of(namespace, left, failures, now)

@@ -248,9 +248,7 @@ class Writing(Base):
         defaults.apply(resource, new)
         if manager is not None:
             ownership.track(resource, old, new, manager, subresource, self._now())
-        prepare = strategy.prepare_status_update if subresource == "status" else strategy.prepare_update
-        if subresource in ("", "status", "scale"):
-            prepare(resource, new, old)
+        self._prepare(resource, new, old, subresource)
         ctx = AdmissionContext(
             "UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options
         )
@@ -260,8 +258,8 @@ class Writing(Base):
         new = ctx.object if ctx.object is not None else new
         if ctx.patched:
             ctx.warnings += ownership.mend(new, managed)
-        if ctx.patched and subresource in ("", "status", "scale"):
-            prepare(resource, new, old)  # a webhook may change what the request itself may, and no more
+            # A webhook may change what the request itself may, and no more.
+            self._prepare(resource, new, old, subresource)
         key = self.key(resource, namespace, name)
         hooks = self.hooks_of(resource) if subresource in ("", "scale") else []
         prepared = deep(new) if hooks else new
@@ -424,6 +422,15 @@ class Writing(Base):
         return await self.shown(resource, written.item)
 
     # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _prepare(
+        self, resource: Resource, new: dict[str, Any], old: dict[str, Any], subresource: str
+    ) -> None:
+        """Keep of ``old`` what an update of this part may not change."""
+        if subresource == "status":
+            strategy.prepare_status_update(resource, new, old, self._now())
+        elif subresource in ("", "scale"):
+            strategy.prepare_update(resource, new, old)
 
     def _now(self) -> str:
         return rfc3339(self.world.clock.now())

@@ -169,13 +169,19 @@ def _endpoints(call: Call, service: str, port: str) -> list[tuple[str, int]]:
     return places
 
 
-def _rest(call: Call) -> str:
-    """The path behind ``/proxy``, percent-encoded as it was sent, with the query."""
+def _parts(call: Call) -> tuple[str, str]:
+    """The path up to ``/proxy`` and what is behind it, percent-encoded as it was sent. Names may begin with "proxy"."""
     raw = call.request.raw_path or quote(call.request.path)
-    _, _, rest = raw.partition("/proxy")
-    target = rest or "/"
-    if not target.startswith("/"):
-        target = f"/{target}"
+    before = (
+        8 if call.namespace else 6
+    )  # /api/v1/namespaces/<namespace>/pods/<name>/proxy, /api/v1/nodes/<name>/proxy
+    pieces = raw.split("/", before)
+    return "/".join(pieces[:before]), f"/{pieces[before]}" if len(pieces) > before else ""
+
+
+def _rest(call: Call) -> str:
+    """The path behind ``/proxy`` with the query."""
+    target = _parts(call)[1] or "/"
     return f"{target}?{call.request.raw_query}" if call.request.raw_query else target
 
 
@@ -197,11 +203,11 @@ def _returned(headers: dict[str, str]) -> tuple[dict[str, str], str]:
 
 
 async def _send(call: Call, scheme: str, host: str, port: int) -> Answer:
-    raw = call.request.raw_path or call.request.path
-    if raw.endswith("/proxy"):
+    base, path = _parts(call)
+    if not path and call.request.method in ("GET", "HEAD"):
         # Relative links in the answer only work below a path that ends with a slash.
         query = f"?{call.request.raw_query}" if call.request.raw_query else ""
-        return Response(301, b"", {"Location": f"{raw}/{query}"}, "")
+        return Response(301, b"", {"Location": f"{base}/{query}"}, "")
     if not 0 < port < 65536:
         raise errors.bad_request(f"{port} is not a port number")
     place = Place(call.name, host, port)
@@ -224,7 +230,7 @@ async def _send(call: Call, scheme: str, host: str, port: int) -> Answer:
         exchange = await fetch(
             call.request.method,
             f"{scheme}://{shown}:{port}{_rest(call)}",
-            _headers(call, place),
+            _headers(call, place) | {"X-Forwarded-Uri": base + path},
             call.request.body,
             context,
             place,
@@ -234,5 +240,5 @@ async def _send(call: Call, scheme: str, host: str, port: int) -> Answer:
     headers, content_type = _returned(exchange.headers)
     for name, value in headers.items():
         if name.lower() == "location" and value.startswith("/"):
-            headers[name] = raw.partition("/proxy")[0] + "/proxy" + value
+            headers[name] = base + value
     return Stream(exchange.status, exchange.chunks(), headers, content_type)
