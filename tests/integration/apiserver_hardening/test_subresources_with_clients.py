@@ -151,15 +151,17 @@ class _Echo(http.server.BaseHTTPRequestHandler):
             "path": self.path,
             "body": self.rfile.read(length).decode(),
             "authorization": self.headers.get("Authorization"),
+            "uri": self.headers.get("X-Forwarded-Uri"),
         }
         body = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
@@ -188,6 +190,40 @@ def backend() -> Iterator[tuple[str, int]]:
     yield address, server.server_address[1]
     server.shutdown()
     server.server_close()
+
+
+def test_every_method_through_a_service(wire: Wire, namespace: str, backend: tuple[str, int]) -> None:
+    """The service's own name begins like the subresource; only reads are redirected to a slash."""
+    address, port = backend
+    root = f"/api/v1/namespaces/{namespace}/services"
+    body = {"metadata": {"name": "proxy-service"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
+    wire.send("POST", root, body).must(201)
+    endpoints = {
+        "metadata": {"name": "s", "labels": {"kubernetes.io/service-name": "proxy-service"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": port}],
+        "endpoints": [{"addresses": [address]}],
+    }
+    wire.send("POST", f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices", endpoints).must(201)
+    until(lambda: wire.send("GET", f"{root}/proxy-service/proxy/").status == 200)
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        data = b"hello" if method in ("POST", "PUT", "PATCH") else None
+        for name in ("proxy-service", "proxy-service:http", "http:proxy-service:80"):
+            base = f"{root}/{name}/proxy"
+            told = wire.send(method, f"{base}/a/proxy/{method}?q=1", data)
+            assert told.status == 200
+            if method != "HEAD":
+                expected = {
+                    "method": method,
+                    "path": f"/a/proxy/{method}?q=1",
+                    "body": (data or b"").decode(),
+                }
+                assert told.json == expected | {"uri": f"{base}/a/proxy/{method}", "authorization": None}
+        bare = wire.send(method, f"{base}?q=1", data)
+        if method in ("GET", "HEAD"):
+            assert (bare.status, bare.headers["Location"]) == (301, f"{base}/?q=1")
+        else:
+            assert (bare.status, bare.json["path"]) == (200, "/?q=1")
 
 
 def test_the_proxy_passes_on_everything_but_credentials(
