@@ -96,7 +96,8 @@ async def answers(server: Server, *requests: bytes, together: bool = False) -> l
             body = b""
             if length is not None and not request.startswith(b"HEAD"):
                 body = await reader.readexactly(int(length.group(1)))
-            found.append(re.sub(rb"(Audit-Id|Date): [^\r]*\r\n", b"", head) + body)
+            age = re.sub(rb'"\d+s"', b'"age"', body)  # of an object in a table
+            found.append(re.sub(rb"(Audit-Id|Date): [^\r]*\r\n", b"", head) + age)
     return found
 
 
