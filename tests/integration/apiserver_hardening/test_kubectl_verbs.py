@@ -89,6 +89,16 @@ def test_pods_without_a_node(k: Kubectl) -> None:
     assert len(k.json("get", "pod", "copy")["spec"]["containers"]) == 2
 
 
+def test_explaining_values(k: Kubectl) -> None:
+    told = [line.strip() for line in k("explain", "service.spec.type").splitlines()]
+    values = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]
+    first = told.index("Possible enum values:") + 1
+    assert told[first : first + 4] == [f'- `"{value}"`' for value in values]
+    if "1.27" not in k.path:
+        assert told[told.index("ENUM:") + 1 :][:4] == values
+        assert "enum: Always, Never, OnFailure" in k("explain", "pod.spec", "--recursive")
+
+
 def test_events_name_the_controller_that_wrote_them(k: Kubectl) -> None:
     k("create", "deployment", "web", "--image=i")
     until(lambda: "deployment-controller  Scaled up replica set" in k("describe", "deployment", "web"))

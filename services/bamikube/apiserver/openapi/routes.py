@@ -18,6 +18,7 @@ import orjson
 import bamikube
 from bamikube.api.resources import Resource
 from bamikube.api.schema import source
+from bamikube.api.schema.enums import ENUMS
 from bamikube.api.wire import openapi_v2
 from bamikube.apiserver.aggregation import documents
 from bamikube.apiserver.aggregation.documents import Offer
@@ -68,7 +69,7 @@ class OpenApi:
             return
         self._seen, self._offered = rows, offered
         before = self._hashes
-        version = f"{bamikube.__version__}/{source.KUBERNETES}"
+        version = f"{bamikube.__version__}/{source.KUBERNETES}/{ENUMS}"
         names = dict.fromkeys(_name(row) for row in rows)
         self._hashes = {
             name: _digest(version, *(repr(row) for row in rows if _name(row) == name)) for name in names

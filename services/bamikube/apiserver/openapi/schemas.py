@@ -13,6 +13,7 @@ from typing import Any
 from bamikube.api.custom import published
 from bamikube.api.resources import Resource
 from bamikube.api.schema import source
+from bamikube.api.schema.enums import published_definition
 from bamikube.apiserver.openapi.operations import DELETE_OPTIONS, PATCH, STATUS, WATCH_EVENT, Operation
 
 Schema = dict[str, Any]
@@ -51,7 +52,7 @@ def known(name: str, more: Mapping[str, Schema] = MappingProxyType({})) -> Schem
     if name == PATCH:
         return _PATCH_DEFINITION
     try:
-        return source.definition(name)
+        return published_definition(name)
     except KeyError:
         match = _OPTIONAL_LIST.match(name)
         if match is None:
