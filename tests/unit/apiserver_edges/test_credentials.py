@@ -85,10 +85,13 @@ async def test_certificates_of_the_front_proxy_ca_are_no_users() -> None:
         await authenticator().authenticate(showing(FRONT.issue("mallory"), x_remote_user="alice"))
     assert caught.value.code == 401
     shown = showing(
-        FRONT.issue("front-proxy-client"), x_remote_user="alice", x_remote_group="a,b", x_remote_extra_k="v"
+        FRONT.issue("front-proxy-client"),
+        x_remote_user="alice",
+        x_remote_group="a\nb,system:masters",
+        x_remote_extra_k="v",
     )
     user = await authenticator().authenticate(shown)
-    assert user == User("alice", ("a", "b", "system:authenticated"), "", {"k": ("v",)})
+    assert user == User("alice", ("a", "b,system:masters", "system:authenticated"), "", {"k": ("v",)})
     # A user's own certificate does not make the headers count.
     user = await authenticator().authenticate(showing(CLUSTER.issue("bob"), x_remote_user="admin"))
     assert user is not None and user.name == "bob"
@@ -189,7 +192,7 @@ class Allows:
 
 def test_impersonation_needs_the_right_to_every_part() -> None:
     me = User("me")
-    asked = showing(None, impersonate_user="bob", impersonate_group="dev,ops")
+    asked = showing(None, impersonate_user="bob", impersonate_group="dev\nops")
     allowed = Allows(("users", "bob"), ("groups", "dev"), ("groups", "ops"))
     assert impersonate(asked, me, allowed) == User("bob", ("dev", "ops", "system:authenticated"))
     with pytest.raises(ApiError, match='cannot impersonate resource "groups"'):

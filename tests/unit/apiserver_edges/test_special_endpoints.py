@@ -57,6 +57,22 @@ async def test_access_reviews_ask_the_real_authorizer(call: Any) -> None:
     assert theirs["status"]["allowed"] is False
     status, answer = await call("GET", PODS, user="alice", groups="system:authenticated")
     assert status == 403 and answer["details"] == {"kind": "pods"}
+    group = "/apis/authorization.k8s.io/v1"
+    wish = {"verb": "list", "resource": "pods", "fieldSelector": {"requirements": [{"operator": "In"}]}}
+    _, answer = await call("POST", f"{group}/subjectaccessreviews", {"spec": {"resourceAttributes": wish}})
+    assert [cause["field"] for cause in answer["details"]["causes"]] == [
+        "spec.user",
+        "spec.resourceAttributes.fieldSelector.requirements[0].key",
+        "spec.resourceAttributes.fieldSelector.requirements[0].values",
+    ]
+    local = {"spec": {"user": "bob", "resourceAttributes": {"verb": "get", "namespace": "other"}}}
+    path = f"{group}/namespaces/default/localsubjectaccessreviews"
+    _, answer = await call("POST", path, local)
+    assert 'Invalid value: "other": must match metadata.namespace' in answer["message"]
+    path, body = f"{group}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}
+    _, answer = await call("POST", path, body, user="system:node:n1", groups="system:nodes")
+    assert answer["status"]["incomplete"] is True
+    assert answer["status"]["evaluationError"] == "node authorizer does not support user rule resolution"
 
 
 def test_discovery_facts() -> None:

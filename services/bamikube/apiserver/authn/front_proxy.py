@@ -17,11 +17,18 @@ from bamikube.apiserver.identity import User
 from bamikube.kit.clock import Clock
 from bamikube.kit.http import Request
 
+# Sent several times, the edge keeps the values of these apart by new lines, of all others by commas.
+_KEPT_APART = ("x-remote-", "impersonate-")
 
-def header_values(value: str) -> tuple[str, ...]:
-    """The values of a header that may have been sent several times: the edge joins them with commas or new lines."""
-    parts = (part.strip() for line in value.split("\n") for part in line.split(","))
-    return tuple(part for part in parts if part)
+
+def header_values(header: str, value: str) -> tuple[str, ...]:
+    """The values of a header that may have been sent several times.
+
+    A comma belongs to the name of a group (``cn=dev,ou=example``): whoever may choose the name of one group must not
+    get two by it.
+    """
+    parts = value.split("\n" if header.startswith(_KEPT_APART) else ",")
+    return tuple(part for one in parts if (part := one.strip()))
 
 
 class FrontProxyMethod:
@@ -60,10 +67,12 @@ class FrontProxyMethod:
         if not name:
             return None
         groups = tuple(
-            group for header in self._groups for group in header_values(request.headers.get(header, ""))
+            group
+            for header in self._groups
+            for group in header_values(header, request.headers.get(header, ""))
         )
         extra = {
-            unquote(header[len(prefix) :]): header_values(value)
+            unquote(header[len(prefix) :]): header_values(header, value)
             for header, value in request.headers.items()
             for prefix in self._extras
             if header.startswith(prefix)

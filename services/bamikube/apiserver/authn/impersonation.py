@@ -40,10 +40,10 @@ def impersonate(request: Request, user: User, authorizer: Authorizes) -> User:
     if not any(header.startswith("impersonate-") for header in headers):
         return user
     name = headers.get(USER, "").split("\n")[0].strip()
-    groups = header_values(headers.get(GROUP, ""))
+    groups = header_values(GROUP, headers.get(GROUP, ""))
     uid = headers.get(UID, "").strip()
     extra = {
-        unquote(header[len(EXTRA) :]): header_values(value)
+        unquote(header[len(EXTRA) :]): header_values(header, value)
         for header, value in headers.items()
         if header.startswith(EXTRA)
     }

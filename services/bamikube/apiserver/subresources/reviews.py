@@ -12,6 +12,7 @@ from typing import Any
 
 from bamikube.api import errors
 from bamikube.api.errors import Cause
+from bamikube.api.validation.rules import forbidden, invalid, required
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.identity import User
@@ -25,27 +26,30 @@ async def review_access(call: Call) -> Answer:
     """SubjectAccessReview: about anybody."""
     body = await call.decode()
     spec = body.get("spec") or {}
-    return _answer(call, body, _subject(call, spec), spec)
+    _check(call, _subject_causes(spec) + _wish_causes(spec))
+    return _answer(call, body, _subject(spec), spec)
 
 
 async def review_local_access(call: Call) -> Answer:
     """LocalSubjectAccessReview: about anybody, in the namespace of the request only."""
     body = await call.decode()
     spec = body.get("spec") or {}
-    wanted = (spec.get("resourceAttributes") or {}).get("namespace")
-    if not spec.get("resourceAttributes"):
-        raise _invalid(call, "must be provided", "spec.resourceAttributes")
-    if wanted != call.namespace:
-        raise errors.bad_request(
-            f"spec.resourceAttributes.namespace must match namespace: {wanted or ''} is not {call.namespace}"
-        )
-    return _answer(call, body, _subject(call, spec), spec)
+    causes = _subject_causes(spec) + _wish_causes(spec)
+    wanted = (spec.get("resourceAttributes") or {}).get("namespace") or ""
+    if spec.get("resourceAttributes") is not None and wanted != call.namespace:
+        causes.append(invalid("spec.resourceAttributes.namespace", wanted, "must match metadata.namespace"))
+    if (paths := spec.get("nonResourceAttributes")) is not None:
+        causes.append(invalid("spec.nonResourceAttributes", paths, "disallowed on this kind of request"))
+    _check(call, causes)
+    return _answer(call, body, _subject(spec), spec)
 
 
 async def review_own_access(call: Call) -> Answer:
     """SelfSubjectAccessReview: about oneself."""
     body = await call.decode()
-    return _answer(call, body, call.user, body.get("spec") or {})
+    spec = body.get("spec") or {}
+    _check(call, _wish_causes(spec))
+    return _answer(call, body, call.user, spec)
 
 
 async def review_own_rules(call: Call) -> Answer:
@@ -62,12 +66,15 @@ async def review_own_rules(call: Call) -> Answer:
             resources.append({field: list(rule[field]) for field in fields if rule.get(field)})
         if rule.get("nonResourceURLs"):
             paths.append({"verbs": list(rule["verbs"]), "nonResourceURLs": list(rule["nonResourceURLs"])})
-    status = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+    unlisted = call.services.authorizer.unlisted(call.user)
+    status: Object = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": bool(unlisted)}
+    if unlisted:
+        status["evaluationError"] = unlisted
     return call.answer(_review(call, body, status), 201)
 
 
 def _answer(call: Call, body: Object, user: User, spec: Object) -> Answer:
-    verdict = call.services.authorizer.authorize(attributes_of(call, user, spec))
+    verdict = call.services.authorizer.authorize(attributes_of(user, spec))
     status: Object = {"allowed": verdict.allowed}
     if verdict.reason:
         status["reason"] = verdict.reason
@@ -85,26 +92,59 @@ def _review(call: Call, body: Object, status: Object) -> Object:
     }
 
 
-def _subject(call: Call, spec: Object) -> User:
+def _subject(spec: Object) -> User:
     name, groups = str(spec.get("user") or ""), tuple(spec.get("groups") or ())
-    if not name and not groups:
-        raise _invalid(call, "at least one of user or group must be specified", "spec.user")
     extra = {key: tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
     return User(name, groups, str(spec.get("uid") or ""), extra)
 
 
-def attributes_of(call: Call, user: User, spec: Object) -> Attributes:
-    """What a review's spec asks about. Raises 422 unless it names either a resource or a path."""
+def _subject_causes(spec: Object) -> list[Cause]:
+    if spec.get("user") or spec.get("groups"):
+        return []
+    return [invalid("spec.user", "", "at least one of user or group must be specified")]
+
+
+def _wish_causes(spec: Object) -> list[Cause]:
+    """What is asked about is a resource or a path; selectors are given in one form."""
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (resource is None) == (path is None):
-        text = (
-            "cannot be specified in combination with resourceAttributes"
-            if path is not None
-            else "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        )
-        raise _invalid(
-            call, text, "spec.nonResourceAttributes" if path is not None else "spec.resourceAttributes"
-        )
+    causes: list[Cause] = []
+    if resource is None and path is None:
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(invalid("spec.resourceAttributes", None, why))
+    if resource is not None and path is not None:
+        why = "cannot be specified in combination with resourceAttributes"
+        causes.append(invalid("spec.nonResourceAttributes", path, why))
+    for name in ("fieldSelector", "labelSelector"):
+        if (selector := (resource or {}).get(name)) is not None:
+            causes += _selector_causes(f"spec.resourceAttributes.{name}", selector)
+    return causes
+
+
+def _selector_causes(field: str, selector: Object) -> list[Cause]:
+    raw, requirements = selector.get("rawSelector"), selector.get("requirements") or []
+    if raw and requirements:
+        return [invalid(f"{field}.rawSelector", raw, "may not specified at the same time as requirements")]
+    if not raw and not requirements:
+        why = f"when {field} is specified, requirements or rawSelector is required"
+        return [required(f"{field}.requirements", why)]
+    causes: list[Cause] = []
+    for index, requirement in enumerate(requirements):
+        where, values = f"{field}.requirements[{index}]", requirement.get("values")
+        if not requirement.get("key"):
+            causes.append(required(f"{where}.key", "must be specified"))
+        operator = requirement.get("operator")
+        if operator in ("In", "NotIn") and not values:
+            why = "must be specified when `operator` is 'In' or 'NotIn'"
+            causes.append(required(f"{where}.values", why))
+        if operator in ("Exists", "DoesNotExist") and values:
+            why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            causes.append(forbidden(f"{where}.values", why))
+    return causes
+
+
+def attributes_of(user: User, spec: Object) -> Attributes:
+    """What a review's spec asks about."""
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if path is not None:
         return Attributes(
             user, str(path.get("verb") or ""), path=str(path.get("path") or ""), is_resource=False
@@ -147,7 +187,7 @@ def _selector(selector: Any) -> str:
     return ",".join(terms)
 
 
-def _invalid(call: Call, why: str, field: str) -> errors.ApiError:
-    return errors.invalid(
-        call.resource.kind, "", [Cause("FieldValueInvalid", f"Invalid value: {why}", field)], GROUP
-    )
+def _check(call: Call, causes: list[Cause]) -> None:
+    """Raises 422 when there is something to say."""
+    if causes:
+        raise errors.invalid(call.resource.kind, "", causes, GROUP)
