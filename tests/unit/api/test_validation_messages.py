@@ -244,3 +244,21 @@ def test_parts_added_after_defaulting_do_not_count_as_changes() -> None:
     defaults.apply(table.by_name("pods"), new)
     assert new["spec"] != old["spec"]
     assert changes(old, new) == []
+
+
+def test_finalizers_of_core_kinds_are_qualified() -> None:
+    """Custom resources, definitions and webhooks may have any; see the API conventions."""
+    one = pod()
+    one["metadata"]["finalizers"] = ["orphan", "a.example.com/b", "mine"]
+    expected = 'metadata.finalizers[2]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified'
+    assert faults(one) == [expected]
+    old = made(pod())
+    new = copy.deepcopy(old)
+    new["metadata"]["finalizers"] = ["mine"]
+    assert changes(old, new)[0].startswith("metadata.finalizers[0]: ")
+    webhooks = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "a", "finalizers": ["mine"]},
+    }
+    assert faults(webhooks) == []

@@ -87,6 +87,7 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
     )
     if resource.custom is not None:
         return causes + resource.custom.validate(obj)
+    causes += metadata.finalizers_of_kind(resource, obj.get("metadata") or {})
     new = _ONLY_NEW.get(resource.key)
     if new is not None:
         causes += new(obj)
@@ -101,6 +102,7 @@ def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
     if resource.custom is not None:
         return causes + resource.custom.validate(new, old)
+    causes += metadata.finalizers_of_kind(resource, new.get("metadata") or {})
     change = _UPDATE.get(resource.key)
     if change is not None:
         causes += change(new, old)

@@ -92,10 +92,25 @@ def finalizer_name(field: str, name: str) -> list[Cause]:
     """A finalizer is a qualified name; without a domain only Kubernetes' own three are allowed."""
     causes = [invalid(field, name, message) for message in is_qualified_name(name)]
     if not causes and "/" not in name and name not in _EXTRA_FINALIZERS:
-        causes.append(
-            invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified")
-        )
+        causes.append(invalid(field, name, _NO_FINALIZER))
     return causes
+
+
+_NO_FINALIZER = "name is neither a standard finalizer name nor is it fully qualified"
+# These kinds, and custom ones, are judged outside Kubernetes' core, where a finalizer may have any qualified name.
+_ANY_FINALIZER = frozenset({"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"})
+
+
+def finalizers_of_kind(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
+    """Which finalizers an object of this kind may have beyond what :func:`validate` allows all objects."""
+    names = metadata.get("finalizers")
+    if not names or resource.custom is not None or resource.group in _ANY_FINALIZER:
+        return []
+    return [
+        invalid(f"metadata.finalizers[{index}]", name, _NO_FINALIZER)
+        for index, name in enumerate(names)
+        if "/" not in name and name not in _EXTRA_FINALIZERS
+    ]
 
 
 def _finalizers(field: str, names: list[str]) -> list[Cause]:
