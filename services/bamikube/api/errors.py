@@ -153,6 +153,11 @@ def too_large(message: str) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", message)
 
 
+def slow_body(message: str) -> ApiError:
+    """408: the client took too long to say what it wants."""
+    return ApiError(408, "Timeout", message)
+
+
 def head_too_large(message: str) -> ApiError:
     """431: the request line and the headers. Kubernetes has no reason of its own for it."""
     return ApiError(431, "RequestEntityTooLarge", message)

@@ -7,6 +7,7 @@ is one head and one body in a single ``transport.write``. Per request::
 
 * a body over ``max_body`` bytes is answered 413 with a ``Status`` object, a head that is too long 431 (as Go's server
   does, for targets as well as for headers), what cannot be parsed 400;
+* a new connection that asks for nothing, and a body that does not come, are not waited for without end;
 * a complete answer above 128 KiB is gzipped for clients that ask for it (the threshold of the Kubernetes API);
 * a :class:`Stream` is written chunk by chunk; when the client goes away its task is cancelled and the iterator closed;
 * a :class:`Tunnel` gets the connection itself: the transport changes its protocol, and what the parser had already
@@ -44,6 +45,10 @@ GZIP_THRESHOLD = 128 * 1024  # bytes; Kubernetes' defaultGzipThresholdBytes
 MAX_HEAD_LINE = 64 * 1024  # bytes; tokens and selectors may be long
 MAX_HEADERS = 512  # header lines of one request; a proxy names every group of its user in one of its own
 KEEP_ALIVE = 180.0  # seconds an idle connection is kept
+FIRST_HEAD = (
+    32.0  # seconds a new connection has for its first request; the ReadHeaderTimeout of the Kubernetes API
+)
+WHOLE_BODY = 60.0  # seconds a body may take to come
 
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -168,13 +173,32 @@ class _Connection(InlineHandler):
     def __init__(self, manager: web.Server, server: Server, **options: Any) -> None:
         super().__init__(manager, server.quick, server.heads, server.write_quick, **options)
         self.stream: asyncio.Task[Any] | None = None
+        self._patience = server.first_head
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.peer = _peer(transport)
+        # An inline answer moves it on; what the library answers is counted.
+        self._silent = self._next_keepalive_close_time
+        self._timer = self._loop.call_later(self._patience, self._due)
+
+    def _due(self) -> None:
+        """End a connection that asks for nothing. The library minds those whose requests it has read."""
+        self._timer = None
+        if self._request_count or self.transport is None:
+            return
+        now, idle_at = self._loop.time(), self._next_keepalive_close_time
+        if self._held is None and (idle_at == self._silent or idle_at <= now):
+            self.force_close()
+        else:
+            self._timer = self._loop.call_at(max(idle_at, now + 1.0), self._due)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
         if self.stream is not None:
             self.stream.cancel()
 
@@ -247,6 +271,7 @@ class Server:
         self._web = web.Server(cast(Any, self._serve), request_factory=self._request)
         self.port = 0
         self.closing = False
+        self.first_head, self.whole_body = FIRST_HEAD, WHOLE_BODY
         self._last = (b"", b"")  # the chunk that was framed last, and how
 
     async def listen(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
@@ -310,7 +335,7 @@ class Server:
         if incoming.content_length or message.chunked:
             try:
                 body = await self._body(incoming, transport)
-            except (web.HTTPException, web.RequestPayloadError) as error:
+            except (web.HTTPException, web.RequestPayloadError, TimeoutError) as error:
                 self.write(
                     transport, incoming.method, status_response(self._refusal(error)), keep_alive=False
                 )
@@ -354,9 +379,11 @@ class Server:
             connection.stream = None
 
     def _refusal(self, error: Exception) -> errors.ApiError:
-        """Why a body was not read: too large, or not what its Content-Encoding says."""
+        """Why a body was not read: too large, too slow, or not what its Content-Encoding says."""
         if isinstance(error, web.HTTPRequestEntityTooLarge):
             return errors.too_large(f"Request entity too large: limit is {self._max_body}")
+        if isinstance(error, TimeoutError):
+            return errors.slow_body(f"the body did not come within {self.whole_body:.0f} seconds")
         return errors.bad_request(" ".join(str(error).split()))
 
     async def _body(self, incoming: web.BaseRequest, transport: asyncio.Transport) -> bytes:
@@ -365,7 +392,10 @@ class Server:
             raise web.HTTPRequestEntityTooLarge(self._max_body, length)
         if incoming._message.headers.get("Expect", "").lower() == "100-continue":
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return await incoming.read()
+        if incoming.content.is_eof():
+            return await incoming.read()
+        async with asyncio.timeout(self.whole_body):
+            return await incoming.read()
 
     def write(
         self,

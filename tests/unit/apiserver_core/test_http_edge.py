@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import orjson
 import pytest
 
+from bamikube.kit import httpserver
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
 from bamikube.kit.httpserver import Raw, Server, serve
 from bamikube.kit.tasks import Tasks
@@ -195,3 +196,42 @@ async def test_an_end_after_the_tunnel_was_closed_is_taken_quietly() -> None:
     raw = Raw(transport, b"", lambda error: None)
     transport.gone = True
     assert raw.eof_received() is False
+
+
+async def test_nobody_is_waited_for_without_end(edge: Server) -> None:
+    edge.first_head = edge.whole_body = 0.05
+    for head in (b"", b"GET /echo HT", b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.write(head)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer[:13] == (b"HTTP/1.1 408 " if b"POST" in head else b""), answer
+        writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(reader.readuntil(b"two"), 5)
+    with pytest.raises(TimeoutError):  # who has asked is served for as long as it takes
+        await asyncio.wait_for(reader.readexactly(100), 0.2)
+    writer.close()
+
+
+async def test_a_connection_of_inline_answers_only_ends_when_it_idles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(httpserver, "KEEP_ALIVE", 0.1)
+
+    def quick(request: Request, notes: object, reply: Callable[[Response | None], None]) -> bool:
+        reply(Response(200, b"inline"))
+        return True
+
+    tasks = Tasks("edge")
+    server = await serve(handle, host="127.0.0.1", port=0, max_body=10_000, tasks=tasks, quick=quick)
+    server.first_head = 0.05
+    for _ in range(2):  # the first connection teaches the head, the second has inline answers only
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    assert answer.endswith(b"inline")
+    await server.close(0.2)
+    await tasks.close()

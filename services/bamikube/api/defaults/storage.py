@@ -43,7 +43,8 @@ def _csi_driver(obj: dict[str, Any]) -> None:
 
 
 def _csi_node(obj: dict[str, Any]) -> None:
-    obj.setdefault("spec", {})
+    # Kubernetes writes null, which its own schema does not allow and typed clients refuse; to Go they are the same.
+    obj.setdefault("spec", {}).setdefault("drivers", [])
 
 
 DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
