@@ -6,6 +6,8 @@ import ipaddress
 
 from pydantic import Field, field_validator
 
+from bamikube.api import table
+from bamikube.apiserver import switches
 from bamikube.kit.options import Options
 
 
@@ -92,6 +94,24 @@ class ApiServerOptions(Options):
 
     enable_admission_plugins: list[str] = Field([], description="plugins to add to the default ones")
     disable_admission_plugins: list[str] = Field([], description="default plugins to leave out")
+    admission_control_config_file: str = Field(
+        "", description="AdmissionConfiguration: defaults and exemptions of PodSecurity"
+    )
+    default_not_ready_toleration_seconds: int = Field(
+        300, ge=0, description="seconds a pod stays on a node that is not ready, when it says nothing"
+    )
+    default_unreachable_toleration_seconds: int = Field(
+        300, ge=0, description="seconds a pod stays on a node that is unreachable, when it says nothing"
+    )
+    feature_gates: dict[str, str] = Field(
+        {}, description="Name=true,...; only what is so anyway: gates are not switched here"
+    )
+    runtime_config: dict[str, str] = Field(
+        {}, description="GROUP/VERSION=true,...; only what is served anyway: APIs are not switched here"
+    )
+    enable_priority_and_fairness: bool = Field(
+        True, description="always on: raise --max-requests-inflight to let more in"
+    )
     max_requests_inflight: int = Field(
         400, ge=1, description="seats of flow control, together with --max-mutating-requests-inflight"
     )
@@ -143,6 +163,27 @@ class ApiServerOptions(Options):
         for path in value:
             if not path.startswith("/"):
                 raise ValueError(f"{path!r} is not a path: it must begin with /")
+        return value
+
+    @field_validator("feature_gates")
+    @classmethod
+    def _gates(cls, value: dict[str, str]) -> dict[str, str]:
+        switches.check_gates(value)
+        return value
+
+    @field_validator("runtime_config")
+    @classmethod
+    def _apis(cls, value: dict[str, str]) -> dict[str, str]:
+        switches.check_runtime_config(value, {row.api_version for row in table.TABLE})
+        return value
+
+    @field_validator("enable_priority_and_fairness")
+    @classmethod
+    def _fair(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError(
+                "priority and fairness cannot be turned off; raise --max-requests-inflight instead"
+            )
         return value
 
     @property

@@ -26,7 +26,7 @@ from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
 from bamikube.apiserver import accesslog, apimetrics, negotiation, requestinfo, version
-from bamikube.apiserver.admission import plugins
+from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
 from bamikube.apiserver.attributes import Attributes
@@ -106,7 +106,17 @@ class ApiServer:
         self.catalog = Catalog(self.cache)
         self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
         self.admission = plugins.standard(
-            plugins.Parts(self.cache, world, self.authorizer, self.caller, self.resources, self._store),
+            plugins.Parts(
+                self.cache,
+                world,
+                self.authorizer,
+                self.caller,
+                self.resources,
+                self._store,
+                configuration.read(options.admission_control_config_file),
+                options.default_not_ready_toleration_seconds,
+                options.default_unreachable_toleration_seconds,
+            ),
             enabled=options.enable_admission_plugins,
             disabled=options.disable_admission_plugins,
         )

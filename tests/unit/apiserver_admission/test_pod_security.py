@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from bamikube.apiserver.admission import configuration
 from bamikube.apiserver.admission.pod_security import PodSecurity
+from bamikube.apiserver.identity import User
 
 from .conftest import DictReader, Object, admit, context, pod, refusal
 
@@ -28,6 +32,40 @@ async def test_a_namespace_without_labels_lets_everything_in(reader: DictReader)
     ctx = context("pods", BAD)
     await admit(PodSecurity(reader), ctx)
     assert not ctx.warnings and not ctx.annotations
+
+
+async def test_the_file_gives_defaults_and_exemptions(reader: DictReader, tmp_path: Path) -> None:
+    section = {
+        "apiVersion": "pod-security.admission.config.k8s.io/v1",
+        "kind": "PodSecurityConfiguration",
+        "defaults": {"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"},
+        "exemptions": {"namespaces": ["infra"], "usernames": ["root"], "runtimeClasses": ["vm"]},
+    }
+    plugins = [{"name": "PodSecurity", "configuration": section}]
+    head = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration"}
+    file = tmp_path / "admission.yaml"
+    file.write_text(yaml.safe_dump(head | {"plugins": plugins}))
+    plugin = PodSecurity(reader, configuration.read(str(file)))
+    error = await refusal(plugin, context("pods", BAD))
+    assert f'violates PodSecurity "baseline:v1.30": {WHY}' in error.message
+    label(reader, enforce="privileged", warn="privileged")
+    await admit(plugin, context("pods", BAD))
+    label(reader)
+    ctx = context("pods", BAD, user=User("root", ()))
+    await admit(plugin, ctx)
+    assert ctx.annotations == {f"{PREFIX}exempt": "user"} and not ctx.warnings
+    vm = {**BAD, "spec": {**BAD["spec"], "runtimeClassName": "vm"}}
+    await admit(plugin, context("pods", vm))
+    for wrong, why in (
+        ({"defaults": {"enforce": "strict"}}, "must be one of privileged, baseline, restricted"),
+        ({"exemptions": {"users": ["a"]}}, "unknown fields users"),
+        ({"kind": "Other"}, "expected an object of the kind PodSecurityConfiguration"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            configuration.pod_security(section | wrong, "file")
+    file.write_text(yaml.safe_dump(head | {"plugins": [{"name": "EventRateLimit"}]}))
+    with pytest.raises(ValueError, match="'EventRateLimit' takes no configuration here"):
+        configuration.read(str(file))
 
 
 async def test_enforce_refuses_pods(reader: DictReader) -> None:

@@ -54,17 +54,24 @@ class Policy:
 NOTHING = Policy()
 
 
-def policy_of(labels: Mapping[str, str] | None) -> Policy:
-    """The policy that a namespace's labels ask for."""
+def policy_of(labels: Mapping[str, str] | None, defaults: Policy = NOTHING) -> Policy:
+    """The policy that a namespace's labels ask for, over ``defaults`` where they say nothing."""
     if not labels or not any(name.startswith(PREFIX) for name in labels):
-        return NOTHING
+        return defaults
     causes: list[Cause] = []
-    modes = [_mode(labels, mode, causes) for mode in ("enforce", "audit", "warn")]
+    modes = [
+        _mode(labels, mode, default, causes)
+        for mode, default in (
+            ("enforce", defaults.enforce),
+            ("audit", defaults.audit),
+            ("warn", defaults.warn),
+        )
+    ]
     return Policy(modes[0], modes[1], modes[2], tuple(causes))
 
 
-def _mode(labels: Mapping[str, str], mode: str, causes: list[Cause]) -> PolicyLevel:
-    level, version = "privileged", LATEST
+def _mode(labels: Mapping[str, str], mode: str, default: PolicyLevel, causes: list[Cause]) -> PolicyLevel:
+    level, version = default.level, default.version
     name = f"{PREFIX}{mode}"
     if (given := labels.get(name)) is not None:
         level = given
@@ -72,8 +79,10 @@ def _mode(labels: Mapping[str, str], mode: str, causes: list[Cause]) -> PolicyLe
             level = "restricted" if mode == "enforce" else "privileged"
             causes.append(_wrong(name, given, _WRONG_LEVEL))
     name = f"{PREFIX}{mode}-version"
-    if (given := labels.get(name)) is not None and given != "latest":
-        if match := _VERSION.fullmatch(given):
+    if (given := labels.get(name)) is not None:
+        if given == "latest":
+            version = LATEST
+        elif match := _VERSION.fullmatch(given):
             version = int(match[1]) or 1  # the standards of v1.0 are those of v1.1
         else:
             causes.append(_wrong(name, given, _WRONG_VERSION))

@@ -22,6 +22,7 @@ from bamikube.apiserver.admission.certificates import (
     Requester,
 )
 from bamikube.apiserver.admission.chain import Admission, Plugin
+from bamikube.apiserver.admission.configuration import NO_DEFAULTS, PodSecurityDefaults
 from bamikube.apiserver.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from bamikube.apiserver.admission.extended_resources import ExtendedResourceToleration
 from bamikube.apiserver.admission.external_ips import DenyServiceExternalIPs
@@ -64,6 +65,9 @@ class Parts:
     caller: Caller
     rows: Callable[[], Sequence[Resource]]
     store: Store
+    pod_security: PodSecurityDefaults = NO_DEFAULTS
+    not_ready_seconds: int = 300
+    unreachable_seconds: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,13 @@ KNOWN: tuple[Known, ...] = (
     Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader)),
     Known(TaintNodesByCondition, lambda parts: TaintNodesByCondition()),
     Known(AlwaysPullImages, lambda parts: AlwaysPullImages(), default=False),
-    Known(PodSecurity, lambda parts: PodSecurity(parts.reader)),
+    Known(PodSecurity, lambda parts: PodSecurity(parts.reader, parts.pod_security)),
     Known(PodNodeSelector, lambda parts: PodNodeSelector(parts.reader), default=False),
     Known(Priority, lambda parts: Priority(parts.reader)),
-    Known(DefaultTolerationSeconds, lambda parts: DefaultTolerationSeconds()),
+    Known(
+        DefaultTolerationSeconds,
+        lambda parts: DefaultTolerationSeconds(parts.not_ready_seconds, parts.unreachable_seconds),
+    ),
     Known(ExtendedResourceToleration, lambda parts: ExtendedResourceToleration(), default=False),
     Known(DefaultStorageClass, lambda parts: DefaultStorageClass(parts.reader)),
     Known(StorageObjectInUseProtection, lambda parts: StorageObjectInUseProtection()),

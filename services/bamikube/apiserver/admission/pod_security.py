@@ -3,6 +3,8 @@
 ``enforce`` refuses pods; ``warn`` and ``audit`` only tell, and look at what makes pods (deployments, jobs ...), too. Who
 tightens ``enforce`` of a namespace hears which pods that are there already would not be let in again.
 
+What holds where no label says anything, and who is exempt, comes from the file of ``--admission-control-config-file``.
+
 Source: Kubernetes' "Pod Security Admission".
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 from bamikube.api import errors, podsecurity
 from bamikube.api.podsecurity import Policy, PolicyLevel, Violation, details, reasons
 from bamikube.apiserver.admission.chain import Plugin
+from bamikube.apiserver.admission.configuration import NO_DEFAULTS, PodSecurityDefaults
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
 
@@ -40,18 +43,23 @@ class PodSecurity(Plugin):
     kinds = frozenset({NAMESPACES, PODS, *TEMPLATES})
     operations = frozenset({"CREATE", "UPDATE"})
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, defaults: PodSecurityDefaults = NO_DEFAULTS) -> None:
         self._reader = reader
-        self._policies: dict[str, Policy] = {}  # of namespaces that ask for something
+        self._defaults = defaults
+        self._policies: dict[str, Policy] = {}  # of namespaces that ask for something else than the defaults
         reader.subscribe(NAMESPACES, self._namespace_changed)
 
     def _namespace_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
         metadata = (new or old or {})["metadata"]
-        policy = podsecurity.policy_of(metadata.get("labels")) if new is not None else Policy()
-        if policy.asks_nothing:
+        policy = self._policy(new) if new is not None else self._defaults.policy
+        if policy == self._defaults.policy:
             self._policies.pop(metadata["name"], None)
         else:
             self._policies[metadata["name"]] = policy
+
+    def _policy(self, namespace: Object | None) -> Policy:
+        labels = ((namespace or {}).get("metadata") or {}).get("labels")
+        return podsecurity.policy_of(labels, self._defaults.policy)
 
     async def validate(self, ctx: AdmissionContext) -> None:
         if ctx.object is None:
@@ -60,14 +68,30 @@ class PodSecurity(Plugin):
             if not ctx.subresource:
                 self._namespace(ctx, ctx.object)
             return
-        policy = self._policies.get(ctx.namespace)
-        if policy is None:
+        policy = self._policies.get(ctx.namespace, self._defaults.policy)
+        if policy.asks_nothing:
+            return
+        if exempt := self._exempt(ctx, ctx.object):
+            ctx.annotations["pod-security.kubernetes.io/exempt"] = exempt
             return
         if ctx.resource.key == PODS:
             if ctx.subresource in _POD_PARTS and (ctx.old is None or _matters(ctx.object, ctx.old)):
                 self._judge(ctx, policy, ctx.object, enforced=True)
         elif not ctx.subresource and (template := _template(ctx.resource.key, ctx.object)) is not None:
             self._judge(ctx, policy, template, enforced=False)
+
+    def _exempt(self, ctx: AdmissionContext, obj: Object) -> str:
+        """What exempts a request, in the words of the audit annotation; "" when nothing does."""
+        defaults = self._defaults
+        if ctx.namespace in defaults.namespaces:
+            return "namespace"
+        if ctx.user.name in defaults.usernames:
+            return "user"
+        if defaults.runtime_classes:
+            pod = obj if ctx.resource.key == PODS else _template(ctx.resource.key, obj)
+            if ((pod or {}).get("spec") or {}).get("runtimeClassName") in defaults.runtime_classes:
+                return "runtimeClass"
+        return ""
 
     def _judge(self, ctx: AdmissionContext, policy: Policy, pod: Object, *, enforced: bool) -> None:
         known: dict[PolicyLevel, list[Violation]] = {}
@@ -91,10 +115,11 @@ class PodSecurity(Plugin):
     # -- namespaces ----------------------------------------------------------------------------------------------
 
     def _namespace(self, ctx: AdmissionContext, namespace: Object) -> None:
-        new = podsecurity.policy_of(namespace["metadata"].get("labels"))
-        old = podsecurity.policy_of(((ctx.old or {}).get("metadata") or {}).get("labels"))
+        new, old = self._policy(namespace), self._policy(ctx.old)
         if new.causes and (ctx.operation == "CREATE" or new.causes != old.causes):
             raise errors.invalid("Namespace", ctx.name, list(new.causes))
+        if ctx.name in self._defaults.namespaces:
+            return
         if ctx.operation == "UPDATE" and podsecurity.stricter(new.enforce, old.enforce):
             pods = self._reader.list(PODS, ctx.name)
             ctx.warnings.extend(would_not_return(ctx.name, pods, new.enforce))

@@ -1,4 +1,5 @@
-"""DefaultTolerationSeconds: a pod that says nothing about dead nodes stays five minutes on one.
+"""DefaultTolerationSeconds: a pod that says nothing about dead nodes stays five minutes on one, or as long as
+``--default-not-ready-toleration-seconds`` and ``--default-unreachable-toleration-seconds`` say.
 
 Source: Kubernetes' admission controller reference, DefaultTolerationSeconds.
 """
@@ -20,17 +21,25 @@ class DefaultTolerationSeconds(Plugin):
     kinds = frozenset({("", "pods")})
     operations = frozenset({"CREATE", "UPDATE"})
 
+    def __init__(self, not_ready: int = SECONDS, unreachable: int = SECONDS) -> None:
+        self._seconds = {NOT_READY: not_ready, UNREACHABLE: unreachable}
+
     async def mutate(self, ctx: AdmissionContext) -> None:
         if not ctx.concerns("", "pods") or ctx.object is None or ctx.operation not in ("CREATE", "UPDATE"):
             return
         spec = ctx.object.setdefault("spec", {})
         tolerations: list[dict[str, Any]] = spec.get("tolerations") or []
-        missing = [key for key in (NOT_READY, UNREACHABLE) if not _tolerated(tolerations, key)]
+        missing = [key for key in self._seconds if not _tolerated(tolerations, key)]
         if missing:
             spec["tolerations"] = [
                 *tolerations,
                 *(
-                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}
+                    {
+                        "key": key,
+                        "operator": "Exists",
+                        "effect": "NoExecute",
+                        "tolerationSeconds": self._seconds[key],
+                    }
                     for key in missing
                 ),
             ]
