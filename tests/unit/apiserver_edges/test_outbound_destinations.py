@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from bamikube.api.errors import ApiError
 from bamikube.apiserver.outbound import Destination, Unresolved, of_client_config, of_service
-from bamikube.apiserver.outbound.destination import SERVICES, SLICES
+from bamikube.apiserver.outbound.destination import SERVICE_NAME, SERVICES, SLICES
+from bamikube.apiserver.subresources.dialing import Place
+from bamikube.apiserver.subresources.proxy import check_agent
 from bamikube.kit.chance import Chance
 from tests.unit.apiserver_edges.conftest import DictReader
 
@@ -111,3 +114,17 @@ def test_urls(reader: DictReader, url: str, outcome: tuple[Any, ...]) -> None:
 def test_what_names_no_place(reader: DictReader, config: dict[str, Any]) -> None:
     with pytest.raises(Unresolved):
         of_client_config(config, reader, Chance(1))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1", "10.0.0.10"])
+def test_a_node_cannot_send_us_back_to_ourselves(reader: DictReader, host: str) -> None:
+    kubernetes = {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {SERVICE_NAME: "kubernetes"}},
+        "ports": [{"name": "https", "port": 6443}],
+        "endpoints": [{"addresses": ["10.0.0.10"]}],
+    }
+    reader.put(SLICES, kubernetes)
+    with pytest.raises(ApiError, match="address not allowed"):
+        check_agent(reader, Place("evil", host, 6443))
+    check_agent(reader, Place("master", "10.0.0.10", 10250))
+    check_agent(reader, Place("worker", "worker.example.com", 10250))

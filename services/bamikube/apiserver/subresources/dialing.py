@@ -208,6 +208,8 @@ def refused_by_node(status: int, text: str) -> errors.ApiError:
 
 def unreachable(place: Place, problem: BaseException) -> errors.ApiError:
     """What the client is told when nobody answers."""
+    if isinstance(problem, aiohttp.ClientConnectorError):
+        problem = problem.os_error  # without the innards of the client
     what = str(problem) or type(problem).__name__
     return errors.internal(f"error dialing backend: {place.node} at {place.host}:{place.port}: {what}")
 

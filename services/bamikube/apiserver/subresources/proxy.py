@@ -5,7 +5,7 @@ a ready endpoint of the service, or to the node, and the answer comes back as it
 
 Targets are addresses of the cluster. Loopback, link-local, multicast and unspecified addresses are refused: a pod
 whose status claims such an address must not be able to make the API server talk to itself or to a metadata
-service.
+service. A node's agent, which is shown a certificate, is no API server either.
 
 Source: Kubernetes' "Access Services Running on Clusters"; the address rule is upstream's ``IsProxyableIP``.
 """
@@ -20,6 +20,8 @@ from urllib.parse import quote
 from bamikube.api import errors
 from bamikube.api.numbers import whole
 from bamikube.apiserver.call import Call
+from bamikube.apiserver.outbound.destination import endpoints
+from bamikube.apiserver.registry.reader import Reader
 from bamikube.apiserver.subresources.dialing import Place, fetch, unreachable
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.apiserver.subresources.streams import dialer_of, forwarded, node_place, splice
@@ -88,6 +90,27 @@ def check_address(address: str) -> str:
     return address
 
 
+def check_agent(reader: Reader, place: Place) -> None:
+    """Raises ApiError 400 for a node that claims to be reached where no agent may be.
+
+    An agent is shown our client certificate, and a node writes its own status: it must not be able to send a request
+    back to an API server, where that certificate may do everything.
+    """
+    if is_address(place.host):
+        check_address(place.host)
+    if (place.host, place.port) in endpoints(reader, "default", "kubernetes", "https")[0]:
+        raise errors.bad_request("address not allowed")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 async def proxy_pod(call: Call) -> Answer:
     """``pods/<target>/proxy``."""
     target = parse_target(call.name)
@@ -127,6 +150,7 @@ async def proxy_node(call: Call) -> Answer:
     place = node_place(call, target.name)
     if target.port and target.port != str(place.port):
         return await _send(call, target.scheme, check_address(place.host), whole(target.port) or 0)
+    check_agent(call.services.reader, place)
     exchange = await dialer_of(call).open(
         place, call.request.method, _rest(call), headers=_headers(call, place), body=call.request.body
     )
