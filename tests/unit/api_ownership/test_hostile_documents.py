@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bamikube.api import table
 from bamikube.api.errors import ApiError
-from bamikube.api.fields import sets
+from bamikube.api.fields import elements, sets
 from bamikube.api.ownership import Author
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.applying import applied, check_document, parse_document
@@ -145,3 +145,11 @@ def test_any_managed_fields_are_taken_or_left(raw: Any) -> None:
         ownership.track(PODS, live, new, "b", "", NOW)
         for entry in new["metadata"].get("managedFields") or ():
             assert sets.ordered(sets.canonical(entry["fieldsV1"])) == entry["fieldsV1"]
+
+
+def test_an_element_may_be_named_by_a_number_beyond_64_bits() -> None:
+    for step in (
+        elements.by_keys({"containerPort": 2**70, "protocol": "TCP"}),
+        elements.by_value({"a": [-(2**70)]}),
+    ):
+        assert elements.canonical(step) == step and elements.rank(step)

@@ -15,6 +15,7 @@ Keys are written in the order of their names.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,12 +35,20 @@ def by_text_key(name: str, value: str) -> str:
 
 def by_keys(pairs: dict[str, Any]) -> str:
     """The step to an element by several keys, which come in the order of their names."""
-    return f"k:{orjson.dumps(pairs).decode()}"
+    return f"k:{_json(pairs)}"
 
 
 def by_value(value: Any) -> str:
     """The step to an element of a set."""
-    return f"v:{orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()}"
+    return f"v:{_json(value, orjson.OPT_SORT_KEYS)}"
+
+
+def _json(value: Any, option: int = 0) -> str:
+    try:
+        return orjson.dumps(value, option=option).decode()
+    except TypeError:
+        # An integer beyond 64 bits, which YAML can say: the number that readers of JSON make of it.
+        return orjson.dumps(orjson.loads(json.dumps(value)), option=option).decode()
 
 
 def canonical(step: str) -> str:
