@@ -99,6 +99,22 @@ def test_explaining_values(k: Kubectl) -> None:
         assert "enum: Always, Never, OnFailure" in k("explain", "pod.spec", "--recursive")
 
 
+def test_what_is_empty_makes_no_difference(k: Kubectl) -> None:
+    """An empty map is no map, whoever sends it: nothing to write, nothing for diff to show."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": {}}, "data": {}}
+    k("create", "-f", "-", stdin=json.dumps(body))
+    made = k.json("get", "configmap", "c")
+    assert "data" not in made and "labels" not in made["metadata"]
+    assert k.run("diff", "-f", "-", stdin=json.dumps(body)).returncode == 0
+    assert (
+        k("patch", "configmap", "c", "-p", '{"metadata":{"annotations":{}}}')
+        == "configmap/c patched (no change)\n"
+    )
+    k("label", "configmap", "c", "a=b")
+    k("label", "configmap", "c", "a-")
+    assert "labels" not in k.json("get", "configmap", "c")["metadata"]
+
+
 def test_events_name_the_controller_that_wrote_them(k: Kubectl) -> None:
     k("create", "deployment", "web", "--image=i")
     until(lambda: "deployment-controller  Scaled up replica set" in k("describe", "deployment", "web"))

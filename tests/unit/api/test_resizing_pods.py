@@ -25,7 +25,7 @@ def refused(old: dict[str, Any], **resources: Any) -> list[str]:
     wanted = copy.deepcopy(old)
     wanted["spec"]["hostNetwork"] = True  # not a resize's business: dropped
     for kind in ("containers", "initContainers"):
-        for each in wanted["spec"][kind]:
+        for each in wanted["spec"].get(kind) or ():
             each["resources"] = resources.get(each["name"], each["resources"])
     new = copy.deepcopy(old)
     resizing.take_resources(new, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -99,6 +100,32 @@ def test_micro_times_keep_six_digits() -> None:
 def test_bytes(field: str, value: Any, message: str) -> None:
     report = schema.check(table.by_name("secrets"), {"metadata": {"name": "a"}, field: value})
     assert message in report.errors[0].message
+
+
+def test_empty_lists_and_maps_are_not_there() -> None:
+    """But structs are, lists that are always written, and what is in no list or map of the schema."""
+    pod = {
+        "metadata": {"name": "a", "labels": {}, "finalizers": []},
+        "spec": {
+            "nodeSelector": {},
+            "containers": [{"name": "a", "env": [], "resources": {"limits": {}}, "securityContext": {}}],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+    }
+    assert not schema.check(PODS, pod).errors
+    container = {"name": "a", "resources": {}, "securityContext": {}}
+    assert pod["spec"] == {"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]}
+    assert pod["metadata"] == {"name": "a"}
+    for name, obj in [
+        ("roles.rbac.authorization.k8s.io", {"rules": []}),
+        ("endpointslices.discovery.k8s.io", {"addressType": "IPv4", "endpoints": [], "ports": []}),
+        ("networkpolicies.networking.k8s.io", {"spec": {"podSelector": {}, "ingress": [{}]}}),
+        ("tokenreviews.authentication.k8s.io", {"spec": {"token": ""}}),
+    ]:
+        before = copy.deepcopy(obj)
+        assert not schema.check(table.by_name(name), obj).errors and obj == before
+    wrong = {"metadata": {"name": "a"}, "spec": {"containers": [], "nodeSelector": [], "volumes": {}}}
+    assert len(schema.check(PODS, wrong).errors) == 2, "empty or not, a list is no map"
 
 
 def test_bad_quantity_and_time() -> None:

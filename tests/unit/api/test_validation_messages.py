@@ -144,7 +144,7 @@ def test_good_objects_have_no_faults() -> None:
                 "metadata": {"name": "a"},
                 "data": {"x": "a" * (1024 * 1024 + 1)},
             },
-            ": Too long: may not be more than 1048576 bytes",
+            "[]: Too long: may not be more than 1048576 bytes",
         ),
     ],
 )

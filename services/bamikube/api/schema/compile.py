@@ -6,7 +6,8 @@ on the way up, so that only faults pay for them.
 
 Visitors also put right, in place, what Go's decoder puts right:
 
-- a property that is ``null`` is dropped (it means "not given");
+- a property that is ``null`` is dropped (it means "not given"), and so is an empty list or map, unless its type always
+  writes it;
 - a quantity given as a number becomes a string, times are written in UTC with the precision of their type;
 - an unknown property is dropped and reported.
 
@@ -309,12 +310,31 @@ def _leaf_type(visitor: Visitor) -> type | None:
     return leaves.get(visitor)
 
 
+# Optional lists that Go's types write also when there is nothing in them.
+_WRITTEN_EMPTY: dict[str, tuple[str, ...]] = {
+    "v1.ClusterRole": ("rules",),
+    "v1.CustomResourceDefinitionStatus": ("conditions", "storedVersions"),
+    "v1.EndpointSlice": ("ports",),
+    "v1.ProjectedVolumeSource": ("sources",),
+    "v1.Role": ("rules",),
+    "v2.HorizontalPodAutoscalerStatus": ("conditions", "currentMetrics"),
+}
+
+
+def _container(schema: dict[str, Any]) -> type | None:
+    """The Python type of a list or map, which Go writes only when there is something in it."""
+    if schema.get("type") == "array":
+        return list
+    return dict if "additionalProperties" in schema else None
+
+
 def _struct(name: str) -> Visitor:
     schema = definition(name)
-    properties = {
-        key: (visitor, _leaf_type(visitor))
-        for key, visitor in ((key, visitor_of(each)) for key, each in schema["properties"].items())
-    }
+    always = {*schema.get("required", ()), *_WRITTEN_EMPTY.get(short_name(name), ())}
+    properties: dict[str, tuple[Visitor, type | None, type | None]] = {}
+    for key, each in schema["properties"].items():
+        visitor = visitor_of(each)
+        properties[key] = (visitor, _leaf_type(visitor), None if key in always else _container(each))
     wanted = short_name(name)
     struct = name.rpartition(".")[2]
 
@@ -331,6 +351,9 @@ def _struct(name: str) -> Visitor:
             elif each is None:
                 dropped = [*(dropped or ()), field]
             elif type(each) is not known[1]:
+                if not each and type(each) is known[2]:
+                    dropped = [*(dropped or ()), field]
+                    continue
                 found = known[0](each, value, field)
                 if found is not None:
                     for issue in found:

@@ -29,7 +29,7 @@ def _config_map(obj: dict[str, Any]) -> list[Cause]:
     for key, value in binary.items():
         causes += [invalid(f"binaryData[{key}]", key, message) for message in is_config_map_key(key)]
         size += len(value) * 3 // 4
-    return [*causes, too_long("", SIZE_LIMIT)] if size > SIZE_LIMIT else causes
+    return [*causes, too_long("[]", SIZE_LIMIT)] if size > SIZE_LIMIT else causes
 
 
 def _frozen(new: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -> list[Cause]:
