@@ -226,6 +226,8 @@ def test_expose(kubectl: Kubectl) -> None:
     for name, port in (("one", 1234), ("two", 2345)):
         (shown,) = kubectl.json("get", "service", name)["spec"]["ports"]
         assert (shown["port"], shown["targetPort"]) == (port, 6379)
+        address = kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+        assert f"services/{kubectl.namespace}/{name}" in kubectl("get", "ipaddresses", address)
 
 
 def test_proxy_on_a_socket(kubectl: Kubectl, tmp_path: Path) -> None:

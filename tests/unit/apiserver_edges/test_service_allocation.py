@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from bamikube.apiserver.allocators.pool import Exhausted, Pool, static_band
+from bamikube.apiserver.allocators.services import IP_PREFIX, PORT_PREFIX
 from bamikube.kit.world import World
 from bamikube.store.model import ModelStore
 from bamikube.store.port import Delete, Put
@@ -27,8 +28,9 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
 
 
 async def records(caller: Caller) -> set[str]:
-    found = await caller.server.registry.store.range(b"/registry/bami/")
-    return {kv.key.decode().rsplit("/", 1)[-1] for kv in found.kvs if b"masterleases" not in kv.key}
+    store = caller.server.registry.store
+    found = [await store.range(prefix.encode()) for prefix in (IP_PREFIX, PORT_PREFIX)]
+    return {kv.key.decode().rsplit("/", 1)[-1] for part in found for kv in part.kvs}
 
 
 async def test_addresses_and_ports_are_recorded_and_given_back(call: Caller) -> None:
@@ -49,6 +51,25 @@ async def test_addresses_and_ports_are_recorded_and_given_back(call: Caller) -> 
     assert ip not in await records(call)
     status, answer = await call("POST", SERVICES, service("c", clusterIP=ip))
     assert status == 201, answer
+
+
+async def test_addresses_are_objects(call: Caller) -> None:
+    _, made = await call("POST", SERVICES, service("a"))
+    ip = made["spec"]["clusterIP"]
+    addresses = "/apis/networking.k8s.io/v1/ipaddresses"
+    status, address = await call("GET", f"{addresses}/{ip}")
+    assert status == 200, address
+    assert address["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "a"}
+    assert address["metadata"]["labels"] == {
+        "ipaddress.kubernetes.io/ip-family": "IPv4",
+        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+    }
+    assert (await call("DELETE", f"{SERVICES}/a"))[0] == 200
+    assert (await call("GET", f"{addresses}/{ip}"))[0] == 404
+    mine = {"metadata": {"name": ip}, "spec": {"parentRef": {"resource": "things", "name": "mine"}}}
+    assert (await call("POST", addresses, mine))[0] == 201
+    status, answer = await call("POST", SERVICES, service("b", clusterIP=ip))
+    assert status == 422 and "provided IP is already allocated" in answer["message"], answer
 
 
 async def test_headless_external_name_and_both_protocols(call: Caller) -> None:
@@ -95,8 +116,7 @@ async def test_repair_at_start_puts_records_right(world: World) -> None:
     async with running(store, world) as caller:
         _, made = await caller("POST", SERVICES, service("a"))
     ip = made["spec"]["clusterIP"]
-    key = f"/registry/bami/clusterips/{ip}".encode()
-    stale = b"/registry/bami/nodeports/30007"
+    key, stale = f"{IP_PREFIX}{ip}".encode(), f"{PORT_PREFIX}30007".encode()
     await store.txn([], [Delete(key), Put(stale, orjson.dumps({"service": "default/gone"}))])
     async with running(store, world) as caller:
         for _ in range(200):

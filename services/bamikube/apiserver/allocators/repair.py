@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import orjson
 
-from bamikube.apiserver.allocators.services import IP_PREFIX, PORT_PREFIX, ServiceAllocator, held
+from bamikube.apiserver.allocators.services import (
+    ALLOCATOR,
+    IP_PREFIX,
+    MANAGED_BY,
+    PORT_PREFIX,
+    ServiceAllocator,
+    held,
+    port_record,
+)
 from bamikube.store.port import Compare, Delete, KeyValue, Put, Store
 
 log = logging.getLogger(__name__)
@@ -51,15 +59,18 @@ def plan(
     known = {record.key: record for record in records}
     for key, service in holders.items():
         if key not in known:
-            value = orjson.dumps(
-                {"service": _name(service), "uid": orjson.loads(service.value)["metadata"].get("uid", "")}
+            obj = orjson.loads(service.value)
+            value = (
+                allocator.ip_record(key.decode().removeprefix(IP_PREFIX), obj)
+                if key.startswith(IP_PREFIX.encode())
+                else port_record(obj)
             )
             guards = (Compare(key, 0), Compare(service.key, service.mod_revision))
             repairs.append(
                 Repair(key, guards, Put(key, value), f"{_name(service)} holds it without a record")
             )
     for key, record in known.items():
-        if key not in holders:
+        if key not in holders and not _made_by_hand(record):
             repairs.append(
                 Repair(key, (Compare(key, record.mod_revision),), Delete(key), "no service holds it")
             )
@@ -80,6 +91,14 @@ async def repair(store: Store, allocator: ServiceAllocator) -> list[Repair]:
             log.warning("service allocation: corrected %s: %s", one.key.decode(), one.reason)
             done.append(one)
     return done
+
+
+def _made_by_hand(record: KeyValue) -> bool:
+    """An IPAddress that is not the allocator's: whoever made it takes it away."""
+    if not record.key.startswith(IP_PREFIX.encode()):
+        return False
+    labels = orjson.loads(record.value)["metadata"].get("labels") or {}
+    return bool(labels.get(MANAGED_BY) != ALLOCATOR)
 
 
 def _name(service: KeyValue) -> str:

@@ -8,7 +8,11 @@ port are picked; both ports get that node port (they have the same service port)
 guards (both records absent) and two puts. Changing the type to ClusterIP deletes the record of the node port in the
 transaction that stores the new type.
 
-Source: the Service API, "Service ClusterIP allocation", and KEP-1864 for ``allocateLoadBalancerNodePorts``.
+The record of a cluster IP is its IPAddress object, so that ``kubectl get ipaddresses`` shows who has which, and one that
+somebody made by hand keeps its address from services. Node ports have records that no API shows.
+
+Source: the Service API, "Service ClusterIP allocation", KEP-1880 (IPAddress objects), and KEP-1864 for
+``allocateLoadBalancerNodePorts``.
 """
 
 from __future__ import annotations
@@ -23,16 +27,22 @@ import orjson
 from bamikube.api import errors
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
+from bamikube.api.times import stamp
 from bamikube.apiserver.allocators.pool import Exhausted, Pool, static_band
+from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.registry.hooks import NOTHING, Extra
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
 from bamikube.store.port import Compare, Delete, Put, Store
 
 SERVICES = ("", "services")
-IP_PREFIX = "/registry/bami/clusterips/"
+IP_PREFIX = "/registry/networking.k8s.io/ipaddresses/"
 PORT_PREFIX = "/registry/bami/nodeports/"
 HEADLESS = "None"
+# Labels of the IPAddresses that services hold, as Kubernetes' allocator writes them.
+MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+ALLOCATOR = "ipallocator.k8s.io"
+_FAMILY = "ipaddress.kubernetes.io/ip-family"
 _WITH_CLUSTER_IP = ("ClusterIP", "NodePort", "LoadBalancer")
 
 
@@ -51,6 +61,7 @@ class ServiceAllocator:
         ports: str = "30000-32767",
     ) -> None:
         self._store = store
+        self._world = world
         self.network = ipaddress.IPv4Network(cidr)
         first, _, last = ports.partition("-")
         self._first, self._last = int(first), int(last)
@@ -95,10 +106,9 @@ class ServiceAllocator:
         spec = obj.setdefault("spec", {})
         guards: list[Compare] = []
         writes: list[Put | Delete] = []
-        record = orjson.dumps({"service": _key(obj), "uid": obj["metadata"].get("uid", "")})
 
         async def claim(
-            pool: Pool, value: str, requested: bool, field: str, shown: str, wording: str
+            pool: Pool, value: str, record: bytes, requested: bool, field: str, shown: str, wording: str
         ) -> None:
             if requested and await self._store.get(pool.key(value)) is not None:
                 raise _taken(obj, field, shown, wording)
@@ -107,15 +117,31 @@ class ServiceAllocator:
 
         for ip, requested in self._cluster_ips(obj, old_ips):
             wording = f"failed to allocate IP {ip}: provided IP is already allocated"
-            await claim(self.ips, ip, requested, "spec.clusterIPs", json.dumps([ip]), wording)
+            await claim(
+                self.ips, ip, self.ip_record(ip, obj), requested, "spec.clusterIPs", json.dumps([ip]), wording
+            )
         for port, requested, field in self._node_ports(obj, old_ports):
-            await claim(self.ports, port, requested, field, port, "provided port is already allocated")
+            record, wording = port_record(obj), "provided port is already allocated"
+            await claim(self.ports, port, record, requested, field, port, wording)
         new_ips, new_ports = held(obj)
         writes.extend(Delete(self.ips.key(ip)) for ip in old_ips if ip not in new_ips)
         writes.extend(Delete(self.ports.key(port)) for port in old_ports if port not in new_ports)
         if not spec.get("ports"):
             spec.pop("ports", None)
         return Extra(guards, writes) if guards or writes else NOTHING
+
+    def ip_record(self, ip: str, service: dict[str, Any]) -> bytes:
+        """The IPAddress of ``service``'s cluster IP, as it is stored."""
+        meta = service["metadata"]
+        parent = {"resource": "services", "namespace": meta["namespace"], "name": meta["name"]}
+        metadata = {
+            "name": ip,
+            "uid": self._world.chance.uuid(),
+            "creationTimestamp": stamp(self._world.clock.now()),
+            "labels": {_FAMILY: "IPv4", MANAGED_BY: ALLOCATOR},
+        }
+        kind = {"kind": "IPAddress", "apiVersion": "networking.k8s.io/v1"}
+        return encode({**kind, "metadata": metadata, "spec": {"parentRef": parent}})
 
     def _cluster_ips(self, obj: dict[str, Any], old: Sequence[str]) -> list[tuple[str, bool]]:
         """Sets the cluster IP fields; returns the addresses to claim, each with whether the client asked for it."""
@@ -218,6 +244,11 @@ class ServiceAllocator:
     def _port_number(self, text: str) -> int | None:
         number = int(text) - self._first if text.isdigit() else -1
         return number if 0 <= number <= self._last - self._first else None
+
+
+def port_record(service: dict[str, Any]) -> bytes:
+    """Who has a node port."""
+    return orjson.dumps({"service": _key(service), "uid": service["metadata"].get("uid", "")})
 
 
 def wanted_ports(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
