@@ -43,6 +43,8 @@ def desired(service_cidr: str) -> list[Object]:
     for (namespace, name), (rules, subjects) in component_roles.NAMESPACED.items():
         metadata = {"name": name, "namespace": namespace}
         found.append(_rbac("Role", {"metadata": dict(metadata), "rules": rules}))
+        # As Kubernetes does it, roles of other names are bound under one that says whose binding it is.
+        metadata["name"] = name if name.startswith("system:") else f"system::{name}"
         found.append(_binding("RoleBinding", dict(metadata), "Role", name, subjects))
     found.append(
         {

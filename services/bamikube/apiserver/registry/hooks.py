@@ -7,9 +7,9 @@ was written, and the registry calls the hook again, a bounded number of times.
 
 Worked example, creating a Service without a cluster IP::
 
-    on_create(service):  reads /allocations/clusterips at mod_revision 812, picks 10.96.0.7, sets spec.clusterIP,
-                         returns Extra(guards=[Compare(key, 812)], writes=[Put(key, bitmap with .7 taken)])
-    registry:            txn(guards=[object absent, Compare(key, 812)], writes=[Put(object), Put(key)])
+    on_create(service):  picks 10.96.0.7, which is free as far as it knows, sets spec.clusterIP,
+                         returns Extra(guards=[Compare(record of .7, 0)], writes=[Put(record of .7)])
+    registry:            txn(guards=[object absent, record absent], writes=[Put(object), Put(record)])
                          another server took .7 meanwhile: a guard of the Extra failed -> on_create again
 
 The hook may change ``obj`` in place. It is called after defaulting and admission and before validation of the
