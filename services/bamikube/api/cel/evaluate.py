@@ -15,6 +15,7 @@ Source: the CEL language definition, "Evaluation"; costs after Kubernetes' "Reso
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -67,17 +68,18 @@ class Frame:
 Eval = Callable[[Frame], Any]
 
 
-class Lazy:
+class Lazy(abc.ABC):
     """An object whose fields are worked out when they are first looked at (``variables`` of a policy)."""
 
     __slots__ = ()
 
+    @abc.abstractmethod
     def has(self, name: str) -> bool:
-        raise NotImplementedError
+        """Whether there is such a field."""
 
+    @abc.abstractmethod
     def field(self, frame: Frame, name: str) -> Any:
-        """Raises CelError when there is no such field."""
-        raise NotImplementedError
+        """Its value. Raises CelError when there is no such field."""
 
 
 class _Failed:
