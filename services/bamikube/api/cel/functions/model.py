@@ -4,6 +4,9 @@
 
     quantity(string) -> Quantity            a function
     Quantity.isGreaterThan(Quantity) -> bool    a member
+
+The values that Kubernetes adds are small immutable classes; ``type_name`` is what ``type(x)`` says of them, ``text``
+what ``string(x)`` gives. Source: "Common Expression Language in Kubernetes", Kubernetes CEL libraries.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from bamikube.api.cel.types import (
     STRING,
     TIMESTAMP,
     UINT,
+    CelError,
+    NoOverload,
     Type,
     list_of,
     map_of,
@@ -122,6 +127,28 @@ def declare(lines: Iterable[str]) -> list[Declaration]:
             Declaration(name, f"{name}_{words}".replace(".", "_"), tuple(types), _type(result), member)
         )
     return declared
+
+
+def a_string(value: Any) -> str:
+    """``value`` when it is a string. Raises NoOverload."""
+    if type(value) is not str:
+        raise NoOverload()
+    return value
+
+
+def succeeds(call: Callable[..., Any]) -> Callable[..., bool]:
+    """``isX`` of ``x``: whether it would not fail."""
+
+    def test(*args: Any) -> bool:
+        try:
+            call(*args)
+        except CelError as error:
+            if isinstance(error, NoOverload):
+                raise
+            return False
+        return True
+
+    return test
 
 
 def length(value: Any) -> int:

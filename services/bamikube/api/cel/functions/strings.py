@@ -230,6 +230,12 @@ def _format(text: str, values: Any) -> str:
     return "".join(out)
 
 
+def _escape_key(key: Any) -> str:
+    """A field's name as a part of a JSON pointer (RFC 6901)."""
+    _text(key)
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
 FUNCTIONS: dict[str, Function] = {
     "charAt": Function(_char_at),
     "join": Function(_join, lambda args, result: math.ceil(length(result) * 2 * STRING_FACTOR)),
@@ -241,6 +247,7 @@ FUNCTIONS: dict[str, Function] = {
     "trim": Function(_trim, walk()),
     "reverse": Function(_reverse, walk()),
     "strings.quote": Function(_quote, walk()),
+    "jsonpatch.escapeKey": Function(_escape_key, walk()),
     "format": Function(_format, walk()),
     "find": Function(_find, pattern_cost),
     "findAll": Function(_find_all, pattern_cost),
@@ -251,5 +258,6 @@ DECLARED = declare(
         "string.find(string) -> string",
         "string.findAll(string) -> list<string>",
         "string.findAll(string, int) -> list<string>",
+        "jsonpatch.escapeKey(string) -> string",
     ]
 )
