@@ -9,10 +9,9 @@ authenticated and authorized; decoding, admission and storage are the handler's 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bamikube.api import errors, schema
 from bamikube.api.resources import Resource
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.identity import User
@@ -23,6 +22,10 @@ from bamikube.kit.world import World
 if TYPE_CHECKING:
     from bamikube.apiserver.registry import Registry
     from bamikube.apiserver.registry.reader import Reader
+
+
+# Versions of a body that are no longer served as such, but read: their objects have the same fields.
+_OLDER = {"policy/v1": ("policy/v1beta1",)}
 
 
 @dataclass(slots=True)
@@ -62,35 +65,44 @@ class Call:
     registry: Registry
     world: World
     services: Services
+    told: list[str] = field(default_factory=list)  # warnings about the body
     warnings: list[str] = field(default_factory=list)  # what admission has to say to the client
 
-    async def decode(self, definition: str = "") -> dict[str, Any]:
-        """The body as an object (JSON, YAML or protobuf by its Content-Type), its types checked.
+    async def decode(self) -> dict[str, Any]:
+        """The body as an object (JSON, YAML or protobuf by its Content-Type), its kind, types and fields checked.
 
-        ``definition`` is the body's schema when it is another than the resource's (a pod's Binding). Raises ApiError
-        400 or 415.
+        What the body is follows from the subresource (of ``pods/binding`` a Binding). Unknown and repeated fields are
+        warned of or refused as ``fieldValidation`` wants it. Raises ApiError 400, 415, or 422 for bad options.
         """
-        from bamikube.apiserver import negotiation
+        from bamikube.apiserver import endpoints, negotiation
 
+        options = endpoints.write_options(self.request, f"{self.verb.capitalize()}Options")
         body = negotiation.decode_body(self.request)
-        definition = definition or self.resource.definition
-        if definition:
-            report = schema.check_definition(definition, body)
-            if report.errors:
-                kind = definition.rpartition(".")[2]
-                raise errors.bad_request(
-                    f"the body cannot be handled as a {kind}: {report.errors[0].message}"
-                )
+        row = self.body_row()
+        if body.get("apiVersion") in _OLDER.get(row.api_version, ()):
+            body["apiVersion"] = row.api_version
+        self.told[:] = endpoints.checked(self.request, row, body, options["fieldValidation"])
         body.setdefault("metadata", {})  # whoever looks at the object may count on it
         return body
+
+    def body_row(self) -> Resource:
+        """What bodies of this endpoint are: the resource itself, or what its subresource takes instead."""
+        from bamikube.apiserver.discovery import subresource
+
+        row = self.resource
+        group, version, kind, _ = subresource(row, self.subresource) if self.subresource else ("", "", "", ())
+        if not kind or (group, version, kind) == (row.group, row.version, row.kind):
+            return row
+        definition = f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}.{kind}"
+        return replace(row, group=group, version=version, kind=kind, definition=definition)
 
     def answer(self, obj: dict[str, Any], status: int = 200) -> Answer:
         """``obj`` in the representation the caller asked for."""
         from bamikube.apiserver import negotiation
 
         answer = negotiation.answer_object(self.request, obj, status)
-        if self.warnings:
-            answer.headers["Warning"] = header(self.warnings)
+        if self.told or self.warnings:
+            answer.headers["Warning"] = header([*self.told, *self.warnings])
         return answer
 
 

@@ -23,11 +23,11 @@ from bamikube.apiserver.registry.applying import check_document, parse_document
 from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
 from bamikube.apiserver.registry.patching import APPLY_PATCH, parse_patch
 from bamikube.apiserver.registry.reading import ListOptions
-from bamikube.apiserver.registry.scale import check_scale, scale_of
+from bamikube.apiserver.registry.scale import SCALE, patched_scale, scale_of
 from bamikube.apiserver.registry.selection import make_filter
 from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
-from bamikube.apiserver.warnings import header
+from bamikube.apiserver.warnings import header, telling
 from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 
@@ -116,15 +116,16 @@ class Endpoints:
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(request, resource, obj, options["fieldValidation"])
-        written = await self._registry.create_item(
-            resource,
-            obj,
-            namespace=namespace,
-            user=user,
-            dry_run=bool(options["dryRun"]),
-            options=options,
-            manager=ownership.manager_in(request),
-        )
+        with telling(warnings):
+            written = await self._registry.create_item(
+                resource,
+                obj,
+                namespace=namespace,
+                user=user,
+                dry_run=bool(options["dryRun"]),
+                options=options,
+                manager=ownership.manager_in(request),
+            )
         return await self._answered(resource, shape, written, warnings)
 
     async def _update(
@@ -134,18 +135,19 @@ class Endpoints:
         shape = Shape.of(request, resource, self._world.clock.now)
         obj = negotiation.decode_body(request)
         warnings = checked(request, resource, obj, options["fieldValidation"])
-        written = await self._registry.update_item(
-            resource,
-            namespace,
-            name,
-            obj,
-            subresource=subresource,
-            user=user,
-            dry_run=bool(options["dryRun"]),
-            options=options,
-            manager=ownership.manager_in(request),
-            may_create=lambda: self._may_create(user, request, resource, namespace, name),
-        )
+        with telling(warnings):
+            written = await self._registry.update_item(
+                resource,
+                namespace,
+                name,
+                obj,
+                subresource=subresource,
+                user=user,
+                dry_run=bool(options["dryRun"]),
+                options=options,
+                manager=ownership.manager_in(request),
+                may_create=lambda: self._may_create(user, request, resource, namespace, name),
+            )
         return await self._answered(resource, shape, written, warnings)
 
     async def _patch(
@@ -218,38 +220,44 @@ class Endpoints:
                 request, scale_of(resource, await registry.get(resource, namespace, name))
             )
         options = patch_options(request) if verb == "patch" else write_options(request, "UpdateOptions")
-        dry_run = bool(options["dryRun"])
-        by = ownership.manager_in(request)
-        if verb == "update":
-            body = negotiation.decode_body(request)
-            if body.get("kind", "Scale") != "Scale":
-                raise errors.bad_request(f"the scale subresource takes a Scale, not a {body.get('kind')}")
-            check_scale(body)
-            settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
-            scale = await registry.write_scale(
-                resource, namespace, name, scale=body, user=user, dry_run=dry_run, manager=by
-            )
-        elif verb == "patch" and negotiation.content_type(request) == APPLY_PATCH:
-            doc, _ = parse_document(request.body, options["fieldValidation"])
-            scale = await registry.apply_scale(
-                resource,
-                namespace,
-                name,
-                doc,
-                by,
-                force=bool(options["force"]),
-                user=user,
-                dry_run=dry_run,
-            )
-        elif verb == "patch":
-            media = negotiation.content_type(request)
-            patch = parse_patch(media, request.body, resource)
-            scale = await registry.write_scale(
-                resource, namespace, name, media=media, patch=patch, user=user, dry_run=dry_run, manager=by
-            )
-        else:
-            raise errors.method_not_allowed()
-        return negotiation.answer_object(request, scale)
+        dry_run, validation = bool(options["dryRun"]), options["fieldValidation"]
+        by, warnings = ownership.manager_in(request), list[str]()
+        with telling(warnings):
+            if verb == "update":
+                body = negotiation.decode_body(request)
+                warnings += checked(request, SCALE, body, validation)
+                settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
+                scale = await registry.write_scale(
+                    resource,
+                    namespace,
+                    name,
+                    lambda current: body,
+                    warnings,
+                    user=user,
+                    dry_run=dry_run,
+                    manager=by,
+                )
+            elif verb == "patch" and negotiation.content_type(request) == APPLY_PATCH:
+                doc, repeated = parse_document(request.body, validation)
+                warnings += repeated
+                force = bool(options["force"])
+                scale = await registry.apply_scale(
+                    resource, namespace, name, doc, warnings, by, force=force, user=user, dry_run=dry_run
+                )
+            elif verb == "patch":
+                media = negotiation.content_type(request)
+                patch = parse_patch(media, request.body, resource)
+                odd = repeated_in_patch(request, patch, validation)
+                wanted = patched_scale(media, patch, validation, odd, warnings)
+                scale = await registry.write_scale(
+                    resource, namespace, name, wanted, warnings, user=user, dry_run=dry_run, manager=by
+                )
+            else:
+                raise errors.method_not_allowed()
+        answer = negotiation.answer_object(request, scale)
+        if warnings:
+            answer.headers["Warning"] = header(warnings)
+        return answer
 
     async def _delete(
         self, request: Request, resource: Resource, namespace: str, name: str, user: User

@@ -59,7 +59,7 @@ from bamikube.apiserver.registry.base import DefinitionChanged
 from bamikube.apiserver.requestinfo import RequestInfo, allowed_methods
 from bamikube.apiserver.subresources import SPECIAL
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
-from bamikube.apiserver.warnings import with_warnings
+from bamikube.apiserver.warnings import telling, with_warnings
 from bamikube.kit import metrics
 from bamikube.kit.http import Answer, Request, Response, Stream, Tunnel
 from bamikube.kit.inline import Notes, Reply
@@ -526,7 +526,8 @@ class ApiServer:
                 self.world,
                 self.services,
             )
-            return _warned(await special(call), resource.deprecation)
+            with telling(call.told):
+                return _warned(await special(call), resource.deprecation)
         if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
             raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
         answer = await self.endpoints.serve(request, info, resource, namespace, user)

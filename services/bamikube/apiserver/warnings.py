@@ -6,7 +6,10 @@ header line for every line of the value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from bamikube.api.errors import ApiError
 
 MOST = 20  # warnings of one answer
 
@@ -22,6 +25,17 @@ def with_warnings(headers: Mapping[str, str], texts: Iterable[str]) -> dict[str,
     before = headers.get("Warning")
     mine = header(texts)
     return {**headers, "Warning": f"{mine}\n{before}" if before else mine}
+
+
+@contextmanager
+def telling(texts: Iterable[str]) -> Iterator[None]:
+    """What is warned of is told to those, too, whose request fails afterwards."""
+    try:
+        yield
+    except ApiError as error:
+        if told := list(texts):
+            error.headers = with_warnings(error.headers, told)
+        raise
 
 
 def _quoted(text: str) -> str:

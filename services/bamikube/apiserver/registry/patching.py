@@ -17,6 +17,7 @@ from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.base import deep
 from bamikube.apiserver.registry.writing import Change, Writing, Written, uid_conflict
+from bamikube.apiserver.warnings import telling
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -96,17 +97,18 @@ class Patching(Writing):
         """PATCH. ``repeated`` are keys the patch gives twice. The answer's ``warnings`` name unknown fields of the outcome, and what admission says."""
         warnings: list[str] = []
         change = self.patch_change(resource, name, media, patch, field_validation, warnings, repeated)
-        written = await self.modify(
-            resource,
-            namespace,
-            name,
-            change,
-            subresource=subresource,
-            user=user,
-            dry_run=dry_run,
-            options=options,
-            manager=manager,
-        )
+        with telling(warnings):
+            written = await self.modify(
+                resource,
+                namespace,
+                name,
+                change,
+                subresource=subresource,
+                user=user,
+                dry_run=dry_run,
+                options=options,
+                manager=manager,
+            )
         written.warnings = [*warnings, *written.warnings]
         return written
 

@@ -6,6 +6,7 @@ resourceVersion and uid are the workload's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bamikube.api import errors, schema, selectors
@@ -16,9 +17,13 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.applying import Applying, check_document, untyped
-from bamikube.apiserver.registry.patching import apply_patch
+from bamikube.apiserver.registry.patching import apply_patch, outcome_of
 
-SCALE_DEFINITION = "io.k8s.api.autoscaling.v1.Scale"
+# What the body is, as a row of the table; there is no such resource.
+SCALE = Resource(
+    "autoscaling", "v1", "Scale", "scales", "scale", True, "io.k8s.api.autoscaling.v1.Scale", virtual=True
+)
+Wanted = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def scale_of(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
@@ -83,13 +88,18 @@ def set_replicas(resource: Resource, obj: dict[str, Any], replicas: int) -> None
     place[last] = replicas
 
 
-def check_scale(scale: dict[str, Any]) -> None:
-    """Raises 400 for a Scale whose fields are of other types."""
-    report = schema.check_definition(SCALE_DEFINITION, scale)
-    if report.errors:
-        raise errors.bad_request(
-            f'Scale in version "v1" cannot be handled as a Scale: {report.errors[0].message}'
-        )
+def patched_scale(
+    media: str, patch: Any, field_validation: str, repeated: schema.Repeats, warnings: list[str]
+) -> Wanted:
+    """What a patch makes of a Scale; ``warnings`` then are those about its outcome. Raises 400, 413 or 422."""
+
+    def wanted(current: dict[str, Any]) -> dict[str, Any]:
+        scale = apply_patch(media, current, patch, SCALE.definition)
+        outcome = outcome_of(media, current, patch, SCALE)
+        warnings[:] = schema.ensure(SCALE, scale, field_validation, repeated, outcome)
+        return scale
+
+    return wanted
 
 
 def replicas_of(scale: dict[str, Any], name: str) -> int:
@@ -113,20 +123,18 @@ class Scaling(Applying):
         resource: Resource,
         namespace: str,
         name: str,
+        wanted_of: Wanted,
+        warnings: list[str],
         *,
-        scale: dict[str, Any] | None = None,
-        media: str = "",
-        patch: Any = None,
         user: User = SYSTEM,
         dry_run: bool = False,
         manager: str = ownership.SERVER,
     ) -> dict[str, Any]:
-        """PUT (``scale``) or PATCH (``media``, ``patch``). Returns the new Scale."""
+        """PUT or PATCH: ``wanted_of`` makes the wanted Scale of the present one. Returns the new Scale; what admission
+        says is added to ``warnings``."""
 
         async def change(old: dict[str, Any]) -> dict[str, Any]:
-            current = scale_of(resource, old)
-            wanted = scale if scale is not None else apply_patch(media, current, patch, SCALE_DEFINITION)
-            check_scale(wanted)
+            wanted = wanted_of(scale_of(resource, old))
             metadata = wanted.get("metadata") or {}
             version = str(metadata.get("resourceVersion") or "")
             if version not in ("", "0") and version != old["metadata"].get("resourceVersion"):
@@ -152,6 +160,7 @@ class Scaling(Applying):
             dry_run=dry_run,
             manager=manager,
         )
+        warnings += written.warnings
         return scale_of(resource, await self.shown(resource, written.item))
 
     async def apply_scale(
@@ -160,6 +169,7 @@ class Scaling(Applying):
         namespace: str,
         name: str,
         doc: dict[str, Any],
+        warnings: list[str],
         manager: str,
         *,
         force: bool = False,
@@ -172,7 +182,7 @@ class Scaling(Applying):
                 "incorrect version specified in apply patch. Specified patch version: "
                 f"{doc.get('apiVersion') or ''}, Kind={doc.get('kind') or ''}, expected: autoscaling/v1, Kind=Scale"
             )
-        if faults := defined_object_type(SCALE_DEFINITION).check(doc):
+        if faults := defined_object_type(SCALE.definition).check(doc):
             raise untyped(resource, namespace, name, faults)
         metadata = dict(doc.get("metadata") or {})
         if metadata.get("managedFields") is not None:
@@ -196,4 +206,5 @@ class Scaling(Applying):
             user=user,
             dry_run=dry_run,
         )
+        warnings += written.warnings
         return scale_of(resource, await self.shown(resource, written.item))

@@ -23,7 +23,7 @@ async def bind(call: Call) -> Answer:
     """Both forms of the endpoint. Answers 201 with a Status."""
     if call.verb != "create":
         raise errors.method_not_allowed()
-    body = await call.decode("io.k8s.api.core.v1.Binding")
+    body = await call.decode()
     name = call.name or str((body.get("metadata") or {}).get("name") or "")
     if call.services.admission is not None:
         ctx = AdmissionContext(

@@ -33,7 +33,7 @@ async def evict(call: Call) -> Answer:
     """Answers 201 with a Status, 429 when a budget stands in the way."""
     if call.verb != "create":
         raise errors.method_not_allowed()
-    body = await call.decode("io.k8s.api.policy.v1.Eviction")
+    body = await call.decode()
     metadata = body.get("metadata") or {}
     if metadata.get("name") and metadata["name"] != call.name:
         raise errors.bad_request("name in URL does not match name in Eviction object")

@@ -17,7 +17,7 @@ from bamikube.api.validation import certificates, metadata, resizing
 from bamikube.api.validation.containers import container
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.endpoints import patch_options, repeated_in_patch, write_options
+from bamikube.apiserver.endpoints import patch_options, repeated_in_patch
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.applying import applied, check_document, parse_document
 from bamikube.apiserver.registry.patching import APPLY_PATCH, apply_patch, outcome_of, parse_patch
@@ -64,13 +64,13 @@ async def _wanted(call: Call) -> Callable[[Object], Object]:
     if media == APPLY_PATCH:
         return _applied(call)
     patch = parse_patch(media, call.request.body, call.resource)
-    validation = write_options(call.request, "PatchOptions")["fieldValidation"]
+    validation = patch_options(call.request)["fieldValidation"]
     repeated = repeated_in_patch(call.request, patch, validation)
 
     def patched(stored: Object) -> Object:
         wanted = apply_patch(media, stored, patch, call.resource.definition)
         outcome = outcome_of(media, stored, patch, call.resource)
-        schema.ensure(call.resource, wanted, validation, repeated, outcome)
+        call.told[:] = schema.ensure(call.resource, wanted, validation, repeated, outcome)
         return wanted
 
     return patched
@@ -80,7 +80,7 @@ def _applied(call: Call) -> Callable[[Object], Object]:
     """What an applied document makes of the object; only the part goes through, with its owners."""
     request, resource = call.request, call.resource
     options = patch_options(request)
-    doc, _ = parse_document(request.body, options["fieldValidation"])
+    doc, call.told[:] = parse_document(request.body, options["fieldValidation"])
     document = check_document(resource, doc, call.namespace, call.name)
     author = Author(options["fieldManager"], APPLY, resource.api_version, call.subresource)
     now = rfc3339(call.world.clock.now())

@@ -32,7 +32,7 @@ async def request_token(call: Call) -> Answer:
     if call.services.signer is None:
         raise errors.internal("this API server has no key to sign service account tokens with")
     account = await current(call)
-    body = await call.decode("io.k8s.api.authentication.v1.TokenRequest")
+    body = await call.decode()
     spec = body.setdefault("spec", {})
     seconds = spec.get("expirationSeconds")
     seconds = DEFAULT_SECONDS if seconds is None else seconds
