@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamikube.api.fields import object_type, sets
-from bamikube.api.fields.types import interleave
+from bamikube.api.fields.lists import interleave
+from bamikube.api.fields.types import Map, Type
+from bamikube.api.schema.source import definition
 from tests.unit.api_ownership.people import Stage
 
 SCHEMA = {
@@ -183,3 +185,19 @@ def test_lists_interleave(live: list[str], doc: list[str]) -> None:
 def test_the_example_of_interleaving() -> None:
     pairs = [[(one, one) for one in text] for text in ("axb", "bac")]
     assert "".join(step for step, _ in interleave(*pairs)) == "xbac"
+
+
+def test_a_document_that_says_nothing_new_gives_the_live_object_itself() -> None:
+    kind = object_type(definition("io.k8s.api.core.v1.Pod"), "io.k8s.api.core.v1.Pod")
+    container: dict[str, Any] = {"name": "c", "args": ["x"]}
+    live = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container | {"image": "i"}]}}
+    said = {"spec": {"containers": [container]}}
+    assert kind.merge(live, said) is live
+    container["args"] = ["y"]
+    assert kind.merge(live, said) is not live
+
+
+def test_values_that_only_python_calls_equal_are_written_anew() -> None:
+    kind = Map(rest=Type(""))
+    for there, value in ((1, True), ([1], [True]), ({"a": 0}, {"a": False})):
+        assert repr(kind.merge({"x": there}, {"x": value})) == repr({"x": value})

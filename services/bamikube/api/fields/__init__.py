@@ -3,6 +3,7 @@
 - :mod:`bamikube.api.fields.sets` holds sets of paths as Kubernetes writes them into ``managedFields``;
 - :mod:`bamikube.api.fields.elements` names the steps of a path, for machines (``k:{"name":"web"}``) and for people;
 - :mod:`bamikube.api.fields.types` walks objects along their schema: compare, merge, take away, list the fields;
+- :mod:`bamikube.api.fields.lists` are the types of lists whose elements are told apart;
 - :mod:`bamikube.api.fields.compile` makes such types from OpenAPI, once.
 """
 

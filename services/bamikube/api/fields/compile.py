@@ -17,8 +17,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from bamikube.api.fields.lists import ListMap, ListSet
 from bamikube.api.fields.presence import ALWAYS, KEY_DEFAULTS, UNTRACKED
-from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, ListMap, ListSet, Map, Object, Type
+from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, Map, Object, Type
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"

@@ -5,7 +5,7 @@ A type is compiled once from a schema (:mod:`bamikube.api.fields.compile`) and t
 ``whole(value)``      the set of a value that appeared (or vanished) as a whole, every container included;
 ``stated(value)``     the set of what an applied document says: leaves and list elements, no plain containers;
 ``compare(old, new)`` what was added or changed, and what was removed, as two sets (None for an empty one);
-``merge(live, doc)``  ``live`` with everything ``doc`` says;
+``merge(live, doc)``  ``live`` with everything ``doc`` says: ``live`` itself when it says so already;
 ``without(value, s)`` ``value`` without the paths in ``s`` and all that lies below them.
 
 Worked example, the labels ``{"app": "web"}`` where there were none: ``whole`` gives ``{".": {}, "f:app": {}}`` (the map is
@@ -14,24 +14,27 @@ new, too), ``stated`` gives ``{"f:app": {}}``.
 A field that Go's types always write (a struct that is no pointer, a field without ``omitempty``) counts as present with
 its zero value, in a new object too: whoever creates a Deployment owns ``.spec.replicas``, but not ``.spec``.
 
-Values are never changed; results share parts with them. Source: structured-merge-diff (the ideas), KEP-555.
+Values are never changed; results share parts with them, and sets with other sets. Source: structured-merge-diff (the ideas), KEP-555.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bamikube.api.fields import elements
-from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member, union
-from bamikube.api.memory import LONGEST
+import orjson
+
+from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member
 
 Changes = tuple["FieldSet | None", "FieldSet | None"]
+# A field's name, its step, and who says what its value states.
+Asked = list[tuple[str, str, Callable[[Any], FieldSet]]]
 Faults = list[tuple[str, str]]  # the path of what is wrong, as messages show it, and what
 
 NOTHING: Changes = (None, None)
 CHANGED: Changes = (LEAF, None)
+SHAPES = 128  # of one struct that are remembered
 
 
 class Unfit(ValueError):
@@ -55,6 +58,11 @@ class Type:
     def stated(self, value: Any) -> FieldSet:
         return LEAF
 
+    def element(self, value: Any) -> FieldSet:
+        """What is stated by a list that has ``value`` as an element: the element itself, too."""
+        stated = self.stated(value)
+        return {SELF: LEAF, **stated} if stated else LEAF
+
     def compare(self, old: Any, new: Any) -> Changes:
         return NOTHING if old == new else CHANGED
 
@@ -76,7 +84,20 @@ class Type:
         """What of an applied document does not fit; None when all does, which has to be fast."""
         if value is None or _FITS[self.expects](value):
             return None
-        return [("", f"expected {_EXPECTED.get(self.expects, self.expects)}, got {_go(self.expects, value)}")]
+        return [
+            ("", f"expected {_EXPECTED.get(self.expects, self.expects)}, got {go_value(self.expects, value)}")
+        ]
+
+
+def _as_said(kind: Type | None, there: Any, value: Any) -> bool:
+    """Whether equal values are written alike: to Python ``1``, ``1.0`` and ``True`` are the same, in JSON they are not."""
+    if type(there) is not type(value):
+        return False
+    if type(value) not in (dict, list) or (kind is not None and not kind.leaf):
+        return True
+    return orjson.dumps(there, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        value, option=orjson.OPT_SORT_KEYS
+    )
 
 
 def _scalar(value: Any) -> bool:
@@ -96,7 +117,7 @@ _EXPECTED = {"numeric": "numeric (int or float)"}
 _GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
 
 
-def _go(expects: str, value: Any) -> str:
+def go_value(expects: str, value: Any) -> str:
     """The value in the words of the Go original, which people look for."""
     if isinstance(value, dict | list):
         return "map[string]interface {}" if isinstance(value, dict) else "[]interface {}"
@@ -135,6 +156,7 @@ class Map(Type):
         self.rest = rest
         self.fields = fields or {}
         self.nulls = nulls
+        self._shapes: dict[tuple[str, ...], tuple[FieldSet, FieldSet, Asked]] = {}
 
     def field(self, name: str) -> Field | None:
         known = self.fields.get(name)
@@ -160,16 +182,62 @@ class Map(Type):
     def stated(self, value: Any) -> FieldSet:
         if not value or type(value) is not dict:
             return LEAF
-        result: FieldSet = {}
-        fields, rest = self.fields, self.rest
-        for name, each in value.items():
-            known = fields.get(name)
-            if known is not None:
-                if known.tracked:
-                    result[known.step] = LEAF if known.type.leaf else known.type.stated(each)
-            elif rest is not None:
-                result["f:" + name] = LEAF if rest.leaf else rest.stated(each)
+        if self.rest is None:
+            said, _, asked = self._shape(value)
+        else:
+            said, asked = self._open(value)
+        if not asked:
+            return said
+        result = said.copy()
+        for name, step, ask in asked:
+            result[step] = ask(value[name])
         return result
+
+    def element(self, value: Any) -> FieldSet:
+        if not value or type(value) is not dict or self.rest is not None:
+            return super().element(value)
+        _, element, asked = self._shape(value)
+        if not asked:
+            return element
+        result = element.copy()
+        for name, step, ask in asked:
+            result[step] = ask(value[name])
+        return result
+
+    def _shape(self, value: dict[str, Any]) -> tuple[FieldSet, FieldSet, Asked]:
+        """What a struct with these fields says, without what is below them, and who has to be asked about that.
+
+        Most structs of a document have one of a few shapes (a variable: ``name, value``), so those are remembered.
+        """
+        shape = tuple(value)
+        known = self._shapes.get(shape)
+        if known is None:
+            said, asked = self._open(value)
+            known = (said, {SELF: LEAF, **said} if said else LEAF, asked)
+            if len(self._shapes) >= SHAPES:
+                self._shapes.clear()
+            self._shapes[shape] = known
+        return known
+
+    def _open(self, value: dict[str, Any]) -> tuple[FieldSet, Asked]:
+        """The same, made anew."""
+        said: FieldSet = {}
+        asked: Asked = []
+        for name in value:
+            known = self.fields.get(name)
+            if known is None:
+                if self.rest is None:
+                    continue
+                step, kind = "f:" + name, self.rest
+            elif known.tracked:
+                step, kind = known.step, known.type
+            else:
+                continue
+            said[step] = LEAF
+            if not kind.leaf:
+                kind = kind.made if isinstance(kind, Deferred) else kind
+                asked.append((name, step, kind.stated))
+        return said, asked
 
     def compare(self, old: Any, new: Any) -> Changes:
         old, new = old or {}, new or {}
@@ -231,16 +299,22 @@ class Map(Type):
     def merge(self, live: Any, doc: Any) -> Any:
         if type(doc) is not dict or type(live) is not dict:
             return doc
-        result = dict(live)
+        result: dict[str, Any] | None = None
+        fields, rest = self.fields, self.rest
         for name, value in doc.items():
-            known = self.fields.get(name)
-            kind = known.type if known is not None else self.rest
             there = live.get(name)
-            if value is None or there is None or kind is None or kind.leaf:
-                result[name] = value
-            elif there != value:
-                result[name] = kind.merge(there, value)
-        return result
+            known = fields.get(name)
+            kind = known.type if known is not None else rest
+            if there == value and (there is not None or name in live) and _as_said(kind, there, value):
+                continue
+            if value is not None and there is not None and kind is not None and not kind.leaf:
+                value = kind.merge(there, value)
+                if value is there:
+                    continue
+            if result is None:
+                result = dict(live)
+            result[name] = value
+        return live if result is None else result
 
     def without(self, value: Any, fields: FieldSet) -> Any:
         if type(value) is not dict:
@@ -280,7 +354,7 @@ class Map(Type):
         if value is None:
             return None
         if type(value) is not dict:
-            return [("", f"expected map, got {_go('map', value)}")]
+            return [("", f"expected map, got {go_value('map', value)}")]
         faults: Faults = []
         for name, each in value.items():
             known = self.fields.get(name)
@@ -290,224 +364,6 @@ class Map(Type):
             elif found := kind.check(each):
                 faults += [(f".{name}{path}", what) for path, what in found]
         return faults or None
-
-
-class Elements(Type):
-    """A list whose elements are known by something of their own. ``step_of`` is what subclasses say."""
-
-    leaf = False
-
-    def __init__(self, items: Type) -> None:
-        super().__init__("list")
-        self.items = items
-
-    def step_of(self, item: Any) -> str | None:
-        """The step to an element; None when it has nothing to be known by."""
-        raise TypeError("a list's elements need an identity")
-
-    def _by_step(self, value: Any) -> dict[str, Any] | None:
-        """Elements by step; None when some have no identity or share one (then the list is one thing)."""
-        found: dict[str, Any] = {}
-        for item in value:
-            step = self.step_of(item)
-            if step is None or step in found:
-                return None
-            found[step] = item
-        return found
-
-    def _element(self, item: Any) -> FieldSet:
-        """What a document says that has this element."""
-        stated = self.items.stated(item)
-        if not stated:
-            return LEAF
-        stated[SELF] = LEAF  # the set is new, and ours
-        return stated
-
-    def whole(self, value: Any) -> FieldSet:
-        if not value or type(value) is not list:
-            return LEAF
-        result: FieldSet = {SELF: LEAF}
-        for item in value:
-            step = self.step_of(item)
-            if step is not None:
-                more = self.items.whole(item)
-                result[step] = union(result[step], more) if step in result else more
-        return result if len(result) > 1 else LEAF
-
-    def compare(self, old: Any, new: Any) -> Changes:
-        old, new = old or [], new or []
-        if type(old) is not list or type(new) is not list:
-            return NOTHING if old == new else CHANGED  # not what the schema wants: others will say so
-        before, after = self._by_step(old), self._by_step(new)
-        if before is None or after is None:
-            return self._compare_repeated(old, new)
-        taken: FieldSet = {}
-        removed: FieldSet = {}
-        for step, item in after.items():
-            if step not in before:
-                taken[step] = self.items.whole(item)
-                continue
-            known = before[step]
-            if known != item:
-                more, less = self.items.compare(known, item)
-                if more is not None:
-                    taken[step] = more
-                if less is not None:
-                    removed[step] = less
-        for step, item in before.items():
-            if step not in after:
-                removed[step] = self.items.whole(item)
-        return taken or None, removed or None
-
-    def _compare_repeated(self, old: list[Any], new: list[Any]) -> Changes:
-        """Identities that are used twice: the elements that share one stand and fall together."""
-        before, after = self._grouped(old), self._grouped(new)
-        taken: FieldSet = {}
-        removed: FieldSet = {}
-        for step, group in after.items():
-            known = before.get(step)
-            if known is None:
-                taken[step] = self.whole(group)[step]
-            elif known != group:
-                taken[step] = LEAF
-        for step, group in before.items():
-            if step not in after:
-                removed[step] = self.whole(group)[step]
-        return taken or None, removed or None
-
-    def _grouped(self, value: list[Any]) -> dict[str, list[Any]]:
-        groups: dict[str, list[Any]] = {}
-        for item in value:
-            step = self.step_of(item)
-            if step is not None:
-                groups.setdefault(step, []).append(item)
-        return groups
-
-    def stated(self, value: Any) -> FieldSet:
-        """Raises :class:`Unfit` when elements cannot be told apart."""
-        if not value or type(value) is not list:
-            return LEAF
-        found: FieldSet = {}
-        for item in value:
-            step = self.step_of(item)
-            if step is None or step in found:
-                raise Unfit
-            found[step] = self._element(item)
-        return found
-
-    def merge(self, live: Any, doc: Any) -> Any:
-        if type(doc) is not list or type(live) is not list or not live:
-            return doc
-        ours = [(self.step_of(item) or "", item) for item in doc]
-        theirs = [(self.step_of(item) or "", item) for item in live]
-        there = dict(theirs)
-        if len(there) < len(theirs):  # elements that cannot be told apart are replaced together
-            once = {step for step in there if sum(step == other for other, _ in theirs) == 1}
-            there = {step: item for step, item in theirs if step in once}
-        said = dict(ours)
-        return [
-            self.items.merge(there[step], said[step])
-            if step in said and step in there and there[step] != said[step]
-            else item
-            for step, item in interleave(theirs, ours)
-        ]
-
-    def without(self, value: Any, fields: FieldSet) -> Any:
-        if type(value) is not list:
-            return value
-        result: list[Any] = []
-        for item in value:
-            node = fields.get(self.step_of(item) or "")
-            if node is None:
-                result.append(item)
-            elif not is_member(node):
-                result.append(self.items.without(item, node))
-        return result
-
-    def named(self, fields: FieldSet) -> FieldSet:
-        result: FieldSet = {}
-        for step, node in fields.items():
-            below = self.items.named(node) if node and step != SELF else node
-            result[step] = below
-        return result
-
-    def settled(self, fields: FieldSet) -> FieldSet:
-        return {step: self.items.settled(node) if node else node for step, node in fields.items()}
-
-    def check(self, value: Any) -> Faults | None:
-        if value is None:
-            return None
-        if type(value) is not list:
-            return [("", f"expected list, got {_go('list', value)}")]
-        faults: Faults = []
-        seen: set[str] = set()
-        for index, item in enumerate(value):
-            step = self.step_of(item)
-            if step is None:
-                faults.append(("", f"element {index}: {self.faceless(item)}"))
-                continue
-            if step in seen:
-                faults.append(("", f"duplicate entries for key {elements.text([step])}"))
-            seen.add(step)
-            if found := self.items.check(item):
-                at = elements.text([step])
-                faults += [(f"{at}{path}", what) for path, what in found]
-        return faults or None
-
-    def faceless(self, item: Any) -> str:
-        """Why an element has no identity."""
-        return "this element cannot be told from others"
-
-
-class ListMap(Elements):
-    """A list of objects known by one or several keys. A key that is left out has its default, if it has one."""
-
-    def __init__(self, items: Type, keys: Iterable[str], defaults: dict[str, Any]) -> None:
-        super().__init__(items)
-        self.keys = tuple(sorted(keys))
-        self.defaults = defaults
-
-    def step_of(self, item: Any) -> str | None:
-        if type(item) is not dict:
-            return None
-        keys = self.keys
-        if len(keys) == 1:
-            value = item.get(keys[0])
-            if type(value) is str:
-                return (
-                    elements.by_text_key(keys[0], value)
-                    if len(value) <= LONGEST
-                    else elements.by_keys({keys[0]: value})
-                )
-        pairs: dict[str, Any] = {}
-        for key in keys:
-            value = item.get(key)
-            if value is None:
-                value = self.defaults.get(key)
-            if value is not None:
-                pairs[key] = value
-        return elements.by_keys(pairs) if pairs else None
-
-    def faceless(self, item: Any) -> str:
-        if type(item) is not dict:
-            return "associative list with keys may not have non-map elements"
-        if len(self.keys) == 1:
-            return f'associative list with keys has an element that omits key field "{self.keys[0]}" (and doesn\'t have default value)'
-        names = " ".join(f'"{key}"' for key in self.keys)
-        return (
-            f"associative list with keys has an element that omits all key fields [{names}] "
-            "(and doesn't have default values for any key fields)"
-        )
-
-
-class ListSet(Elements):
-    """A list of plain values, each at most once."""
-
-    def step_of(self, item: Any) -> str | None:
-        return None if isinstance(item, dict | list) or item is None else elements.by_value(item)
-
-    def faceless(self, item: Any) -> str:
-        return "associative list without keys has an element that's an explicit null or no scalar"
 
 
 class Deduced(Map):
@@ -577,6 +433,9 @@ class Deferred(Type):
     def stated(self, value: Any) -> FieldSet:
         return self.made.stated(value)
 
+    def element(self, value: Any) -> FieldSet:
+        return self.made.element(value)
+
     def compare(self, old: Any, new: Any) -> Changes:
         return self.made.compare(old, new)
 
@@ -596,44 +455,4 @@ class Deferred(Type):
         return self.made.check(value)
 
 
-_QUESTIONS = ("whole", "stated", "compare", "merge", "without", "named", "settled", "check")
-
-
-def interleave(live: list[tuple[str, Any]], doc: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The elements of two lists, each once: those of ``doc`` in its order, others where they stood before those.
-
-    Worked example: live ``a x b``, document ``b a c``: ``x b a c``.
-    """
-    wanted = {step for step, _ in doc}
-    there = {step for step, _ in live}
-    shared = [step for step, _ in doc if step in there]
-    done: set[str] = set()
-    result: list[tuple[str, Any]] = []
-    left = right = following = 0
-    while left < len(live) or right < len(doc):
-        awaited = shared[following] if following < len(shared) else None
-        if left < len(live) and right < len(doc):
-            step = live[left][0]
-            if step == doc[right][0]:
-                result.append(doc[right])
-                done.add(step)
-                following += step == awaited
-                left, right = left + 1, right + 1
-                continue
-            if step in wanted and step != awaited:
-                left += 1
-                continue
-        if left < len(live) and (live[left][0] not in wanted or live[left][0] in done):
-            if live[left][0] not in wanted:
-                result.append(live[left])
-            left += 1
-            continue
-        if right < len(doc):
-            step = doc[right][0]
-            result.append(doc[right])
-            done.add(step)
-            following += step == awaited
-            right += 1
-        else:
-            left += 1
-    return result
+_QUESTIONS = ("whole", "stated", "element", "compare", "merge", "without", "named", "settled", "check")
