@@ -505,7 +505,7 @@ def test_sub_paths(room: Room) -> None:
 
 def test_memory_volume(room: Room) -> None:
     line, mode = room.log("memory-volume").splitlines()
-    assert line.split()[2] == "tmpfs" and "size=8192k" in line and mode == "777"
+    assert line.split()[2] == "tmpfs" and "size=8192k" in line and mode == "1777"
 
 
 def test_host_paths(room: Room) -> None:

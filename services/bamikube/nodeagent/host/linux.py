@@ -1,4 +1,4 @@
-"""The real machine: the kubelet's file layout, mounts by :mod:`.mounting`, cgroups by :mod:`.cgroups`.
+"""The real machine: the kubelet's file layout, volumes by :mod:`.volumes`, cgroups by :mod:`.cgroups`.
 
 Layout below ``root`` (``/var/lib/kubelet``)::
 
@@ -12,31 +12,21 @@ Logs lie in ``/var/log/pods/<namespace>_<name>_<uid>/<container>/<attempt>.log``
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import stat
 from pathlib import Path
 
-from bamikube.nodeagent.container import security
-from bamikube.nodeagent.container.env import expand
 from bamikube.nodeagent.host.cgroups import Cgroups
-from bamikube.nodeagent.host.mounting import mount_points, mount_tmpfs, unmount
 from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.host.volumes import Volumes
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.runtime.port import Mount
-from bamikube.nodeagent.volumes import atomic
-from bamikube.nodeagent.volumes.payload import File
+from bamikube.nodeagent.volumes.plugin import Given
 
 MESSAGE_LIMIT = 4096  # bytes of a termination message
 LOG_TAIL_LIMIT = 2048  # bytes taken from the log with FallbackToLogsOnError
 LOG_TAIL_LINES = 80
-_PLUGINS = {
-    "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api",
-    "projected": "projected",
-}  # fmt: skip
 
 
 class LinuxHost:
@@ -46,6 +36,7 @@ class LinuxHost:
         self._root = root
         self._logs = logs
         self._cgroups = cgroups
+        self._volumes = Volumes(root / "pods")
 
     def start(self) -> None:
         """Make the base folders and cgroups. Raises HostFailure."""
@@ -78,88 +69,15 @@ class LinuxHost:
 
     # -- volumes -----------------------------------------------------------------------------------------------
 
-    def volume_path(self, pod: JSON, volume: JSON) -> Path:
-        """Where a volume lies on the machine."""
-        if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"])
-        for kind, plugin in _PLUGINS.items():
-            if kind in volume:
-                return self._pod(facts.uid(pod)) / "volumes" / f"kubernetes.io~{plugin}" / volume["name"]
-        kinds = ", ".join(sorted(set(volume) - {"name"})) or "none"
-        raise HostFailure(f'volume "{volume["name"]}": the node has no plugin for its source ({kinds})')
+    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
+        return await self._volumes.set_up(pod, volume, given, version)
 
-    async def mount(self, pod: JSON, volume: JSON) -> None:
-        path = self.volume_path(pod, volume)
-        if "hostPath" in volume:
-            _host_path(volume["name"], path, volume["hostPath"].get("type") or "")
-            return
-        memory = (volume.get("emptyDir") or {}).get("medium") == "Memory" or "secret" in volume
-        memory = memory or ("projected" in volume)
-        fresh = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-        if memory and not os.path.ismount(path):
-            options = "mode=0777" if "emptyDir" in volume else "mode=0755"
-            if limit := (volume.get("emptyDir") or {}).get("sizeLimit"):
-                options += f",size={int(number(limit))}"
-            mount_tmpfs(path, options)
-            fresh = True
-        if fresh:
-            mode = 0o777 if "emptyDir" in volume else 0o755
-            if group is not None:
-                os.chown(path, -1, int(group))
-                mode |= stat.S_ISGID | 0o070
-            path.chmod(mode)
-
-    def write(self, pod: JSON, volume: JSON, files: dict[str, File], version: str) -> bool:
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-        folder = self.volume_path(pod, volume)
-        try:
-            changed = atomic.write(folder, files, version, gid=None if group is None else int(group))
-        except OSError as error:
-            raise HostFailure(
-                f'volume "{volume["name"]}": cannot write {error.filename}: {error.strerror}'
-            ) from error
-        if changed and group is None:
-            self._give_tokens(pod, folder)
-        return changed
-
-    def _give_tokens(self, pod: JSON, folder: Path) -> None:
-        """A file only its owner may read belongs to the one user all containers run as, if there is one."""
-        users = {security.effective(pod, c, "runAsUser") for c in facts.all_containers(pod)}
-        if len(users) != 1:
-            return
-        (owner,) = users
-        if not isinstance(owner, int):
-            return
-        for path in (folder / os.readlink(folder / atomic.DATA)).rglob("*"):
-            if path.is_file() and path.stat().st_mode & 0o077 == 0:
-                os.chown(path, owner, -1)
-
-    def mounts(
+    async def mounts(
         self, pod: JSON, spec: JSON, attempt: int, hosts: str, environment: dict[str, str]
     ) -> tuple[Mount, ...]:
-        volumes = {v["name"]: v for v in pod["spec"].get("volumes") or ()}
-        result = []
-        targets = set()
-        for item in spec.get("volumeMounts") or ():
-            volume = volumes.get(item["name"])
-            if volume is None:
-                raise HostFailure(
-                    f'container {spec["name"]} mounts volume "{item["name"]}", which the pod does not have'
-                )
-            source = self.volume_path(pod, volume)
-            part = item.get("subPath") or expand(item.get("subPathExpr") or "", environment.get)
-            if part:
-                source = _sub_path(source, part, make="hostPath" in volume or "emptyDir" in volume)
-            path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
-            targets.add(path.rstrip("/"))
-            result.append(
-                Mount(path, str(source), bool(item.get("readOnly")), item.get("mountPropagation") or "None")
-            )
-        folder = self._pod(facts.uid(pod))
-        if "/etc/hosts" not in targets:
-            path_hosts = folder / "etc-hosts"
+        result = await self._volumes.mounts(pod, spec, environment)
+        if "/etc/hosts" not in {mount.container_path.rstrip("/") for mount in result}:
+            path_hosts = self._pod(facts.uid(pod)) / "etc-hosts"
             path_hosts.write_text(hosts)
             path_hosts.chmod(0o644)
             result.append(Mount("/etc/hosts", str(path_hosts), bool(_read_only_root(spec))))
@@ -228,15 +146,7 @@ class LinuxHost:
     # -- the end -----------------------------------------------------------------------------------------------
 
     async def cleanup(self, uid: str) -> None:
-        folder = self._pod(uid)
-        inside = f"{folder}/"
-        for point in sorted(mount_points(), key=len, reverse=True):
-            if point.startswith(inside):
-                unmount(point)
-        if any(point.startswith(inside) for point in mount_points()):
-            raise HostFailure(f"{folder}: still mounted below; not removing anything")
-        if folder.exists():
-            await asyncio.to_thread(shutil.rmtree, folder, True)
+        await self._volumes.tear_down(uid)
         await self._cgroups.remove(uid)
 
     def known_pods(self) -> set[str]:
@@ -247,47 +157,6 @@ class LinuxHost:
 
 def _read_only_root(spec: JSON) -> bool:
     return bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
-
-
-def _host_path(name: str, path: Path, kind: str) -> None:
-    """Check, and for the OrCreate types make, what a hostPath volume points at."""
-    try:
-        if kind == "DirectoryOrCreate" and not path.exists():
-            path.mkdir(parents=True, mode=0o755)
-        elif kind == "FileOrCreate" and not path.exists():
-            path.touch(mode=0o644)
-    except OSError as error:
-        raise HostFailure(f'volume "{name}": cannot make hostPath {path}: {error.strerror}') from error
-    checks = {
-        "Directory": (path.is_dir, "is not a directory"),
-        "DirectoryOrCreate": (path.is_dir, "is not a directory"),
-        "File": (path.is_file, "is not a file"),
-        "FileOrCreate": (path.is_file, "is not a file"),
-        "Socket": (path.is_socket, "is not a socket"),
-        "CharDevice": (path.is_char_device, "is not a character device"),
-        "BlockDevice": (path.is_block_device, "is not a block device"),
-    }
-    if kind in checks and not checks[kind][0]():
-        raise HostFailure(f"hostPath type check failed: {path} {checks[kind][1]}")
-    if not kind and not path.exists():
-        path.mkdir(parents=True, mode=0o755)
-
-
-def _sub_path(base: Path, part: str, *, make: bool) -> Path:
-    """A path below a volume that no symlink leads out of. Raises HostFailure."""
-    if part.startswith("/") or ".." in part.split("/"):
-        raise HostFailure(f"subPath {part!r} must be relative and without ..")
-    root = base.resolve()
-    target = (root / part).resolve()
-    if target != root and root not in target.parents:
-        raise HostFailure(f"subPath {part!r} leaves the volume through a symlink")
-    if not target.exists():
-        if not make:
-            raise HostFailure(f"subPath {part!r} does not exist in the volume")
-        mode = root.stat().st_mode & 0o7777
-        target.mkdir(parents=True)
-        target.chmod(mode)
-    return target
 
 
 def _tail(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Mount
-from bamikube.nodeagent.volumes.payload import File
+from bamikube.nodeagent.volumes.plugin import Given
 
 
 class HostFailure(Exception):
@@ -27,13 +27,13 @@ class Host(Protocol):
     def prepare(self, pod: JSON) -> None:
         """Make the pod's folders and its cgroup."""
 
-    async def mount(self, pod: JSON, volume: JSON) -> None:
-        """Make a volume that is not written by the node agent itself (emptyDir, hostPath)."""
+    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
+        """Make a volume, or bring it up to date with what was given; False when nothing had to be done.
 
-    def write(self, pod: JSON, volume: JSON, files: dict[str, File], version: str) -> bool:
-        """Write a volume's files all at once; False when nothing changed."""
+        Raises HostFailure, ConfigError or OSError.
+        """
 
-    def mounts(
+    async def mounts(
         self, pod: JSON, spec: JSON, attempt: int, hosts: str, environment: dict[str, str]
     ) -> tuple[Mount, ...]:
         """A container's mounts, its hosts file and its termination log among them. Raises HostFailure."""

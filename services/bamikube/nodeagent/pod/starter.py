@@ -22,8 +22,7 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action
 from bamikube.nodeagent.pod.state import Memory, Trouble
 from bamikube.nodeagent.runtime.port import Credentials, Image, RuntimeFailure, Sandbox
-from bamikube.nodeagent.volumes import payload
-from bamikube.nodeagent.volumes.payload import TokenNeed
+from bamikube.nodeagent.volumes.keeper import PodVolumes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,8 +47,7 @@ class Starter:
     def __init__(self, shared: Shared, memory: Memory) -> None:
         self._shared = shared
         self._memory = memory
-        self._tokens: dict[TokenNeed, tuple[str, float, float]] = {}  # token, issued, expires
-        self._versions = 0
+        self._volumes = PodVolumes(shared)
 
     def _event(self, pod: JSON, kind: str, reason: str, message: str, container: str = "") -> None:
         self._shared.api.event(pod, kind, reason, message, container)
@@ -61,21 +59,15 @@ class Starter:
 
     async def mount(self, pod: JSON, ips: tuple[str, ...]) -> bool:
         """Make all volumes. False (and ``memory.blocked``) when one cannot be made yet."""
-        volume_name = ""
         try:
             self._shared.host.prepare(pod)
-            for volume in pod["spec"].get("volumes") or ():
-                volume_name = volume["name"]
-                await self._shared.host.mount(pod, volume)
-            volume_name = await self._write_volumes(pod, ips)
-        except (HostFailure, ConfigError, ApiError, OSError) as error:
-            message = (
-                f'MountVolume.SetUp failed for volume "{volume_name}" : {error}'
-                if volume_name
-                else str(error)
-            )
-            self._block("FailedMount", message)
-            self._event(pod, "Warning", "FailedMount", message)
+            faults = await self._volumes.set_up(pod, ips)
+        except (HostFailure, OSError) as error:
+            faults = [str(error)]
+        for text in faults:
+            self._event(pod, "Warning", "FailedMount", text)
+        if faults:
+            self._block("FailedMount", faults[0])
             return False
         self._memory.volumes_ready = True
         self._memory.blocked = None
@@ -83,43 +75,8 @@ class Starter:
 
     async def refresh(self, pod: JSON, ips: tuple[str, ...]) -> None:
         """Bring written volumes up to date; a failure leaves them as they are and says so."""
-        try:
-            await self._write_volumes(pod, ips)
-        except (HostFailure, ConfigError, ApiError, OSError) as error:
-            self._event(pod, "Warning", "FailedMount", f"MountVolume.SetUp failed : {error}")
-
-    async def _write_volumes(self, pod: JSON, ips: tuple[str, ...]) -> str:
-        written = [v for v in pod["spec"].get("volumes") or () if payload.is_written(v)]
-        if not written:
-            return ""
-        objects: set[tuple[str, str]] = set()
-        tokens: set[TokenNeed] = set()
-        for volume in written:
-            more, wanted = payload.needs(volume)
-            objects |= more
-            tokens |= wanted
-        fetching = asyncio.gather(*(self._token(pod, need) for need in tokens))
-        known = await self._shared.sources(pod, objects, ips)
-        await fetching
-        have = {need: self._tokens[need][0] for need in tokens}
-        for volume in written:
-            try:
-                files = payload.payload(pod, volume, known, have)
-            except ConfigError as error:
-                raise ConfigError(f'{error} (volume "{volume["name"]}")') from error
-            self._versions += 1
-            version = f"{int(self._now() * 1000)}.{self._versions}"
-            self._shared.host.write(pod, volume, files, version)
-        return ""
-
-    async def _token(self, pod: JSON, need: TokenNeed) -> None:
-        """Keep a token that is younger than 80 % of its life (and than a day)."""
-        held = self._tokens.get(need)
-        now = self._now()
-        if held is not None and now < min(held[1] + 0.8 * (held[2] - held[1]), held[1] + 86_400):
-            return
-        token, expires = await self._shared.api.token(pod, need.audience, need.seconds)
-        self._tokens[need] = (token, now, expires)
+        for text in await self._volumes.refresh(pod, ips):
+            self._event(pod, "Warning", "FailedMount", text)
 
     def _block(self, reason: str, message: str) -> None:
         before = self._memory.blocked
@@ -171,7 +128,7 @@ class Starter:
         ips = self._shared.addresses.ips if facts.host_network(pod) else sandbox.ips
         try:
             known = await self._shared.sources(pod, references(spec), ips)
-            config = self._configure(pod, spec, action.attempt, image, known, ips)
+            config = await self._configure(pod, spec, action.attempt, image, known, ips)
         except (ConfigError, HostFailure, ApiError, OSError, ValueError) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, str(error), now + RETRY)
@@ -203,13 +160,13 @@ class Starter:
         self._event(pod, "Normal", "Started", f"Started container {name}", name)
         return container_id
 
-    def _configure(
+    async def _configure(
         self, pod: JSON, spec: JSON, attempt: int, image: Image, known: Sources, ips: tuple[str, ...]
     ) -> Any:
         env = environment(pod, spec, known)
         node = self._shared.node
         hosts = dns.hosts_file(pod, ips, node.name, node.domain, self._shared.host.node_hosts())
-        mounts = self._shared.host.mounts(pod, spec, attempt, hosts, env)
+        mounts = await self._shared.host.mounts(pod, spec, attempt, hosts, env)
         return container_spec(
             pod, spec, attempt, environment=env, mounts=mounts, image=image, image_ref=image.id, node=node
         )

@@ -7,19 +7,21 @@ A volume's folder looks like this, and a reader who goes through ``key`` never s
     key -> ..data/key
 
 An update writes a new version beside the old one and renames a new ``..data`` link over the old link, which the
-kernel does in one step. Then links of keys that are gone are removed, and the old version with them.
+kernel does in one step. Then links of keys that are gone are removed, and the old version with them. What a crash
+left half done (a version nobody points to) is removed by the next update.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bamikube.nodeagent.volumes.payload import File
 
 DATA = "..data"
+_NEXT = "..data_tmp"
 
 
 def current(folder: Path) -> dict[str, File] | None:
@@ -35,36 +37,40 @@ def current(folder: Path) -> dict[str, File] | None:
     return found
 
 
-def write(folder: Path, files: Mapping[str, File], version: str, *, gid: int | None = None) -> bool:
-    """Make ``folder`` hold exactly ``files``. False when it already did. ``version`` must be new for each change."""
-    wanted = dict(files)
-    if gid is not None:  # fsGroup: the group owns the files and may read them
-        wanted = {path: File(f.data, f.mode | 0o040) for path, f in files.items()}
+def write(
+    folder: Path, files: Mapping[str, File], version: str, *, settle: Callable[[], None] = lambda: None
+) -> bool:
+    """Make ``folder`` hold exactly ``files``. False when it already did. ``version`` must be new for each change.
+
+    ``settle`` is called when the new version is complete and nobody sees it yet.
+    """
+    wanted = {path: File(file.data, file.mode) for path, file in files.items()}
     if current(folder) == wanted:
         return False
     target = folder / f"..{version}"
     target.mkdir(mode=0o755, parents=True)
     target.chmod(0o755)
-    for relative, file in wanted.items():
+    for relative, file in files.items():
         path = target / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.data)
-        if gid is not None:
-            os.chown(path, -1, gid)
         path.chmod(file.mode)
-    link, fresh = folder / DATA, folder / "..data_tmp"
-    old = folder / os.readlink(link) if link.is_symlink() else None
+        if file.owner is not None:
+            os.chown(path, file.owner, -1)
+    settle()
+    fresh = folder / _NEXT
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target.name)
-    fresh.rename(link)
+    fresh.rename(folder / DATA)
     tops = {relative.split("/")[0] for relative in wanted}
     for top in tops:
         user = folder / top
         if not user.is_symlink():
             user.symlink_to(f"{DATA}/{top}")
     for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in tops:
-            entry.unlink()
-    if old is not None and old.exists():
-        shutil.rmtree(old)
+        if not entry.name.startswith(".."):
+            if entry.name not in tops:
+                entry.unlink()
+        elif entry.is_dir() and not entry.is_symlink() and entry.name != target.name:
+            shutil.rmtree(entry)
     return True

@@ -1,0 +1,94 @@
+"""What a kind of volume is to the node agent: one small class in a file of its own.
+
+``needs`` (pure) names what the cluster has to give first; ``set_up`` (blocking, run on a thread of its own) makes the
+volume and must be harmless when repeated; ``tear_down`` takes away what lies at a path, also for a pod nobody remembers.
+:data:`bamikube.nodeagent.volumes.kinds.PLUGINS` lists them all.
+
+A kind that ``refreshes`` is set up again whenever what it was made from may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bamikube.nodeagent.container.env import ConfigError, Sources
+from bamikube.nodeagent.pod.facts import JSON
+
+
+class VolumeRefused(ConfigError):
+    """A volume that cannot be had; the text is the whole event, not only its last part."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNeed:
+    audience: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the cluster must give before a volume can be made. ``objects`` are (kind, name)."""
+
+    objects: frozenset[tuple[str, str]] = frozenset()
+    tokens: frozenset[TokenNeed] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given for the needs."""
+
+    known: Sources
+    tokens: Mapping[TokenNeed, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One volume to be made. ``path`` is its own folder; ``version`` is new for every order."""
+
+    pod: JSON
+    volume: JSON
+    path: Path
+    given: Given
+    version: str
+    read_only: bool = False
+
+    @property
+    def fs_group(self) -> int | None:
+        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        return None if group is None else int(group)
+
+    @property
+    def change_policy(self) -> str:
+        return str((self.pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy") or "Always")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A volume that is there: where containers' mounts begin, and whether they may only read.
+
+    ``grows``: a subPath that does not exist in it is made. ``changed``: set_up did something.
+    """
+
+    path: Path
+    read_only: bool = False
+    grows: bool = True
+    changed: bool = True
+
+
+class Plugin(Protocol):
+    """A kind of volume."""
+
+    field: str  # of a pod's volume: "emptyDir"
+    name: str  # as Kubernetes calls the plugin: "kubernetes.io/empty-dir"
+    refreshes: bool
+
+    def needs(self, pod: JSON, volume: JSON) -> Needs: ...
+
+    def set_up(self, order: Order) -> Made:
+        """Make it. Raises HostFailure, ConfigError or OSError."""
+
+    def tear_down(self, path: Path) -> None:
+        """Take it away; what is mounted there has been unmounted already."""
