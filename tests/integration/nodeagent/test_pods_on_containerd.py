@@ -179,14 +179,19 @@ async def test_a_missing_image_is_told_and_waits(node: Any, until: Any) -> None:
 
 
 async def test_containers_survive_a_new_worker(node: Any, until: Any) -> None:
-    worker = node.run(node.pod("survivor", {"containers": [{"name": "app", "command": ["sleep", "1000"]}]}))
+    """And a pod that was ready stays so: its probes go on from what they had found out."""
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    app = {"name": "app", "command": ["sleep", "1000"], "startupProbe": probe, "readinessProbe": probe}
+    worker = node.run(node.pod("survivor", {"containers": [app]}))
     await until(lambda: condition(worker, "Ready") == "True")
     before = worker.status["containerStatuses"][0]["containerID"]
     await worker.close()
+    told = len(node.api.patches)
     again = node.run(worker.pod | {"status": worker.status})
-    await until(lambda: again.memory.volumes_ready)
+    await until(lambda: again.memory.volumes_ready and again.memory.probes)
     assert again.status["containerStatuses"][0]["containerID"] == before
     assert again.status["containerStatuses"][0]["restartCount"] == 0
+    assert condition(again, "Ready") == "True" and not node.api.patches[told:]
 
 
 async def test_a_lost_sandbox_is_replaced(node: Any, until: Any) -> None:

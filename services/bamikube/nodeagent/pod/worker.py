@@ -24,8 +24,8 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action, plan
 from bamikube.nodeagent.pod.publisher import Publisher
 from bamikube.nodeagent.pod.starter import Starter
-from bamikube.nodeagent.pod.state import Memory, ProbeState, RuntimeState
-from bamikube.nodeagent.probing.prober import Prober
+from bamikube.nodeagent.pod.state import Memory, RuntimeState
+from bamikube.nodeagent.probing.prober import Prober, recalled
 from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
@@ -272,9 +272,10 @@ class PodWorker:
             if cid in self._probers:
                 continue
             spec = facts.container(self.pod, container.name) or {}
-            state = self.memory.probes.setdefault(cid, ProbeState())
+            if cid not in self.memory.probes:
+                self.memory.probes[cid] = recalled(self.pod.get("status") or {}, cid)
             self._probers[cid] = Prober(
-                self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, state,
+                self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, self.memory.probes[cid],
                 self.wake, self._unhealthy(container.name),
             )  # fmt: skip
             self._probers[cid].start()

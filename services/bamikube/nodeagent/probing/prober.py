@@ -17,6 +17,18 @@ from bamikube.nodeagent.probing.checks import MESSAGE_LIMIT, Checks
 KINDS = ("startup", "liveness", "readiness")
 
 
+def recalled(status: JSON, container_id: str) -> ProbeState:
+    """What an earlier node agent found out about a container, as the API tells it; nothing about one it does not know.
+
+    A node agent that starts anew goes on from there: its pods stay ready until a probe fails.
+    """
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for item in status.get(field) or ():
+            if str(item.get("containerID") or "").rpartition("//")[2] == container_id:
+                return ProbeState(started=item.get("started") or None, ready=item.get("ready") or None)
+    return ProbeState()
+
+
 class Prober:
     """Runs until ``stop``. ``tell`` is called when a verdict changed, ``event`` with a message on each failure."""
 
@@ -42,7 +54,7 @@ class Prober:
         return any(spec.get(f"{kind}Probe") for kind in KINDS)
 
     def start(self) -> None:
-        if self._spec.get("startupProbe"):
+        if self._spec.get("startupProbe") and not self.state.started:
             self._tasks.spawn(self._loop("startup"), "startup")
         else:
             self._follow()
