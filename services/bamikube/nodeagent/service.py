@@ -88,8 +88,11 @@ class NodeAgent:
         )
         self.agent = PodAgent(shared, self._pods, options.max_pods)
         usage = Usage(self._runtime, world, node)
-        if options.image_gc_low_threshold > options.image_gc_high_threshold:
-            raise ValueError("--image-gc-low-threshold must not be above --image-gc-high-threshold")
+        low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
+        if low >= high:
+            raise ValueError(
+                f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}"
+            )
         self._images = ImageCollector(
             world, self._runtime, options.image_gc_high_threshold, options.image_gc_low_threshold
         )

@@ -334,16 +334,14 @@ def _gated(pod: JSON, old: dict[str, JSON], contained: tuple[bool, str, str]) ->
     """Ready: all containers are, and so are the readiness gates others are responsible for."""
     if not contained[0]:
         return contained
+    faults = []
     for gate in pod["spec"].get("readinessGates") or ():
         kind = gate["conditionType"]
         value = old[kind]["status"] if kind in old else None
         if value is None:
-            return (
-                False,
-                "ReadinessGatesNotReady",
-                f'corresponding condition of pod readiness gate "{kind}" does not exist.',
-            )
-        if value != "True":
-            text = f'the status of pod readiness gate "{kind}" is not "True", but {value}'
-            return False, "ReadinessGatesNotReady", text
+            faults.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
+        elif value != "True":
+            faults.append(f'the status of pod readiness gate "{kind}" is not "True", but {value}')
+    if faults:
+        return False, "ReadinessGatesNotReady", ", ".join(faults)
     return True, "", ""

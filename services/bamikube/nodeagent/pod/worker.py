@@ -241,10 +241,10 @@ class PodWorker:
                 self._told[name] = mark
                 if reason == "CrashLoopBackOff":
                     text = f"Back-off restarting failed container {name} in pod {facts.full_name(self.pod)}"
+                    self._shared.api.event(self.pod, "Warning", "BackOff", text, name)
                 else:
                     text = f'Back-off pulling image "{specs[name].get("image", "")}"'
-                self._shared.api.event(self.pod, "Warning", "BackOff", text, name)
-                if reason == "ImagePullBackOff":
+                    self._shared.api.event(self.pod, "Normal", "BackOff", text, name)
                     self._shared.api.event(self.pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
 
     # -- probes ------------------------------------------------------------------------------------------------

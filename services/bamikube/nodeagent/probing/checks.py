@@ -108,8 +108,7 @@ class NodeChecks:
             return Result(False, f"dial tcp {host}:{port}: {error.strerror or error}")
 
     async def _grpc(self, action: JSON, address: str) -> Result:
-        service = str(action.get("service") or "").encode()
-        request = b"\x0a" + bytes([len(service)]) + service if service else b""
+        request = health_request(str(action.get("service") or ""))
         target = f"[{address}]:{action['port']}" if ":" in address else f"{address}:{action['port']}"
         async with grpc.aio.insecure_channel(target) as channel:
             call = channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -121,6 +120,19 @@ class NodeChecks:
         return Result(
             serving, "" if serving else "service unhealthy (responded with another status than SERVING)"
         )
+
+
+def health_request(service: str) -> bytes:
+    """A HealthCheckRequest of the gRPC health protocol, as protobuf: the service is field 1."""
+    text = service.encode()
+    if not text:
+        return b""
+    length, size = bytearray(), len(text)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"\x0a" + bytes(length) + text
 
 
 def resolve_port(port: object, spec: JSON) -> int:

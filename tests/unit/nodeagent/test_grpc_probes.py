@@ -1,0 +1,11 @@
+"""What a gRPC probe sends."""
+
+from __future__ import annotations
+
+from bamikube.nodeagent.probing.checks import health_request
+
+
+def test_a_service_is_named_however_long_its_name() -> None:
+    assert health_request("") == b""
+    assert health_request("db") == b"\x0a\x02db"
+    assert health_request("x" * 200) == b"\x0a\xc8\x01" + b"x" * 200
