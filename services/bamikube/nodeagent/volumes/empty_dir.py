@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from bamikube.nodeagent.host.mounting import mount_tmpfs
@@ -77,11 +78,10 @@ def make_tmpfs(order: Order, size: int) -> bool:
     return True
 
 
-def tmpfs_size(pod: JSON, size_limit: object, allocatable: object) -> int:
+def tmpfs_size(pod: JSON, size_limit: object, allocatable: Mapping[str, str]) -> int:
     """Bytes a memory volume may hold; 0 when nothing limits it."""
-    memory = allocatable.get("memory") if hasattr(allocatable, "get") else None
     choices = [
-        int(number(memory or 0)),
+        int(number(allocatable.get("memory") or 0)),
         qos.pod_cgroup(pod).memory_limit,
         int(number(size_limit)) if isinstance(size_limit, (str, int)) else 0,
     ]

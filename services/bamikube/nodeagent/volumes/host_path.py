@@ -34,7 +34,7 @@ class HostPath:
         if ".." in path.parts:
             raise HostFailure(f"invalid HostPath `{path}`: must not contain '..'")
         check(path, source.get("type") or "")
-        return Made(path, read_only=order.read_only)
+        return Made(path)
 
     def tear_down(self, path: Path) -> None:
         """It is the machine's, not the pod's."""

@@ -15,7 +15,7 @@ from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.volumes.kinds import plugin_of
-from bamikube.nodeagent.volumes.plugin import Given, TokenNeed, VolumeRefused
+from bamikube.nodeagent.volumes.plugin import Given, TokenNeed
 
 DAY = 86_400.0  # seconds
 TOKEN_LIFE = 0.8  # the part of a token's life after which it is replaced
@@ -57,8 +57,6 @@ class PodVolumes:
             )
             known = await self._shared.sources(pod, set(needs.objects), ips)
             await self._shared.host.set_up(pod, volume, Given(known, tokens), self._version())
-        except VolumeRefused as error:
-            return str(error)
         except (HostFailure, ConfigError, ApiError, OSError) as error:
             return f'MountVolume.SetUp failed for volume "{name}" : {_text(error)}'
         self._ready.add(name)

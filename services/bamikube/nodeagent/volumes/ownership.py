@@ -43,13 +43,3 @@ def _give(path: Path, group: int, read_only: bool) -> None:
             path.chmod(stat.S_IMODE(info.st_mode) | bits)
     except FileNotFoundError:
         return  # gone while we walked: somebody else uses the volume too
-
-
-def given(root: Path, group: int) -> bool:
-    """Whether the root of a volume already looks given: what OnRootMismatch asks before it walks."""
-    try:
-        info = root.stat()
-    except OSError:
-        return False
-    bits = _WRITE | _FOLDER
-    return stat.S_ISDIR(info.st_mode) and info.st_gid == group and info.st_mode & bits == bits

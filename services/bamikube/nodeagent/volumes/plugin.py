@@ -14,12 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bamikube.nodeagent.container.env import ConfigError, Sources
+from bamikube.nodeagent.container.env import Sources
 from bamikube.nodeagent.pod.facts import JSON
-
-
-class VolumeRefused(ConfigError):
-    """A volume that cannot be had; the text is the whole event, not only its last part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +49,11 @@ class Order:
     path: Path
     given: Given
     version: str
-    read_only: bool = False
 
     @property
     def fs_group(self) -> int | None:
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         return None if group is None else int(group)
-
-    @property
-    def change_policy(self) -> str:
-        return str((self.pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy") or "Always")
 
 
 @dataclass(frozen=True, slots=True)
