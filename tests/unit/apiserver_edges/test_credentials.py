@@ -135,7 +135,8 @@ async def test_the_token_file_and_its_mistakes() -> None:
         parse("a,b", "tokens.csv")
 
 
-async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(reader: Any) -> None:
+def accounts(reader: Any) -> tuple[TokenSigner, Authenticator]:
+    """A signer of tokens, and who believes them as far as ``reader`` holds what they are bound to."""
     world = World()
     key = rsa.generate_private_key(65537, 2048)
     private = key.private_bytes(
@@ -144,9 +145,46 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    signer = TokenSigner(private, ISSUER, world)
     method = ServiceAccountMethod(TokenVerifier([public], [ISSUER], world), reader, world.clock)
-    answer = Authenticator([], tokens=[method], audiences=[ISSUER])
+    return TokenSigner(private, ISSUER, world), Authenticator([], tokens=[method], audiences=[ISSUER])
+
+
+async def test_what_another_server_has_just_made_is_no_reason_to_refuse_a_token(reader: Any) -> None:
+    signer, answer = accounts(reader)
+    late: list[tuple[str, dict[str, Any]]] = []
+    behind = False
+
+    async def consistent(timeout: float = 3.0) -> bool:
+        for plural, obj in late:
+            reader.put(("", plural), obj)
+        return not behind
+
+    reader.consistent = consistent
+    account = {"metadata": {"name": "bot", "namespace": "web", "uid": "a1"}}
+    pod = {"metadata": {"name": "p", "namespace": "web", "uid": "p1"}}
+    token, _ = signer.sign("web", "bot", "a1", audiences=[ISSUER], pod=Bound("p", "p1"))
+    for uid in ("", "old"):  # the pod is missing here, or still the one before
+        reader.objects.clear()
+        if uid:
+            reader.put(("", "pods"), {"metadata": {**pod["metadata"], "uid": uid}})
+        late = [("serviceaccounts", account), ("pods", pod)]
+        user = await answer.authenticate(showing(None, authorization=f"Bearer {token}"))
+        assert user is not None and user.name == "system:serviceaccount:web:bot"
+    late = [("pods", {"metadata": {**pod["metadata"], "uid": "p2"}})]
+    reader.drop(("", "pods"), "web", "p")
+    words = r"pod UID \(p2\) does not match service account pod ref claim \(p1\)"
+    with pytest.raises(BadCredentials, match=words):
+        await answer.review(token, [])
+    # Who does not know whether the token holds does not say that it does not.
+    reader.objects.clear()
+    late, behind = [], True
+    with pytest.raises(ApiError) as caught:
+        await answer.authenticate(showing(None, authorization=f"Bearer {token}"))
+    assert caught.value.code == 503
+
+
+async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(reader: Any) -> None:
+    signer, answer = accounts(reader)
     account = {"metadata": {"name": "bot", "namespace": "web", "uid": "a1"}}
     reader.put(("", "serviceaccounts"), account)
     reader.put(("", "pods"), {"metadata": {"name": "p", "namespace": "web", "uid": "p1"}})
@@ -178,6 +216,10 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
         reader.put(("", "secrets"), other_secret)
         with pytest.raises(ApiError):
             await answer.authenticate(showing(None, authorization=f"Bearer {kept}"))
+    with pytest.raises(
+        BadCredentials, match="token in secret web/t for service account web/bot has been marked"
+    ):
+        await answer.review(kept, [])
 
 
 class Allows:

@@ -3,7 +3,8 @@
 A token says which service account it stands for and what it is bound to. The signature proves that the cluster
 issued it (:mod:`bamikube.pki.tokens`); whether it still holds is asked of the cache every time: the service account
 must exist with the same uid, and so must the pod, secret or node the token is bound to. Deleting any of them ends
-the token.
+the token. What is missing here may have been made a moment ago by way of another API server: before a token is
+refused for something the cache does not hold, the cache catches up with the store.
 
 Only what cannot change is remembered: that a signature is good. Expiry and bindings are looked at on every request.
 
@@ -18,13 +19,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from bamikube.api import errors
 from bamikube.apiserver.authn.authenticator import BadCredentials, Identified
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.clock import Clock, parse_rfc3339
-from bamikube.pki.tokens import Bound, TokenClaims, TokenError, TokenVerifier
+from bamikube.pki.tokens import TokenClaims, TokenError, TokenVerifier
 
 INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
+INVALIDATED = "service account token has been invalidated"
 GRACE = 60.0  # seconds a token outlives the deletionTimestamp of what it is bound to, as in Kubernetes
 _CACHE_LIMIT = 8192
 
@@ -45,16 +48,13 @@ class ServiceAccountMethod:
             return None
         if claims.expires and self._clock.now() >= claims.expires:
             raise BadCredentials("the service account token has expired")
-        self._must_live("serviceaccounts", claims.namespace, Bound(claims.name, claims.uid))
-        if claims.secret is not None:
-            secret = self._must_live("secrets", claims.namespace, claims.secret)
-            if not claims.secret.uid:
-                _must_hold(secret, token)
-        if claims.pod is not None:
-            self._must_live("pods", claims.namespace, claims.pod)
-        elif claims.node is not None:
-            # With a pod, the node is information only: the pod is what the token is bound to.
-            self._must_live("nodes", "", claims.node)
+        if self._problem(claims, token):  # as far as the cache knows
+            if not await self._reader.consistent():
+                raise errors.unavailable(
+                    "what the service account token is bound to cannot be read at present; try again"
+                )
+            if problem := self._problem(claims, token):
+                raise BadCredentials(problem)
         user = User(claims.username, (*claims.groups, "system:authenticated"), claims.uid, claims.extra)
         return Identified(user, claims.audiences)
 
@@ -73,25 +73,47 @@ class ServiceAccountMethod:
             self._verified[key] = claims
         return claims
 
-    def _must_live(self, plural: str, namespace: str, bound: Bound) -> dict[str, Any]:
-        """What the token is bound to. Raises BadCredentials when it is gone."""
-        where = f"{plural} {namespace}/{bound.name}" if namespace else f"{plural} {bound.name}"
-        found = self._reader.get(("", plural), namespace, bound.name)
-        # Tokens of secrets do not carry the secret's uid; everything else must be the very same object.
-        if found is None or (bound.uid and found["metadata"].get("uid") != bound.uid):
-            raise BadCredentials(f"the token is bound to {where} ({bound.uid}), which is gone")
+    def _problem(self, claims: TokenClaims, token: str) -> str:
+        """Why the token does not hold any more, in Kubernetes' words; "" when it does."""
+        account = self._reader.get(("", "serviceaccounts"), claims.namespace, claims.name)
+        if account is None:
+            return f'serviceaccounts "{claims.name}" not found'
+        if (uid := account["metadata"].get("uid", "")) != claims.uid:
+            return f"service account UID ({uid}) does not match claim ({claims.uid})"
+        if self._ended(account):
+            return f"service account {claims.namespace}/{claims.name} has been deleted"
+        if claims.secret is not None and not claims.secret.uid:
+            return self._secret_problem(claims, claims.secret.name, token)
+        # With a pod, the node is information only: the pod is what the token is bound to.
+        node = claims.node if claims.pod is None else None
+        for kind, bound in (("secret", claims.secret), ("pod", claims.pod), ("node", node)):
+            if bound is None:
+                continue
+            found = self._reader.get(("", f"{kind}s"), "" if kind == "node" else claims.namespace, bound.name)
+            if found is None or self._ended(found):
+                return INVALIDATED
+            if (uid := found["metadata"].get("uid", "")) != bound.uid:
+                return f"{kind} UID ({uid}) does not match service account {kind} ref claim ({bound.uid})"
+        return ""
+
+    def _secret_problem(self, claims: TokenClaims, name: str, token: str) -> str:
+        """The token of a Secret names the Secret but not its uid: another one under the same name, or one whose token
+        was replaced, must not make it good again."""
+        secret = self._reader.get(("", "secrets"), claims.namespace, name)
+        if secret is None or secret["metadata"].get("deletionTimestamp"):
+            return INVALIDATED
+        held = (secret.get("data") or {}).get("token") or ""
+        if not hmac.compare_digest(held.encode(), base64.b64encode(token.encode())):
+            return "service account token doesn't match server's copy"
+        if (secret["metadata"].get("labels") or {}).get(INVALID_SINCE):
+            return (
+                f"the token in secret {claims.namespace}/{name} for service account {claims.namespace}/{claims.name} "
+                "has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based "
+                f"tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            )
+        return ""
+
+    def _ended(self, found: dict[str, Any]) -> bool:
+        """Whether it has been on its way out for longer than the grace."""
         deleted = found["metadata"].get("deletionTimestamp")
-        if deleted and self._clock.now() > parse_rfc3339(deleted) + GRACE:
-            raise BadCredentials(f"the token is bound to {where}, which is being deleted")
-        return found
-
-
-def _must_hold(secret: dict[str, Any], token: str) -> None:
-    """The token of a Secret names the Secret but not its uid: another one under the same name, or one whose token was
-    replaced, must not make it good again. Raises BadCredentials."""
-    where = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
-    held = (secret.get("data") or {}).get("token") or ""
-    if not hmac.compare_digest(held.encode(), base64.b64encode(token.encode())):
-        raise BadCredentials(f"the token is not the one in the secret {where}")
-    if (secret["metadata"].get("labels") or {}).get(INVALID_SINCE):
-        raise BadCredentials(f"the token in the secret {where} has been marked invalid")
+        return bool(deleted) and self._clock.now() > parse_rfc3339(deleted) + GRACE
