@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from bamikube.nodeagent.container.env import ConfigError, Sources, environment, expand, service_variables
+from bamikube.nodeagent.container.env import (
+    ConfigError,
+    Sources,
+    environment,
+    expand,
+    expand_whole,
+    service_variables,
+)
 
 POD: dict[str, Any] = {
     "metadata": {"name": "web", "namespace": "default", "uid": "u", "labels": {"app": "web"}},
@@ -31,10 +38,27 @@ def test_references_see_what_stands_before_them() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("$(X)", "y"), ("$$(X)", "$(X)"), ("$(NO)", "$(NO)"), ("$", "$"), ("a$(X)b$", "ayb$")],
+    [
+        ("$(X)", "y"),
+        ("$$(X)", "$(X)"),
+        ("$$$(X)", "$y"),
+        ("$$$$(X)", "$$(X)"),
+        ("$(NO)", "$(NO)"),
+        ("$", "$"),
+        ("a$(X)b$", "ayb$"),
+        ("$($(X))", "$($(X))"),  # the name ends at the first bracket, and nothing is called that
+        ("$(X", "$(X"),
+        ("$()$X", "$()$X"),
+    ],
 )
 def test_expansion(text: str, expected: str) -> None:
     assert expand(text, {"X": "y"}.get) == expected
+
+
+def test_where_nothing_may_be_left_open_the_missing_are_named() -> None:
+    assert expand_whole("a/$(X)", {"X": "y"}) == "a/y"
+    with pytest.raises(ConfigError, match=r"^missing value for A, B$"):
+        expand_whole("$(B)/$(A)/$(X)", {"X": "y", "A": ""})
 
 
 def test_fields_and_resources() -> None:

@@ -16,7 +16,7 @@ from decimal import ROUND_CEILING
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
 
-_REFERENCE = re.compile(r"\$(\$|\(([^()$]+)\))")
+_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 _KEY = re.compile(r"^[^=\x00-\x1f\x7f]+$")
 
 
@@ -87,6 +87,22 @@ def expand(text: str, lookup: Callable[[str], str | None]) -> str:
         return match.group(0) if value is None else value
 
     return _REFERENCE.sub(replace, text)
+
+
+def expand_whole(text: str, environment: Mapping[str, str]) -> str:
+    """The same where nothing may be left open. Raises ConfigError naming the variables without a value."""
+    missing: set[str] = set()
+
+    def lookup(name: str) -> str:
+        value = environment.get(name) or ""
+        if not value:
+            missing.add(name)
+        return value
+
+    result = expand(text, lookup)
+    if missing:
+        raise ConfigError(f"missing value for {', '.join(sorted(missing))}")
+    return result
 
 
 def decode(obj: JSON, key: str) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bamikube.nodeagent.host.port import HostFailure
 
+_BIND = 4096  # MS_BIND
 _DETACH = 2  # MNT_DETACH: take it out of sight now, free it when its last user is gone
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes blanks and the like
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,6 +34,12 @@ def mount_tmpfs(path: Path, options: str) -> None:
         if ctypes.get_errno() != errno.EINVAL:
             break
     raise HostFailure(f"cannot mount a tmpfs at {path}: {os.strerror(ctypes.get_errno())}")
+
+
+def bind(source: str, target: Path) -> None:
+    """Show at ``target`` what is at ``source``, without what is mounted below it. Raises HostFailure."""
+    if _libc.mount(os.fsencode(source), os.fsencode(target), None, _BIND, None) != 0:
+        raise HostFailure(f"cannot bind {source} to {target}: {os.strerror(ctypes.get_errno())}")
 
 
 def unmount(path: str) -> None:

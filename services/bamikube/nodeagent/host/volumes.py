@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bamikube.nodeagent.container.env import expand
+from bamikube.nodeagent.container.env import expand_whole
+from bamikube.nodeagent.host import subpaths
 from bamikube.nodeagent.host.mounting import mount_points, unmount
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.threads import beside
@@ -78,20 +79,23 @@ class Volumes:
 
     async def mounts(self, pod: JSON, spec: JSON, environment: dict[str, str]) -> list[Mount]:
         """The mounts of one container. Raises HostFailure in the kubelet's words."""
-        made = self._made.get(facts.uid(pod), {})
-        result = []
-        for item in spec.get("volumeMounts") or ():
-            volume = made.get(item["name"])
-            if volume is None:
-                raise HostFailure(
-                    f'cannot find volume "{item["name"]}" to mount into container "{spec["name"]}"'
-                )
-            part = item.get("subPath") or expand(item.get("subPathExpr") or "", environment.get)
-            source = _sub_path(volume.path, part, make=volume.grows) if part else volume.path
-            path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
-            read_only = bool(item.get("readOnly")) or volume.read_only
-            result.append(Mount(path, str(source), read_only, item.get("mountPropagation") or "None"))
-        return result
+        wanted = [self._wanted(pod, spec, item, environment) for item in spec.get("volumeMounts") or ()]
+        if any(part for _, _, part in wanted):
+            folder = self._root / facts.uid(pod)
+            return await self._patiently(
+                facts.uid(pod), f"of container {spec['name']}", lambda: _mounts(folder, spec, wanted)
+            )
+        return _mounts(self._root, spec, wanted)
+
+    def _wanted(
+        self, pod: JSON, spec: JSON, item: JSON, environment: dict[str, str]
+    ) -> tuple[JSON, Made, str]:
+        volume = self._made.get(facts.uid(pod), {}).get(item["name"])
+        if volume is None:
+            raise HostFailure(f'cannot find volume "{item["name"]}" to mount into container "{spec["name"]}"')
+        expression = item.get("subPathExpr") or ""
+        part = expand_whole(expression, environment) if expression else item.get("subPath") or ""
+        return item, volume, subpaths.checked(part)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -120,18 +124,13 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sub_path(base: Path, part: str, *, make: bool) -> Path:
-    """A path below a volume that no symlink leads out of. Raises HostFailure."""
-    if part.startswith("/") or ".." in part.split("/"):
-        raise HostFailure(f"subPath {part!r} must be relative and without ..")
-    root = base.resolve()
-    target = (root / part).resolve()
-    if target != root and root not in target.parents:
-        raise HostFailure(f"subPath {part!r} leaves the volume through a symlink")
-    if not target.exists():
-        if not make:
-            raise HostFailure(f"subPath {part!r} does not exist in the volume")
-        mode = root.stat().st_mode & 0o7777
-        target.mkdir(parents=True)
-        target.chmod(mode)
-    return target
+def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> list[Mount]:
+    result = []
+    for index, (item, volume, part) in enumerate(wanted):
+        source = volume.path
+        if part:
+            source = subpaths.prepare(folder, volume.path, part, (item["name"], spec["name"], index))
+        path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
+        read_only = bool(item.get("readOnly")) or volume.read_only
+        result.append(Mount(path, str(source), read_only, item.get("mountPropagation") or "None"))
+    return result

@@ -7,7 +7,7 @@ probe verdicts, failures and until when they hold back a retry, and which work i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bamikube.nodeagent.runtime.port import Container, Sandbox
 
@@ -106,3 +106,11 @@ class Memory:
     messages: dict[str, str] = field(default_factory=dict)  # termination messages by container id
     rejected: tuple[str, str] | None = None  # reason, message: admission on the node failed
     cleaned: bool = False  # volumes, cgroups and folders are gone
+
+    def hopeful(self) -> None:
+        """What a pod refers to has changed: what could not be configured or mounted is tried again at once."""
+        for name, trouble in self.troubles.items():
+            if trouble.reason == "CreateContainerConfigError":
+                self.troubles[name] = replace(trouble, until=0.0)
+        if self.blocked is not None and self.blocked.reason == "FailedMount":
+            self.blocked = replace(self.blocked, until=0.0)

@@ -30,6 +30,7 @@ from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
 
+SHOWN = ("labels", "annotations")  # of a pod's metadata, in volumes and variables
 REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
 LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
@@ -86,7 +87,10 @@ class PodWorker:
     def update(self, pod: JSON) -> None:
         """The pod changed in the API."""
         ending = facts.deleted(pod) and not facts.deleted(self.pod)
+        shown = [self.pod["metadata"].get(part) != pod["metadata"].get(part) for part in SHOWN]
         self.pod = pod
+        if any(shown):
+            self.referred()
         if ending and self._lane is not None and not self._lane.done():
             self._lane.cancel()
         limit = facts.grace(pod)
@@ -102,6 +106,12 @@ class PodWorker:
             meta["deletionTimestamp"] = "1970-01-01T00:00:00Z"
         self._publisher.close()
         self.update(self.pod | {"metadata": meta})
+
+    def referred(self) -> None:
+        """Something that the pod's volumes and variables show has changed."""
+        self.memory.hopeful()
+        self._refreshed = 0.0
+        self.wake()
 
     def wake(self) -> None:
         self._wake.set()
@@ -161,15 +171,19 @@ class PodWorker:
         self._act(decision.actions)
         refresh = self._refreshed + REFRESH
         if self.memory.volumes_ready and not self.memory.cleaned:
-            if now >= refresh and not self.memory.starting and self.state.sandbox() is not None:
+            if now >= refresh and "refresh" not in self._busy and self._settled():
                 self._refreshed, refresh = now, now + REFRESH
                 self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
-            decision.wake_at = min(refresh, decision.wake_at or refresh)
+            if refresh > now:  # else it waits for what is under way, whose end wakes us
+                decision.wake_at = min(refresh, decision.wake_at or refresh)
         self._exits = unsettled(self._exits, self.state)
         if self._exits:
             pause = min(LOOK_AGAIN_MOST, LOOK_AGAIN * 1.3 ** min(self._exits.values()))
             decision.wake_at = min(now + pause, decision.wake_at or now + pause)
         self._wake_at(decision.wake_at)
+
+    def _settled(self) -> bool:
+        return not self.memory.starting and self.state.sandbox() is not None
 
     def _wake_at(self, at: float | None) -> None:
         if self._timer is not None:

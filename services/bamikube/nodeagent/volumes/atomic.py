@@ -66,10 +66,12 @@ def write(
     for top in tops:
         user = folder / top
         if not user.is_symlink():
+            if user.is_dir():
+                user.rmdir()  # made for a subPath when there was no such key yet
             user.symlink_to(f"{DATA}/{top}")
     for entry in folder.iterdir():
         if not entry.name.startswith(".."):
-            if entry.name not in tops:
+            if entry.name not in tops and entry.is_symlink():
                 entry.unlink()
         elif entry.is_dir() and not entry.is_symlink() and entry.name != target.name:
             shutil.rmtree(entry)

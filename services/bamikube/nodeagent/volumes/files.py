@@ -36,7 +36,7 @@ class _Files:
             order.version,
             settle=lambda: ownership.give(order.path, group, read_only=True) if group is not None else None,
         )
-        return Made(order.path, read_only=True, grows=False, changed=changed)
+        return Made(order.path, read_only=True, changed=changed)
 
     def tear_down(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)

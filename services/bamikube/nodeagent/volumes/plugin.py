@@ -60,12 +60,11 @@ class Order:
 class Made:
     """A volume that is there: where containers' mounts begin, and whether they may only read.
 
-    ``grows``: a subPath that does not exist in it is made. ``changed``: set_up did something.
+    ``changed``: set_up did something.
     """
 
     path: Path
     read_only: bool = False
-    grows: bool = True
     changed: bool = True
 
 
