@@ -16,6 +16,7 @@ from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
+from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.cgroups import Cgroups
@@ -28,7 +29,7 @@ from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.runtime.cri import CriRuntime
-from bamikube.nodeagent.server.app import NodeApi
+from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.server.usage import Usage
 
@@ -96,7 +97,9 @@ class NodeAgent:
         self._images = ImageCollector(
             world, self._runtime, options.image_gc_high_threshold, options.image_gc_low_threshold
         )
-        self._api = NodeApi(self.agent, self._runtime, world, Delegated(self._client, world, node), usage)
+        auth = Delegated(self._client, world, node)
+        shown = Shown(configuration(options), Path(options.log_dir))
+        self._api = NodeApi(self.agent, self._runtime, world, auth, usage, shown)
 
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""

@@ -83,7 +83,8 @@ class Node:
     def __init__(self, containerd: PrivateContainerd, base: Path, group: str) -> None:
         self.runtime = CriRuntime(containerd.endpoint)
         self.api = Recorded()
-        self.host = LinuxHost(base / "kubelet", base / "log", Cgroups(group, "cgroupfs"))
+        self.logs = base / "log"
+        self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs"))
         self.host.start()
         self.shared = Shared(
             world=World(),

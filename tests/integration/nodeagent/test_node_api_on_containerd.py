@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from bamikube.kit.http import Request, Response
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.nodeagent.server.app import NodeApi
+from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.server.usage import Usage
 
@@ -58,7 +59,9 @@ async def api(node: Any) -> AsyncIterator[Any]:
     reviews = Reviews()
     client = Client(InProcessTransport(reviews), world)
     usage = Usage(node.runtime, world, "node-1")
-    handler = NodeApi(Workers(node), node.runtime, world, Delegated(client, world, "node-1"), usage)  # type: ignore[arg-type]
+    shown = Shown({"kind": "KubeletConfiguration"}, node.logs)
+    auth = Delegated(client, world, "node-1")
+    handler = NodeApi(Workers(node), node.runtime, world, auth, usage, shown)  # type: ignore[arg-type]
     server = await serve(handler.handle, host="127.0.0.1", port=0, ssl=None, tasks=tasks)
     async with aiohttp.ClientSession(
         f"http://127.0.0.1:{server.port}", headers={"Authorization": "Bearer good"}
@@ -83,7 +86,27 @@ async def test_logs_are_read_from_the_end_and_followed(node: Any, api: Any, unti
     async with api.get("/containerLogs/default/talker/app?previous=true") as answer:
         assert answer.status == 400
     async with api.get("/containerLogs/default/talker/none") as answer:
-        assert (await answer.json())["message"] == "container none is not valid for pod talker"
+        assert (answer.status, await answer.text()) == (404, 'container "none" not found in pod "talker"\n')
+    async with api.get("/logs/containers/") as answer:
+        name = re.findall(r'"(talker_default_app-\w+\.log)"', await answer.text())[0]
+    async with api.get(f"/logs/containers/{name}") as answer:
+        assert len((await answer.text()).splitlines()) == 4
+
+
+async def test_the_previous_log_is_that_of_the_last_state(node: Any, api: Any, until: Any) -> None:
+    command = ["sh", "-c", "cat /proc/sys/kernel/random/uuid; exit 1"]
+    worker = node.run(node.pod("crasher", {"containers": [{"name": "app", "command": command}]}))
+
+    def waits() -> bool:
+        items = worker.status.get("containerStatuses") or [{}]
+        waiting = (items[0].get("state") or {}).get("waiting") or {}
+        return waiting.get("reason") == "CrashLoopBackOff" and items[0].get("restartCount", 0) > 0
+
+    await until(waits)
+    async with api.get("/containerLogs/default/crasher/app") as answer:
+        now = await answer.text()
+    async with api.get("/containerLogs/default/crasher/app?previous=true") as answer:
+        assert (await answer.text()) == now and len(now) == 37
 
 
 async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -> None:
@@ -94,8 +117,25 @@ async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -
         received = [message.data async for message in socket]
     assert b"\x01hello\n" in received
     assert orjson.loads(received[-1][1:])["status"] == "Success"
-    async with api.post("/run/default/shell/app?cmd=hostname") as answer:
+    uid = worker.pod["metadata"]["uid"]
+    async with api.post(f"/run/default/shell/{uid}/app?cmd=hostname") as answer:
         assert (await answer.text()) == "shell\n"
+    for path, code, words in (
+        ("/run/default/shell/app?cmd=ls+/none", 500, "command 'ls /none' exited with 1: "),
+        ("/run/default/shell/other-uid/app?cmd=ls", 404, "pod not found"),
+        ("/portForward/default/none", 404, "pod does not exist"),
+        ("/exec/default/shell/none?command=ls&output=1", 500, 'container not found ("none")'),
+        ("/exec/default/shell/app?command=ls", 400, "you must specify at least 1 of stdin, stdout, stderr"),
+        ("/pods", 405, "405: Method Not Allowed"),
+        ("/nothing", 404, "404: Page Not Found"),
+    ):
+        async with api.post(path) as answer:
+            assert (answer.status, (await answer.text())[: len(words)]) == (code, words)
+    async with api.get("/runningpods/") as answer:
+        (pod,) = (await answer.json())["items"]
+        assert pod["metadata"]["uid"] == uid and [c["name"] for c in pod["spec"]["containers"]] == ["app"]
+    async with api.get("/configz") as answer:
+        assert (await answer.json())["kubeletconfig"]["kind"] == "KubeletConfiguration"
     async with api.get("/stats/summary") as answer:
         pods = (await answer.json())["pods"]
         assert [p["podRef"]["name"] for p in pods] == ["shell"]
@@ -110,7 +150,8 @@ async def test_nobody_is_anonymous_and_permission_is_asked(api: Any) -> None:
         assert answer.status == 401
     async with api.get("/stats/summary", headers={"Authorization": "Bearer weak"}) as answer:
         assert answer.status == 403
-        assert "nodes/stats" in (await answer.json())["message"]
+        words = "Forbidden (user=weak, verb=get, resource=nodes, subresource(s)=[stats])"
+        assert await answer.text() == words
     async with api.get("/healthz") as answer:
         assert answer.status == 200
     asked = [b["spec"]["resourceAttributes"] for b in api.reviews.asked if b["kind"] == "SubjectAccessReview"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bamikube.kit.clock import SystemClock
-from bamikube.nodeagent.server.logs import LogOptions, parse_line, read, tail_offset
+from bamikube.kit.clock import SystemClock, rfc3339
+from bamikube.nodeagent.server.logs import LogOptions, parse_line, read, since_offset, tail_offset
 
 
 def line(number: int, flag: str = "F", stream: str = "stdout") -> str:
@@ -61,7 +61,24 @@ async def test_parts_are_joined_and_stamped_once(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     path.write_text(line(1, "P") + line(2))
     assert await text(path, LogOptions(timestamps=True)) == "2026-01-01T00:00:01.123456789Z line 1line 2\n"
+    path.write_text("2026-01-01T00:00:01.12Z stdout F a\n2026-01-01T00:00:01+02:00 stderr F b")
+    expected = "2026-01-01T00:00:01.120000000Z a\n2026-01-01T00:00:01.000000000+02:00 b\n"
+    assert await text(path, LogOptions(timestamps=True)) == expected
+    assert await text(path, LogOptions(stream="Stderr")) == "b\n"
     assert parse_line(b"garbage\n") is None
+
+
+async def test_since_is_found_by_halving(tmp_path: Path) -> None:
+    path = tmp_path / "big.log"
+    stamps = (rfc3339(1.7e9 + n) for n in range(20_000))
+    path.write_text("".join(f"{stamp} stdout F {n} {'x' * (n % 90)}\n" for n, stamp in enumerate(stamps)))
+    size = path.stat().st_size
+    assert size * 0.99 > since_offset(path, 1.7e9 + 19_500, size) > size * 0.94
+    got = await text(path, LogOptions(since=1.7e9 + 19_500))
+    assert got.count("\n") == 500 and got.startswith("19500 ")
+    assert (await text(path, LogOptions(since=1.7e9 + 1))).count("\n") == 19_999
+    assert (await text(path, LogOptions(since=1.7e9 + 19_000, tail=3, limit=8))) == "19997 xx"
+    assert await text(path, LogOptions(since=1.8e9)) == ""
 
 
 async def test_following_goes_on_after_a_rotation(log: Path) -> None:
@@ -80,10 +97,13 @@ async def test_following_goes_on_after_a_rotation(log: Path) -> None:
 
     task = asyncio.ensure_future(follow())
     await rotated.wait()
+    old = log.open("a")
     log.rename(log.with_suffix(".old"))
     log.write_text(line(42))
+    with old:
+        old.write(line(41))  # the old writer's last words
     async with asyncio.timeout(5):
-        while b"line 42\n" not in b"".join(seen):
+        while b"line 41\nline 42\n" not in b"".join(seen):
             rotated.clear()
             await rotated.wait()
     running = False

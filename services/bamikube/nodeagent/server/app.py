@@ -1,239 +1,185 @@
-"""The node's API on 10250, as the API server and metrics-server call it.
+"""The node's API on 10250, as the API server, metrics-server and Prometheus call it.
 
-=============================================  =================================================
-``/containerLogs/<ns>/<pod>/<container>``      a log, perhaps followed
-``/exec|attach/<ns>/<pod>[/<uid>]/<container>`` a stream: bytes carried to the runtime's streaming server
-``/portForward/<ns>/<pod>[/<uid>]``            the same, into the pod's network
-``/run/<ns>/<pod>/<container>?cmd=``           a command, its output as the answer
-``/pods /stats/summary /metrics[/resource]``   what is and what it uses
-=============================================  =================================================
+================================================  ==============================================
+``/containerLogs/<ns>/<pod>/<container>``         a log, perhaps followed
+``/exec|attach/<ns>/<pod>[/<uid>]/<container>``   a stream: :mod:`.streams`
+``/portForward/<ns>/<pod>[/<uid>]``               the same, into the pod's network
+``/run/<ns>/<pod>[/<uid>]/<container>?cmd=``      a command, its output as the answer
+``/pods /runningpods``                            what is bound here; what the runtime runs
+``/stats/summary /metrics[/resource]``            what it uses
+``/configz``                                      the configuration in effect
+``/logs/<path>``                                  files below ``/var/log``
+``/healthz[/ping|/syncloop]``                     whether it works
+================================================  ==============================================
 
-Streams are not understood here: the runtime names a single-use URL on the node's loopback, the request is sent there
-as it came (SPDY or websocket), and bytes are copied both ways.
+A refusal is a status and a line of text (:mod:`.refusal`), in the kubelet's words.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 
-from bamikube.api import errors
-from bamikube.api.errors import ApiError
 from bamikube.kit import metrics
-from bamikube.kit.clock import parse_rfc3339
-from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
-from bamikube.kit.tunnel import dial, relay, request_head
+from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
-from bamikube.nodeagent.runtime.port import Container, Runtime, RuntimeFailure
+from bamikube.nodeagent.runtime.port import Runtime, RuntimeFailure
+from bamikube.nodeagent.server import logfiles, lookup
 from bamikube.nodeagent.server.auth import Delegated
-from bamikube.nodeagent.server.logs import LogOptions, read
+from bamikube.nodeagent.server.logoptions import log_options
+from bamikube.nodeagent.server.logs import read
+from bamikube.nodeagent.server.refusal import TEXT, Refusal, no_page, no_pod, wrong_method
+from bamikube.nodeagent.server.running import running_pods
+from bamikube.nodeagent.server.streams import Streams
 from bamikube.nodeagent.server.usage import Usage
 
 log = logging.getLogger(__name__)
 
-RUN_TIMEOUT = 60.0  # seconds a /run command may take
-_HOP_HEADERS = frozenset({"host", "authorization", "content-length"})
+_READ = ("GET", "HEAD")
+_STREAM = ("GET", "POST")
+_CHECKS = ("ping", "log", "syncloop")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the API shows of the node agent itself: its configuration, and the folder of the node's logs."""
+
+    configuration: JSON
+    logs: Path
 
 
 class NodeApi:
     """``handle(Request) -> Answer`` for the node's HTTPS port."""
 
     def __init__(
-        self, agent: PodAgent, runtime: Runtime, world: World, auth: Delegated, usage: Usage
+        self, agent: PodAgent, runtime: Runtime, world: World, auth: Delegated, usage: Usage, shown: Shown
     ) -> None:
         self._agent, self._runtime, self._world = agent, runtime, world
-        self._auth, self._usage = auth, usage
+        self._auth, self._usage, self._shown = auth, usage, shown
+        self._streams = Streams(runtime)
 
     async def handle(self, request: Request) -> Answer:
-        """Every failure is a Status object."""
+        """Every failure is an answer."""
         try:
             await self._auth.check(request)
             return await self._route(request)
+        except Refusal as refusal:
+            return refusal.response()
         except RuntimeFailure as failure:
-            code = 404 if failure.code == "NOT_FOUND" else 500
-            return _failure(ApiError(code, "NotFound" if code == 404 else "InternalError", failure.message))
+            code = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429}.get(failure.code, 500)
+            return Refusal(code, str(failure)).response()
         except OSError as error:
-            return _failure(errors.unavailable(f"the node cannot do this now: {error}"))
-        except ApiError as error:
-            return _failure(error)
+            return Refusal(503, f"the node cannot do this now: {error}").response()
 
     async def _route(self, request: Request) -> Answer:
         verb, *parts = request.path.strip("/").split("/")
-        if verb == "healthz" and not [p for p in parts if p not in ("ping", "syncloop")]:
-            return Response(200, b"ok", content_type="text/plain; charset=utf-8")
-        if verb in ("pods", "runningpods") and not parts:
-            items = [w.pod | {"status": w.status} for w in self._agent.workers.values()]
-            return Response(
-                200, orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
-            )
-        if request.path == "/stats/summary":
-            return Response(200, orjson.dumps(await self._usage.summary()))
-        if request.path == "/metrics":
-            return Response(200, metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
-        if request.path == "/metrics/resource":
-            body = (await self._usage.resource_metrics()).encode()
-            return Response(200, body, content_type="text/plain; version=0.0.4; charset=utf-8")
+        if verb in ("exec", "attach", "run", "portForward"):
+            return await self._in_pod(request, verb, parts)
         if verb == "containerLogs" and len(parts) == 3:
+            _only(request, _READ)
             return await self._logs(request, *parts)
-        if verb in ("exec", "attach", "run") and len(parts) in (3, 4):
-            container = self._container(parts[0], parts[1], parts[-1], running=True)
-            spec = facts.container(self._worker(parts[0], parts[1]).pod, parts[-1]) or {}
-            return await self._stream(verb, request, container, terminal=bool(spec.get("tty")))
-        if verb == "portForward" and len(parts) in (2, 3):
-            return await self._port_forward(request, self._worker(parts[0], parts[1]))
-        raise errors.no_such_path()
+        answer = await self._page(request, verb, parts)
+        _only(request, _READ)
+        return answer
 
-    # -- finding things ----------------------------------------------------------------------------------------
+    async def _page(self, request: Request, verb: str, parts: list[str]) -> Answer:
+        """What has no pod in its path. Raises Refusal 404."""
+        if verb == "healthz" and (not parts or (len(parts) == 1 and parts[0] in _CHECKS)):
+            return _health(request)
+        if verb == "pods" and not parts:
+            return _pod_list([w.pod | {"status": w.status} for w in self._agent.workers.values()])
+        if verb == "runningpods" and not parts:
+            return _pod_list(
+                running_pods(await self._runtime.list_sandboxes(), await self._runtime.list_containers())
+            )
+        if verb == "configz" and not parts:
+            return Response(200, orjson.dumps({"kubeletconfig": self._shown.configuration}))
+        if verb == "logs":
+            return logfiles.answer(self._shown.logs, request.path.removeprefix("/logs"))
+        match "/".join([verb, *parts]):
+            case "stats/summary":
+                return Response(200, orjson.dumps(await self._usage.summary()))
+            case "metrics":
+                return _exposition(metrics.render())
+            case "metrics/resource":
+                return _exposition((await self._usage.resource_metrics()).encode())
+        raise no_page()
 
-    def _worker(self, namespace: str, name: str) -> PodWorker:
+    # -- pods --------------------------------------------------------------------------------------------------
+
+    def _worker(self, namespace: str, name: str, uid: str = "") -> PodWorker:
+        """A pod's worker; where the path names a uid it has to be that pod. Raises Refusal 404."""
         worker = self._agent.worker(namespace, name)
         if worker is None:
-            raise errors.not_found("pods", name)
+            raise no_pod()
+        if uid and uid != facts.uid(worker.pod):
+            raise Refusal(404, "pod not found")
         return worker
 
-    def _container(
-        self, namespace: str, pod: str, name: str, *, running: bool, previous: bool = False
-    ) -> Container:
-        worker = self._worker(namespace, pod)
-        if facts.container(worker.pod, name) is None:
-            raise errors.bad_request(f"container {name} is not valid for pod {pod}")
-        history = [c for c in worker.state.history(name) if c.state != "created"]
-        if previous:
-            history = (
-                [c for c in history if c.state != "running"][:1]
-                if history[:1] and history[0].state == "running"
-                else history[1:2]
-            )
-            if not history:
-                raise errors.bad_request(f'previous terminated container "{name}" in pod "{pod}" not found')
-        if not history:
-            reason = "ContainerCreating"
-            for item in worker.status.get("containerStatuses") or ():
-                if item["name"] == name:
-                    reason = (item["state"].get("waiting") or {}).get("reason", reason)
-            raise errors.bad_request(f'container "{name}" in pod "{pod}" is waiting to start: {reason}')
-        if running and history[0].state != "running":
-            raise ApiError(500, "InternalError", f'container "{name}" in pod "{pod}" is not running')
-        return history[0]
-
-    # -- logs --------------------------------------------------------------------------------------------------
+    async def _in_pod(self, request: Request, verb: str, parts: list[str]) -> Answer:
+        """exec, attach and run name a container, portForward does not; a uid may stand before it."""
+        container = verb != "portForward"
+        if len(parts) - container not in (2, 3):
+            raise no_page()
+        _only(request, ("POST",) if verb == "run" else _STREAM)
+        uid = parts[2] if len(parts) - container == 3 else ""
+        worker = self._worker(parts[0], parts[1], uid)
+        match verb:
+            case "exec":
+                return await self._streams.exec(request, worker, parts[-1])
+            case "attach":
+                return await self._streams.attach(request, worker, parts[-1])
+            case "run":
+                return await self._streams.run(request, worker, parts[-1])
+        return await self._streams.port_forward(request, worker)
 
     async def _logs(self, request: Request, namespace: str, pod: str, name: str) -> Answer:
-        options = _log_options(request, self._world.clock.now())
-        container = self._container(namespace, pod, name, running=False, previous=request.flag("previous"))
-        path = Path(container.log_path)
+        options = log_options(request, self._world.clock.now())
+        worker = self._agent.worker(namespace, pod)
+        if worker is None:
+            raise Refusal(404, f'pod "{pod}" does not exist\n')
+        container_id = lookup.log_owner(worker.pod, worker.status, name, request.flag("previous"))
+        owner = next((c for c in worker.state.containers if c.id == container_id), None)
+        if owner is None:
+            raise Refusal(400, f"unable to retrieve container logs for containerd://{container_id}")
+        path = Path(owner.log_path)
         if not path.exists():
-            raise errors.not_found("logs", name)
+            raise Refusal(400, f'failed to open log file "{path}": open {path}: no such file or directory')
 
         async def running() -> bool:
-            worker = self._agent.worker(namespace, pod)
-            latest = (
-                next((c for c in worker.state.containers if c.id == container.id), None) if worker else None
-            )
-            return latest is not None and latest.state == "running"
+            now = self._agent.worker(namespace, pod)
+            known = now.state.containers if now is not None else ()
+            return any(c.id == container_id and c.state in ("created", "running") for c in known)
 
         chunks: AsyncIterator[bytes] = read(path, options, self._world.clock, running)
-        return Stream(200, chunks, content_type="text/plain; charset=utf-8")
-
-    # -- streams -----------------------------------------------------------------------------------------------
-
-    async def _stream(self, verb: str, request: Request, container: Container, *, terminal: bool) -> Answer:
-        if request.method not in ("GET", "POST"):
-            raise errors.method_not_allowed()
-        command = request.query.get("command") or request.query.get("cmd") or []
-        if verb == "run":
-            words = command[0].split() if len(command) == 1 else command
-            done = await self._runtime.exec_sync(container.id, words, RUN_TIMEOUT)
-            return Response(200, done.stdout + done.stderr, content_type="text/plain; charset=utf-8")
-        wants = {"stdin": _either(request, "stdin", "input"), "stdout": _either(request, "stdout", "output")}
-        wants |= {"stderr": _either(request, "stderr", "error"), "tty": request.flag("tty")}
-        if verb == "attach":
-            if terminal:
-                # Whether a process has a terminal was settled when it started, and a terminal has one output: who asks
-                # for two is told so, as a kubelet tells them. kubectl then shows the log instead.
-                if wants["stderr"]:
-                    raise errors.bad_request(
-                        f'container "{container.name}" has a terminal: tty and stderr cannot both be true'
-                    )
-                wants["tty"] = True
-            url = await self._runtime.attach_url(container.id, **wants)
-        else:
-            if not command:
-                raise errors.bad_request("you must specify at least 1 command for the container")
-            url = await self._runtime.exec_url(container.id, command, **wants)
-        return await _carry(request, url)
-
-    async def _port_forward(self, request: Request, worker: PodWorker) -> Answer:
-        sandbox = worker.state.sandbox()
-        if sandbox is None:
-            raise errors.bad_request(f"pod {worker.pod['metadata']['name']} has no running sandbox")
-        texts = request.query.get("port") or request.query.get("ports") or []
-        ports = [int(text) for part in texts for text in part.split(",") if text.isdigit()]
-        return await _carry(request, await self._runtime.port_forward_url(sandbox.id, ports))
+        return Stream(200, chunks, content_type=TEXT)
 
 
-async def _carry(request: Request, url: str) -> Answer:
-    """Send the request on to the runtime's streaming server and copy bytes from then on."""
-    target = urlsplit(url)
-    host, port = target.hostname or "127.0.0.1", target.port or 80
-    back = await dial(host, port)
-    path = target.path + (f"?{target.query}" if target.query else "")
-    headers = [("Host", f"{host}:{port}")]
-    headers += [(name, value) for name, value in request.headers.items() if name not in _HOP_HEADERS]
-
-    async def serve(front: RawConnection) -> None:
-        try:
-            await back.write(request_head(request.method, path, headers))
-            await relay(front, back)
-        finally:
-            back.close()
-
-    return Tunnel(serve)
+def _only(request: Request, methods: tuple[str, ...]) -> None:
+    if request.method not in methods:
+        raise wrong_method()
 
 
-def _either(request: Request, *names: str) -> bool:
-    return any(request.flag(name) for name in names)
+def _exposition(text: bytes) -> Response:
+    return Response(200, text, content_type=metrics.CONTENT_TYPE)
 
 
-def _failure(error: ApiError) -> Response:
-    return Response(error.code, orjson.dumps(error.status()), dict(error.headers))
-
-
-def _log_options(request: Request, now: float) -> LogOptions:
-    """PodLogOptions from the query. Raises ApiError 400 naming the parameter."""
-
-    def number(name: str) -> int | None:
-        text = request.param(name)
-        if not text:
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            raise errors.bad_request(f"{name}: {text!r} is not a whole number") from None
-
-    since = None
-    if (seconds := number("sinceSeconds")) is not None:
-        since = now - seconds
-    elif request.param("sinceTime"):
-        try:
-            since = parse_rfc3339(request.param("sinceTime"))
-        except ValueError:
-            raise errors.bad_request(
-                f"sinceTime: {request.param('sinceTime')!r} is not an RFC 3339 time"
-            ) from None
-    tail, limit = number("tailLines"), number("limitBytes")
-    return LogOptions(
-        follow=request.flag("follow"),
-        tail=None if tail is None or tail < 0 else tail,
-        since=since,
-        timestamps=request.flag("timestamps"),
-        limit=limit,
-        stream=request.param("stream") or "All",
+def _pod_list(items: list[JSON]) -> Response:
+    return Response(
+        200, orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
     )
+
+
+def _health(request: Request) -> Response:
+    if not request.flag("verbose"):
+        return Response(200, b"ok", content_type=TEXT)
+    lines = [f"[+]{check} ok" for check in _CHECKS]
+    return Response(200, ("\n".join([*lines, "healthz check passed"]) + "\n").encode(), content_type=TEXT)

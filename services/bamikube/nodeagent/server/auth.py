@@ -1,28 +1,47 @@
 """Who may use the node's API: identity from a client certificate or a token, permission from the API server.
 
 Certificates are those the TLS layer has verified against ``--client-ca-file``. Tokens go to TokenReview, permissions
-to SubjectAccessReview (nodes/log, nodes/exec ... as nodes/proxy), both remembered for a short while. There is no
-anonymous access. Source: "Kubelet authentication/authorization".
+to SubjectAccessReview, both remembered for a short while. There is no anonymous access. What a path needs is a
+subresource of ``nodes``; the finer ones (``healthz``, ``pods``, ``configz``) may be replaced by ``proxy``, which stands
+for everything. Sources: "Kubelet authentication/authorization", KEP-2862 (fine-grained authorization).
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from bamikube.api import errors
+from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.kit.http import Request
 from bamikube.kit.world import World
+from bamikube.nodeagent.server.refusal import Refusal
+
+log = logging.getLogger(__name__)
 
 TOKEN_TTL = 120.0  # seconds a reviewed token is remembered
 ALLOWED_TTL = 300.0
 DENIED_TTL = 30.0
 CACHE_MAX = 1000
+AUTHENTICATED = "system:authenticated"
+_VERBS = {
+    "GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete",
+}  # fmt: skip
+_SUBRESOURCES = {
+    "stats": ("stats",),
+    "metrics": ("metrics",),
+    "logs": ("log",),
+    "checkpoint": ("checkpoint",),
+    "healthz": ("healthz", "proxy"),
+    "pods": ("pods", "proxy"),
+    "runningpods": ("pods", "proxy"),
+    "configz": ("configz", "proxy"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +49,7 @@ class Identity:
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def from_certificate(der: bytes) -> Identity:
@@ -37,15 +57,12 @@ def from_certificate(der: bytes) -> Identity:
     subject = x509.load_der_x509_certificate(der).subject
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     groups = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    return Identity(str(names[0].value) if names else "", tuple(str(g.value) for g in groups))
+    return Identity(str(names[0].value) if names else "", (*(str(g.value) for g in groups), AUTHENTICATED))
 
 
-def subresource(path: str) -> str:
-    """Which subresource of nodes guards a path."""
-    first = path.strip("/").split("/")[0]
-    return {"stats": "stats", "metrics": "metrics", "logs": "log", "spec": "spec"}.get(
-        first, {"healthz": "healthz", "pods": "pods"}.get(first, "proxy")
-    )
+def subresources(path: str) -> tuple[str, ...]:
+    """Which subresources of nodes open a path: the first one that is allowed suffices."""
+    return _SUBRESOURCES.get(path.strip("/").split("/")[0], ("proxy",))
 
 
 class Delegated:
@@ -54,34 +71,30 @@ class Delegated:
     def __init__(self, client: Client, world: World, node: str) -> None:
         self._client, self._world, self._node = client, world, node
         self._tokens: dict[str, tuple[float, Identity | None]] = {}
-        self._verdicts: dict[tuple[Identity, str, str], tuple[float, bool, str]] = {}
+        self._verdicts: dict[tuple[Identity, str, str], tuple[float, bool]] = {}
 
     async def check(self, request: Request) -> Identity:
-        """The identity that may do this. Raises ApiError 401 or 403."""
+        """The identity that may do this. Raises Refusal 401 or 403, or 500 when the API server cannot be asked."""
         identity = await self._identify(request)
         if identity is None:
-            raise errors.unauthorized()
-        verb = {
-            "GET": "get",
-            "HEAD": "get",
-            "POST": "create",
-            "PUT": "update",
-            "PATCH": "patch",
-            "DELETE": "delete",
-        }
-        part = subresource(request.path)
-        allowed, reason = await self._allowed(identity, verb.get(request.method, "get"), part)
-        if not allowed and part in ("healthz", "pods"):
-            allowed, reason = await self._allowed(identity, verb.get(request.method, "get"), "proxy")
-        if not allowed:
-            text = f"User {identity.name!r} cannot {verb.get(request.method, 'get')} resource nodes/{part}: {reason}"
-            raise errors.forbidden("nodes", self._node, text)
-        return identity
+            raise Refusal(401, "Unauthorized")
+        verb = _VERBS.get(request.method, "")
+        parts = subresources(request.path)
+        what = f"user={identity.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(parts)}]"
+        try:
+            for part in parts:
+                if await self._allowed(identity, verb, part):
+                    return identity
+        except (ApiError, OSError) as error:
+            log.warning("the API server cannot be asked what %s may do: %s", identity.name, error)
+            raise Refusal(500, f"Authorization error ({what})") from error
+        raise Refusal(403, f"Forbidden ({what})")
 
     async def _identify(self, request: Request) -> Identity | None:
         if request.peer.certificate is not None:
             return from_certificate(request.peer.certificate)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = token.strip()
         if scheme.lower() != "bearer" or not token:
             return None
         key = hashlib.sha256(token.encode()).hexdigest()
@@ -92,24 +105,25 @@ class Delegated:
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
-            "spec": {"token": token.strip()},
+            "spec": {"token": token},
         }
-        status = (await self._client.create("tokenreviews.authentication.k8s.io", review)).get("status") or {}
-        found = None
-        if status.get("authenticated"):
-            user = status.get("user") or {}
-            found = Identity(user.get("username", ""), tuple(user.get("groups") or ()), user.get("uid", ""))
+        try:
+            answer = await self._client.create("tokenreviews.authentication.k8s.io", review)
+        except (ApiError, OSError) as error:
+            log.warning("the API server cannot be asked about a token: %s", error)
+            return None  # not remembered: the next request asks again
+        found = _identity(answer.get("status") or {})
         _keep(self._tokens, key, (now + TOKEN_TTL, found))
         return found
 
-    async def _allowed(self, identity: Identity, verb: str, part: str) -> tuple[bool, str]:
+    async def _allowed(self, identity: Identity, verb: str, part: str) -> bool:
         if "system:masters" in identity.groups:
-            return True, ""
+            return True
         key = (identity, verb, part)
         now = self._world.clock.monotonic()
         known = self._verdicts.get(key)
         if known is not None and known[0] > now:
-            return known[1], known[2]
+            return known[1]
         what = {
             "verb": verb,
             "group": "",
@@ -118,22 +132,27 @@ class Delegated:
             "subresource": part,
             "name": self._node,
         }
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {
-                "user": identity.name,
-                "groups": list(identity.groups),
-                "uid": identity.uid,
-                "resourceAttributes": what,
-            },
+        spec: dict[str, Any] = {
+            "user": identity.name,
+            "groups": list(identity.groups),
+            "uid": identity.uid,
+            "resourceAttributes": what,
         }
-        status = (await self._client.create("subjectaccessreviews.authorization.k8s.io", review)).get(
-            "status"
-        ) or {}
-        allowed, reason = bool(status.get("allowed")), str(status.get("reason") or "no rule allows it")
-        _keep(self._verdicts, key, (now + (ALLOWED_TTL if allowed else DENIED_TTL), allowed, reason))
-        return allowed, reason
+        if identity.extra:
+            spec["extra"] = {name: list(values) for name, values in identity.extra}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        answer = await self._client.create("subjectaccessreviews.authorization.k8s.io", review)
+        allowed = bool((answer.get("status") or {}).get("allowed"))
+        _keep(self._verdicts, key, (now + (ALLOWED_TTL if allowed else DENIED_TTL), allowed))
+        return allowed
+
+
+def _identity(status: dict[str, Any]) -> Identity | None:
+    if not status.get("authenticated"):
+        return None
+    user = status.get("user") or {}
+    extra = tuple((name, tuple(values or ())) for name, values in sorted((user.get("extra") or {}).items()))
+    return Identity(user.get("username", ""), tuple(user.get("groups") or ()), user.get("uid", ""), extra)
 
 
 def _keep(book: dict[Any, Any], key: Any, value: Any) -> None:

@@ -7,9 +7,11 @@ times a second while followed: it is on local disk, and inotify would save nothi
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from bamikube.kit.clock import Clock, parse_rfc3339
 CHUNK = 64 * 1024  # bytes read at once
 POLL = 0.1  # seconds between two looks at a followed file
 BLOCK = 16 * 1024  # bytes read at once when looking for the tail
+SLACK = 5.0  # seconds by which lines may be out of order
+_STAMP = re.compile(rb"([^.Z+]+)(?:\.([0-9]{1,9}))?(Z|[+-][0-9:]{5})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,26 @@ def tail_offset(path: Path, lines: int, end: int | None = None) -> int:
         return ends[-lines - 1] if len(ends) > lines else 0
 
 
+def since_offset(path: Path, since: float, end: int) -> int:
+    """Where to begin to look for lines of ``since`` and later: found by halving, for lines stand in the order of time.
+
+    Two streams are written side by side, so neighbours may be out of order by a hair: the offset is a little early.
+    """
+    low, high = 0, end
+    with path.open("rb") as file:
+        while high - low > BLOCK:
+            middle = (low + high) // 2
+            file.seek(middle)
+            file.readline()  # the rest of a line
+            begin = file.tell()
+            parsed = parse_line(file.readline())
+            if parsed is not None and begin < high and _time(parsed[0]) < since - SLACK:
+                low = begin
+            else:
+                high = middle
+    return low
+
+
 async def read(
     path: Path, options: LogOptions, clock: Clock, running: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
@@ -85,56 +109,92 @@ async def read(
 
     Raises FileNotFoundError when there is no log.
     """
-    left = options.limit
+    shown = _Shown(options)
+    async with contextlib.aclosing(_lines(path, options, clock, running)) as chunks:
+        async for lines in chunks:
+            if out := shown.take(lines):
+                yield out
+            if shown.full:
+                return
+
+
+async def _lines(
+    path: Path, options: LogOptions, clock: Clock, running: Callable[[], Awaitable[bool]]
+) -> AsyncGenerator[list[bytes]]:
+    """Lines of the file as they are there, from where the options let them begin; the last one may be unfinished."""
     file = path.open("rb")
     try:
         end = os.fstat(file.fileno()).st_size
+        start = 0
         if options.tail is not None:
-            file.seek(tail_offset(path, options.tail, end))
-        pending, begun = b"", True
-        checks = 0
+            start = tail_offset(path, options.tail, end)
+        if options.since is not None:
+            start = max(start, since_offset(path, options.since, end))
+        file.seek(start)
+        pending = b""
         while True:
             data = file.read(CHUNK if options.follow else min(CHUNK, max(0, end - file.tell())))
-            if not data:
-                if not options.follow:
-                    break
-                fresh = _rotated(path, file.fileno())
-                if fresh:
-                    file.close()
-                    file, pending = path.open("rb"), b""
-                    continue
-                checks += 1
-                if checks % 5 == 0 and not await running():
-                    data = file.read(CHUNK)
-                    if not data:
-                        break
-                else:
-                    await clock.sleep(POLL)
-                    continue
-            *lines, pending = (pending + data).split(b"\n")
-            out = bytearray()
-            for line in lines:
-                parsed = parse_line(line)
-                if parsed is None:
-                    continue
-                stamp, stream, full, text = parsed
-                if options.since is not None and _time(stamp) < options.since:
-                    continue
-                if options.stream != "All" and stream.decode().capitalize() != options.stream:
-                    continue
-                if options.timestamps and begun:
-                    out += stamp + b" "
-                out += text
-                begun = full
-            if left is not None:
-                del out[left:]
-                left -= len(out)
-            if out:
-                yield bytes(out)
-            if left == 0:
+            if data:
+                *lines, pending = (pending + data).split(b"\n")
+                yield lines
+                continue
+            if not options.follow:
                 break
+            if _rotated(path, file.fileno()):
+                await clock.sleep(POLL)  # the last words may still be on their way into the old file
+                *lines, _ = (pending + file.read()).split(b"\n")
+                yield lines
+                file.close()
+                file, pending = path.open("rb"), b""
+            elif await running():
+                await clock.sleep(POLL)
+            else:
+                *lines, pending = (pending + file.read()).split(b"\n")
+                yield lines
+                break
+        if pending:
+            yield [pending]
     finally:
         file.close()
+
+
+class _Shown:
+    """What of the lines is shown, and how much of it still may be."""
+
+    def __init__(self, options: LogOptions) -> None:
+        self._options = options
+        self._left = options.limit
+        self._begun = True  # the next text begins a line
+        self._stream = options.stream.lower().encode()
+
+    @property
+    def full(self) -> bool:
+        return self._left == 0
+
+    def take(self, lines: list[bytes]) -> bytes:
+        options = self._options
+        out = bytearray()
+        for line in lines:
+            parsed = parse_line(line)
+            if parsed is None:
+                continue
+            stamp, stream, full, text = parsed
+            wanted = options.stream == "All" or stream == self._stream
+            if wanted and (options.since is None or _time(stamp) >= options.since):
+                if options.timestamps and self._begun:
+                    out += _nine(stamp) + b" "
+                out += text
+            self._begun = full
+        if self._left is not None:
+            del out[self._left :]
+            self._left -= len(out)
+        return bytes(out)
+
+
+def _nine(stamp: bytes) -> bytes:
+    """The stamp with nine decimals: the runtime drops zeros at the end."""
+    found = _STAMP.match(stamp)
+    return stamp if found is None else found[1] + b"." + (found[2] or b"").ljust(9, b"0") + found[3]
 
 
 def _rotated(path: Path, descriptor: int) -> bool:

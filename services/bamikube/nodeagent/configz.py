@@ -1,0 +1,79 @@
+"""The configuration in effect as a KubeletConfiguration, as ``/configz`` shows it.
+
+Only what holds here is said: a field whose behaviour the node agent does not have is left out, not given its default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bamikube.nodeagent.options import NodeAgentOptions
+
+JSON = dict[str, Any]
+
+
+def configuration(options: NodeAgentOptions) -> JSON:
+    """``kubelet.config.k8s.io/v1beta1``. Pure."""
+    return {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        **_serving(options),
+        **_node(options),
+        **_pods(options),
+    }
+
+
+def _serving(options: NodeAgentOptions) -> JSON:
+    return {
+        "enableServer": True,
+        "address": options.address,
+        "port": options.port,
+        "healthzPort": options.healthz_port,
+        "healthzBindAddress": "127.0.0.1",
+        "tlsCertFile": options.tls_cert_file,
+        "tlsPrivateKeyFile": options.tls_private_key_file,
+        "authentication": {
+            "x509": {"clientCAFile": options.client_ca_file},
+            "webhook": {"enabled": True, "cacheTTL": "2m0s"},
+            "anonymous": {"enabled": False},
+        },
+        "authorization": {
+            "mode": "Webhook",
+            "webhook": {"cacheAuthorizedTTL": "5m0s", "cacheUnauthorizedTTL": "30s"},
+        },
+        "enableDebuggingHandlers": True,
+        "enableSystemLogHandler": True,
+        "enableSystemLogQuery": False,
+    }
+
+
+def _node(options: NodeAgentOptions) -> JSON:
+    taints = []
+    for text in options.register_with_taints:
+        key, _, effect = text.rpartition(":")
+        name, _, value = key.partition("=")
+        taints.append({"key": name, "effect": effect} | ({"value": value} if value else {}))
+    return {
+        "registerNode": True,
+        "containerRuntimeEndpoint": options.container_runtime_endpoint,
+        "cgroupRoot": options.cgroup_root,
+        "cgroupDriver": options.cgroup_driver,
+        "cgroupsPerQOS": True,
+        "maxPods": options.max_pods,
+        "imageMinimumGCAge": "2m0s",
+        "imageGCHighThresholdPercent": options.image_gc_high_threshold,
+        "imageGCLowThresholdPercent": options.image_gc_low_threshold,
+        "contentType": "application/json",
+    } | ({"registerWithTaints": taints} if taints else {})
+
+
+def _pods(options: NodeAgentOptions) -> JSON:
+    return {
+        "podLogsDir": f"{options.log_dir.rstrip('/')}/pods",
+        "clusterDomain": options.cluster_domain,
+        "clusterDNS": list(options.cluster_dns),
+        "resolvConf": options.resolv_conf,
+        "cpuCFSQuota": True,
+        "cpuCFSQuotaPeriod": "100ms",
+        "syncFrequency": "1m0s",
+    }
