@@ -76,4 +76,7 @@ def _pods(options: NodeAgentOptions) -> JSON:
         "cpuCFSQuota": True,
         "cpuCFSQuotaPeriod": "100ms",
         "syncFrequency": "1m0s",
+        "containerLogMaxSize": options.container_log_max_size,
+        "containerLogMaxFiles": options.container_log_max_files,
+        "containerLogMonitorInterval": "10s",
     }

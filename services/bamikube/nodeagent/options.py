@@ -56,3 +56,9 @@ class NodeAgentOptions(Options):
     image_gc_low_threshold: int = Field(
         80, ge=0, le=100, description="percent of the images' disk to come down to"
     )
+    container_log_max_size: str = Field(
+        "10Mi", description="a container's log of that size is rotated; a negative size: never"
+    )
+    container_log_max_files: int = Field(
+        5, ge=2, description="log files kept of a container, the one being written among them"
+    )

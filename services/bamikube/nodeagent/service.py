@@ -23,12 +23,15 @@ from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.node import facts, status
 from bamikube.nodeagent.node.image_gc import ImageCollector
+from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import NodeChecks
+from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.runtime.cri import CriRuntime
+from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.server.usage import Usage
@@ -97,6 +100,9 @@ class NodeAgent:
         self._images = ImageCollector(
             world, self._runtime, options.image_gc_high_threshold, options.image_gc_low_threshold
         )
+        self._rotator = LogRotator(
+            world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
+        )
         auth = Delegated(self._client, world, node)
         shown = Shown(configuration(options), Path(options.log_dir))
         self._api = NodeApi(self.agent, self._runtime, world, auth, usage, shown)
@@ -121,6 +127,8 @@ class NodeAgent:
             await self._pods.synced.wait()
             if self._options.image_gc_high_threshold < 100:
                 tasks.spawn(self._images.run(), "images")
+            if _log_limits(self._options).size >= 0:
+                tasks.spawn(self._rotator.run(), "log rotation")
             self.ready.set()
             await working
         finally:
@@ -130,6 +138,20 @@ class NodeAgent:
             await self._checks.close()
             await self._runtime.close()
             await self._client.close()
+
+
+def running_containers(agent: PodAgent) -> list[Container]:
+    """What runs, as the workers saw it last."""
+    return [c for worker in list(agent.workers.values()) for c in worker.state.running()]
+
+
+def _log_limits(options: NodeAgentOptions) -> Limits:
+    try:
+        return Limits(int(number(options.container_log_max_size)), options.container_log_max_files)
+    except ValueError as error:
+        raise ValueError(
+            f"--container-log-max-size {options.container_log_max_size}: {error}; give for example 10Mi"
+        ) from error
 
 
 def _server_tls(options: NodeAgentOptions) -> ssl.SSLContext:

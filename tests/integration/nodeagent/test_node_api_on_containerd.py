@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from bamikube.kit.http import Request, Response
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.server.usage import Usage
@@ -107,6 +109,25 @@ async def test_the_previous_log_is_that_of_the_last_state(node: Any, api: Any, u
         now = await answer.text()
     async with api.get("/containerLogs/default/crasher/app?previous=true") as answer:
         assert (await answer.text()) == now and len(now) == 37
+
+
+async def test_a_follower_reads_on_over_rotations(node: Any, api: Any, until: Any) -> None:
+    script = "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); [ $((i%40)) = 0 ] && sleep 0.02; done"
+    spec = {"restartPolicy": "Never", "containers": [{"name": "app", "command": ["sh", "-c", script]}]}
+    worker = node.run(node.pod("rotated", spec))
+    await until(lambda: worker.status.get("phase") == "Running")
+    limits = Limits(20_000, 3)
+    rotator = LogRotator(World(), node.runtime, limits, worker.state.running)
+    rotations = 0
+    async with api.get("/containerLogs/default/rotated/app?follow=true") as answer:
+        reading = asyncio.ensure_future(answer.text())
+        while not reading.done():
+            rotations += len(await rotator.look())
+            await asyncio.sleep(1.1)  # a rotated file is named by its second
+        assert (await reading).split("\n") == [*(f"line {n}" for n in range(4000)), ""]
+    assert rotations >= 1
+    folder = node.logs / "pods" / f"default_rotated_{worker.uid}" / "app"
+    assert 2 <= len(list(folder.iterdir())) <= 3
 
 
 async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -> None:
