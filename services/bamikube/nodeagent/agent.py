@@ -19,6 +19,7 @@ from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
+from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,12 @@ ORPHAN_GRACE = 5.0  # seconds
 class PodAgent:
     """The workers of one node. ``run`` needs the informer to be run by its owner."""
 
-    def __init__(self, shared: Shared, pods: Informer, max_pods: int = 110) -> None:
+    def __init__(self, shared: Shared, pods: Informer, referenced: Referenced, max_pods: int = 110) -> None:
         self.workers: dict[str, PodWorker] = {}
         self._shared = shared
         self._pods = pods
+        self._referenced = referenced
+        referenced.tell = self._referred
         self._max_pods = max_pods
         self._owner: dict[str, str] = {}  # container and sandbox ids -> pod uid
         self._states: dict[str, str] = {}  # ids -> state, as of the last relist
@@ -54,6 +57,7 @@ class PodAgent:
             return
         worker = self.workers.get(facts.uid(new))
         if worker is not None:
+            self._refer(new)
             worker.update(new)
         else:
             self._begin(new)
@@ -67,9 +71,23 @@ class PodAgent:
                 reason, message = worker.memory.rejected
                 self._shared.api.event(pod, "Warning", reason, message)
         self.workers[facts.uid(pod)] = worker
+        self._refer(pod)
         worker.spawn()
 
+    def _refer(self, pod: JSON) -> None:
+        """Watch what the pod refers to for as long as it may run."""
+        if facts.terminal(pod):
+            self._referenced.release(facts.uid(pod))
+        else:
+            self._referenced.hold(pod)
+
+    def _referred(self, uids: set[str]) -> None:
+        for uid in uids:
+            if uid in self.workers:
+                self.workers[uid].referred()
+
     def _finished(self, uid: str) -> None:
+        self._referenced.release(uid)
         worker = self.workers.pop(uid, None)
         if worker is not None:
             self._tasks.spawn(worker.close(), "end")
@@ -96,6 +114,7 @@ class PodAgent:
                     log.warning("the container runtime does not answer: %s", failure)
                 await self._shared.world.clock.sleep(RELIST)
         finally:
+            await self._referenced.close()
             await asyncio.gather(*(worker.close() for worker in self.workers.values()))
             await self._tasks.close()
 

@@ -10,6 +10,7 @@ from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
 from bamikube.kit.clock import parse_rfc3339
+from bamikube.nodeagent.referenced import Referenced
 
 JSON = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -40,24 +41,19 @@ class PodApi(Protocol):
 class ClusterApi:
     """The port over an API client."""
 
-    def __init__(self, client: Client, recorder: EventRecorder, services: Informer) -> None:
+    def __init__(
+        self, client: Client, recorder: EventRecorder, services: Informer, referenced: Referenced
+    ) -> None:
         self._client = client
+        self._referenced = referenced
         self._recorder = recorder
         self._services = services
 
-    async def _get(self, resource: str, namespace: str, name: str) -> JSON | None:
-        try:
-            return await self._client.get(resource, name, namespace)
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
-
     async def config_map(self, namespace: str, name: str) -> JSON | None:
-        return await self._get("configmaps", namespace, name)
+        return await self._referenced.get("ConfigMap", namespace, name)
 
     async def secret(self, namespace: str, name: str) -> JSON | None:
-        return await self._get("secrets", namespace, name)
+        return await self._referenced.get("Secret", namespace, name)
 
     async def token(self, pod: JSON, audience: str, seconds: int) -> tuple[str, float]:
         meta = pod["metadata"]

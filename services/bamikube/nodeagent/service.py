@@ -30,6 +30,7 @@ from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.quantity import number
+from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
@@ -71,6 +72,7 @@ class NodeAgent:
         self._recorder = EventRecorder(self._client, world, "kubelet", node)
         self._services = Informer(self._client, "services", world)
         self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
+        referenced = Referenced(self._client, world)
         self._registrar = Registrar(self._client, world, self._runtime, self._config, machine, root)
         self._checks = NodeChecks(self._runtime)
         allocatable = status.allocatable(self._config, machine)
@@ -78,7 +80,7 @@ class NodeAgent:
             world=world,
             runtime=self._runtime,
             host=self._host,
-            api=ClusterApi(self._client, self._recorder, self._services),
+            api=ClusterApi(self._client, self._recorder, self._services, referenced),
             node=NodeFacts(
                 name=node,
                 cluster_dns=tuple(options.cluster_dns),
@@ -90,7 +92,7 @@ class NodeAgent:
             checks=self._checks,
             allocatable=lambda: allocatable,
         )
-        self.agent = PodAgent(shared, self._pods, options.max_pods)
+        self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
         usage = Usage(self._runtime, world, node)
         low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
         if low >= high:

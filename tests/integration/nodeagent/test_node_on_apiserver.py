@@ -27,6 +27,7 @@ from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.node import facts, status
 from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.referenced import Referenced
 from bamikube.store.model import ModelStore
 
 
@@ -45,8 +46,9 @@ async def cluster(node: Any, tmp_path: Path) -> AsyncIterator[Any]:
     recorder = EventRecorder(client, world, "kubelet", "node-1")
     services = Informer(client, "services", world)
     pods = Informer(client, "pods", world, fields="spec.nodeName=node-1")
-    node.shared.api = ClusterApi(client, recorder, services)
-    agent = PodAgent(node.shared, pods)
+    referenced = Referenced(client, world)
+    node.shared.api = ClusterApi(client, recorder, services, referenced)
+    agent = PodAgent(node.shared, pods, referenced)
     config = status.NodeConfig("node-1", "node-1", ("192.0.2.1",), {"role": "test"}, (), 10250, 110)
     registrar = Registrar(client, world, node.runtime, config, facts.inspect(tmp_path), tmp_path)
     for name, work in (
@@ -77,6 +79,16 @@ async def eventually(world: World, client: Any, what: tuple[str, ...], condition
     raise AssertionError(f"{what}: {found}")
 
 
+async def prepare(world: World, cluster: Any) -> None:
+    await eventually(world, cluster, ("namespaces", "default"), bool)
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"},
+    }
+    await cluster.create("serviceaccounts", account)
+
+
 async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
     world = World()
     made = await eventually(world, cluster, ("nodes", "node-1"), lambda n: n and "Ready" in str(n["status"]))
@@ -86,13 +98,7 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
     assert made["metadata"]["labels"]["role"] == "test"
     await eventually(world, cluster, ("leases.coordination.k8s.io", "node-1", "kube-node-lease"), bool)
 
-    await eventually(world, cluster, ("namespaces", "default"), bool)
-    account = {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": "default", "namespace": "default"},
-    }
-    await cluster.create("serviceaccounts", account)
+    await prepare(world, cluster)
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -115,3 +121,79 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
             await world.clock.sleep(0.03)
     events = await cluster.list("events", namespace="default")
     assert {e["reason"] for e in events["items"]} >= {"Pulled", "Created", "Started", "Killing"}
+
+
+async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: Any, until: Any) -> None:
+    """Long before the next look of a minute: a missing source starts the pod, a change is in its files."""
+    world = World()
+    await prepare(world, cluster)
+
+    def settings(name: str, **data: str) -> dict[str, Any]:
+        meta = {"name": name, "namespace": "default"}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+    await cluster.create("configmaps", settings("changes", color="green", shape="round"))
+    variable = {"name": "V", "valueFrom": {"configMapKeyRef": {"name": "variable", "key": "k"}}}
+    sources = [
+        {"configMap": {"name": "changes"}},
+        {"configMap": {"name": "optional", "optional": True}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+    ]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default", "labels": {"a": "1"}},
+        "spec": {
+            "nodeName": "node-1",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "volumes": [
+                {"name": "v", "projected": {"sources": sources}},
+                {"name": "required", "configMap": {"name": "required"}},
+            ],
+            "containers": [
+                {
+                    "name": "app",
+                    "image": "bamikube.test/busybox:1",
+                    "command": ["sleep", "1000"],
+                    "env": [variable],
+                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                }
+            ],
+        },
+    }
+    made = await cluster.create("pods", pod)
+
+    async def events() -> str:
+        return str([e["message"] for e in (await cluster.list("events", namespace="default"))["items"]])
+
+    missing = 'MountVolume.SetUp failed for volume "required" : configmap "required" not found'
+    for _ in range(200):
+        if missing in await events():
+            break
+        await world.clock.sleep(0.03)
+    assert missing in await events()
+    await cluster.create("configmaps", settings("required", k="v"))
+    where = ("pods", "web", "default")
+    await eventually(world, cluster, where, lambda p: "CreateContainerConfigError" in str(p["status"]))
+    begun = world.clock.monotonic()
+    await cluster.create("configmaps", settings("variable", k="v"))
+    await eventually(world, cluster, where, lambda p: p["status"]["phase"] == "Running")
+    assert world.clock.monotonic() - begun < 8  # the retry by itself comes after ten seconds
+
+    folder = node.host._pod(made["metadata"]["uid"]) / "volumes" / "kubernetes.io~projected" / "v"
+
+    def files() -> dict[str, str]:
+        return {p.name: p.read_text() for p in folder.iterdir() if not p.name.startswith("..")}
+
+    assert files() == {"color": "green", "shape": "round", "labels": 'a="1"'}
+    await cluster.update("configmaps", settings("changes", color="blue"))
+    await until(lambda: files() == {"color": "blue", "labels": 'a="1"'})
+    await cluster.create("configmaps", settings("optional", late="here"))
+    await until(lambda: files().get("late") == "here")
+    await cluster.patch("pods", "web", {"metadata": {"labels": {"a": "2"}}}, "default", kind="merge")
+    await until(lambda: files()["labels"] == 'a="2"')
+    await cluster.delete("configmaps", "optional", "default")
+    await until(lambda: "late" not in files())
+    await cluster.delete("pods", "web", "default")
+    await eventually(world, cluster, where, lambda p: p is None)

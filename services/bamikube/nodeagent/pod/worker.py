@@ -79,6 +79,7 @@ class PodWorker:
         self._addresses: dict[str, Sandbox] = {}
         self._told: dict[str, str] = {}
         self._refreshed = 0.0
+        self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
         self._gone = False  # everything is done; nothing wakes this worker any more
 
@@ -110,7 +111,7 @@ class PodWorker:
     def referred(self) -> None:
         """Something that the pod's volumes and variables show has changed."""
         self.memory.hopeful()
-        self._refreshed = 0.0
+        self._stale = True
         self.wake()
 
     def wake(self) -> None:
@@ -171,8 +172,8 @@ class PodWorker:
         self._act(decision.actions)
         refresh = self._refreshed + REFRESH
         if self.memory.volumes_ready and not self.memory.cleaned:
-            if now >= refresh and "refresh" not in self._busy and self._settled():
-                self._refreshed, refresh = now, now + REFRESH
+            if (self._stale or now >= refresh) and "refresh" not in self._busy and self._settled():
+                self._stale, self._refreshed, refresh = False, now, now + REFRESH
                 self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
             if refresh > now:  # else it waits for what is under way, whose end wakes us
                 decision.wake_at = min(refresh, decision.wake_at or refresh)
@@ -183,7 +184,8 @@ class PodWorker:
         self._wake_at(decision.wake_at)
 
     def _settled(self) -> bool:
-        return not self.memory.starting and self.state.sandbox() is not None
+        """Whether the volumes are there to stay for a while."""
+        return not self.memory.starting and self.state.sandbox() is not None and not facts.deleted(self.pod)
 
     def _wake_at(self, at: float | None) -> None:
         if self._timer is not None:
@@ -350,6 +352,7 @@ class PodWorker:
         try:
             for action in actions:
                 if action.kind == "MountVolumes":
+                    self._stale = False
                     if not await self._starter.mount(self.pod, self._ips()):
                         return
                     self._refreshed = self._shared.world.clock.now()
