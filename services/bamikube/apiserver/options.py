@@ -45,7 +45,10 @@ class ApiServerOptions(Options):
     tls_private_key_file: str = Field("", description="key of --tls-cert-file")
     client_ca_file: str = Field("", description="CA whose client certificates are users")
 
-    service_cluster_ip_range: str = Field("10.96.0.0/12", description="network cluster IPs are taken from")
+    service_cluster_ip_range: str = Field(
+        "10.96.0.0/12",
+        description="network cluster IPs are taken from; two of different families, with a comma, for dual-stack",
+    )
     service_node_port_range: str = Field("30000-32767", description="ports node ports are taken from")
 
     service_account_key_file: list[str] = Field(
@@ -143,11 +146,18 @@ class ApiServerOptions(Options):
 
     @field_validator("service_cluster_ip_range")
     @classmethod
-    def _network(cls, value: str) -> str:
-        network = ipaddress.ip_network(value)  # raises ValueError that names what is wrong
-        if network.num_addresses < 8:
-            raise ValueError(f"{value} holds {network.num_addresses} addresses: at least 8 are needed")
-        return value
+    def _networks(cls, value: str) -> str:
+        ranges = [
+            ipaddress.ip_network(part.strip()) for part in value.split(",")
+        ]  # ValueError says what is wrong
+        if len(ranges) > 2 or (len(ranges) == 2 and ranges[0].version == ranges[1].version):
+            raise ValueError(f"{value!r} is neither one range nor an IPv4 and an IPv6 one")
+        for network in ranges:
+            if network.num_addresses < 8:
+                raise ValueError(f"{network} holds {network.num_addresses} addresses: at least 8 are needed")
+            if network.version == 6 and network.prefixlen < 64:
+                raise ValueError(f"{network} is too large: the shortest IPv6 prefix is 64")
+        return ",".join(str(network) for network in ranges)
 
     @field_validator("service_node_port_range")
     @classmethod
@@ -199,6 +209,11 @@ class ApiServerOptions(Options):
         """``host:port`` under which clients outside reach this server, "" when nobody has said."""
         host = self.external_hostname or self.advertise_address
         return f"{f'[{host}]' if ':' in host else host}:{self.secure_port}" if host else ""
+
+    @property
+    def service_ranges(self) -> list[str]:
+        """The networks of --service-cluster-ip-range; the first one's family is the default one of services."""
+        return self.service_cluster_ip_range.split(",")
 
     @property
     def node_ports(self) -> tuple[int, int]:

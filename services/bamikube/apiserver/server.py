@@ -39,9 +39,11 @@ from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.call import Call, Services
 from bamikube.apiserver.catalog import DEFINITIONS, Catalog
 from bamikube.apiserver.converting import Converter
+from bamikube.apiserver.default_service_cidr import COMPONENT, DefaultServiceCidr
 from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery, subresource
 from bamikube.apiserver.endpoints import Endpoints
+from bamikube.apiserver.events import recorder
 from bamikube.apiserver.flow import FlowControl
 from bamikube.apiserver.flow.control import width_of
 from bamikube.apiserver.flow.status import FlowStatus
@@ -121,7 +123,7 @@ class ApiServer:
             disabled=options.disable_admission_plugins,
         )
         self.allocator = ServiceAllocator(
-            self._store, self.cache, world, options.service_cluster_ip_range, options.service_node_port_range
+            self._store, self.cache, world, options.service_ranges[0], options.service_node_port_range
         )
         self.registry = Registry(
             self._store,
@@ -160,8 +162,11 @@ class ApiServer:
             self.cache,
             self.registry,
             world,
-            service_cidr=options.service_cluster_ip_range,
             authentication=published_trust(options),
+        )
+        self.events = recorder(self.registry, world, COMPONENT)
+        self.default_service_cidr = DefaultServiceCidr(
+            self.cache, self.registry, world, self.events, options.service_ranges
         )
         self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
@@ -237,7 +242,13 @@ class ApiServer:
         self.health.add("etcd", etcd)
         self.health.add("etcd-readiness", etcd, ready_only=True)
         self.health.add("informer-sync", synced, ready_only=True)
+
+        async def ranged() -> str | None:
+            there = self.default_service_cidr.ready.is_set()
+            return None if there else "the default ServiceCIDR is not written yet"
+
         self.health.add("poststarthook/rbac/bootstrap-roles", bootstrapped)
+        self.health.add("poststarthook/start-kubernetes-service-cidr-controller", ranged)
         self.health.add("poststarthook/scheduling/bootstrap-system-priority-classes", bootstrapped)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -261,6 +272,8 @@ class ApiServer:
                 spawn(compactor.run(), "compaction")
             spawn(self._repair(), "allocations")
             spawn(self.bootstrap.run(), "bootstrap")
+            spawn(self.events.run(), "events")
+            spawn(self.default_service_cidr.run(), "default-service-cidr")
             spawn(self.definitions.run(self._tasks), "definitions")
             await self._open()
             spawn(self.aggregator.run(self.registry, self._tasks), "aggregation")
@@ -273,7 +286,7 @@ class ApiServer:
                     self.world,
                     address=options.advertise_address,
                     port=options.secure_port,
-                    service_cidr=options.service_cluster_ip_range,
+                    service_cidr=options.service_ranges[0],
                 )
                 spawn(service.run(), "kubernetes-service")
             self.ready.set()
@@ -290,6 +303,7 @@ class ApiServer:
     async def _open(self) -> None:
         """Let requests in, once what every cluster starts with can be read here - whoever has written it."""
         await self.bootstrap.ready.wait()
+        await self.default_service_cidr.ready.wait()
         while True:
             try:
                 if await self.cache.consistent():

@@ -15,10 +15,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from bamikube.api.errors import ApiError
-from bamikube.client.client import Client
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.world import World
 
@@ -31,6 +30,15 @@ SIMILAR = 10  # different messages of one kind before they are combined
 COMBINED = "(combined from similar events): "
 REMEMBERED = 4096
 QUEUED = 1000
+
+
+class EventWriter(Protocol):
+    """Where events are written: a :class:`~bamikube.client.client.Client`, or the API server's own way. Both raise
+    ApiError."""
+
+    async def create(self, resource: str, obj: dict[str, Any]) -> Any: ...
+
+    async def patch(self, resource: str, name: str, patch: Any, namespace: str = "") -> Any: ...
 
 
 @dataclass(slots=True)
@@ -75,7 +83,7 @@ class EventRecorder:
     Several components of one process may share a recorder: each names itself when it records.
     """
 
-    def __init__(self, client: Client, world: World, component: str, host: str = "") -> None:
+    def __init__(self, client: EventWriter, world: World, component: str, host: str = "") -> None:
         self._client = client
         self._world = world
         self._component = component

@@ -27,6 +27,7 @@ from bamikube.controllers.podgc import PodGcController
 from bamikube.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from bamikube.controllers.resourcequota import ResourceQuotaController
 from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
+from bamikube.controllers.servicecidr import ServiceCidrController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
 from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
 from bamikube.kit.tasks import Tasks
@@ -95,6 +96,7 @@ class Controllers:
             ClaimProtectionController(shared),
             VolumeProtectionController(shared),
             AdmissionPolicyStatusController(shared),
+            ServiceCidrController(shared),
             lifecycle,
             lifecycle.evictions,
             CertificateApprover(shared),

@@ -280,6 +280,24 @@ NETWORK: list[tuple[dict[str, Any], str]] = [
         "i.e 192.168.0.0/24 and 2001:db8::/64",
     ),
     (
+        obj("ServiceCIDR", "networking.k8s.io/v1", spec={"cidrs": ["10.0.0.0/8", "fd00::/64", "11.0.0.0/8"]}),
+        'spec.cidrs: Invalid value: {"CIDRs":["10.0.0.0/8","fd00::/64","11.0.0.0/8"]}: may only hold up to 2 values',
+    ),
+    *(
+        (
+            obj("ServiceCIDR", "networking.k8s.io/v1", spec={"cidrs": [text]}),
+            f'spec.cidrs[0]: Invalid value: "{text}": {message}',
+        )
+        for text, message in (
+            ("10.0.0.0", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+            ("10.0.0.1/8", "must not have bits set beyond the prefix length"),
+            ("10.0.00.0/8", "must not have leading 0s in IP or prefix length"),
+            ("10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+            ("::ffff:10.0.0.0/104", "must not have an IPv4-mapped IPv6 address"),
+            ("2001:DB8::/64", 'must be in canonical form ("2001:db8::/64")'),
+        )
+    ),
+    (
         service(loadBalancerSourceRanges=["10.0.0.0/8"]),
         "spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
     ),
@@ -654,6 +672,16 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         service(type="LoadBalancer", loadBalancerClass="a.io/b"),
         {"spec__loadBalancerClass": "a.io/c"},
         'spec.loadBalancerClass: Invalid value: "a.io/c": may not change once set',
+    ),
+    *(
+        (obj("ServiceCIDR", "networking.k8s.io/v1", spec={"cidrs": before}), {"spec__cidrs": after}, expected)
+        for before, after, expected in (
+            (["10.0.0.0/8"], ["10.0.0.0/8", "fd00::/64"], ""),
+            (["10.0.0.0/8"], ["11.0.0.0/8"], 'spec.cidrs[0]: Invalid value: "11.0.0.0/8": field is immutable'),
+            (["10.0.0.0/8"], ["fd00::/64", "10.0.0.0/8"], 'spec.cidrs[0]: Invalid value: "fd00::/64": field is immut'),
+            (["10.0.0.0/8"], ["10.0.0.0/8", "fd00::1/64"], 'spec.cidrs[1]: Invalid value: "fd00::1/64": must not have'),
+            (["10.0.0.0/8", "fd00::/64"], ["10.0.0.0/8"], 'spec.cidrs: Invalid value: ["10.0.0.0/8"]: field is immut'),
+        )
     ),
     (
         stateful(),

@@ -9,6 +9,8 @@ from bamikube.api.errors import Cause
 from bamikube.api.names import is_dns1123_subdomain, is_path_segment
 from bamikube.api.validation.containers import PROTOCOLS, port_ref
 from bamikube.api.validation.rules import (
+    IMMUTABLE,
+    canonical_cidr,
     cidr,
     forbidden,
     immutable,
@@ -119,28 +121,38 @@ def _service_cidr(obj: dict[str, Any]) -> list[Cause]:
     if not ranges:
         return [required(field, "at least one CIDR required")]
     if len(ranges) > 2:
-        return [invalid(field, ranges, "may only hold up to 2 values")]
+        return [invalid(field, {"CIDRs": ranges}, "may only hold up to 2 values")]
     causes: list[Cause] = []
     for index, text in enumerate(ranges):
-        causes += cidr(f"{field}[{index}]", text)
-        found = network(text)
-        if found is not None and str(found) != text:
-            detail = f'must be in canonical form ("{found}")'
-            causes.append(invalid(f"{field}[{index}]", text, detail))
-    if not causes and len({":" in text for text in ranges}) < len(ranges):
+        causes += canonical_cidr(f"{field}[{index}]", text)
+    families = [found.version for found in map(network, ranges) if found is not None]
+    if len(families) == 2 and families[0] == families[1]:
         detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
         causes.append(invalid(field, ranges, detail))
     return causes
 
 
 def _service_cidr_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    after, before = new.get("spec") or {}, old.get("spec") or {}
-    return immutable("spec.cidrs", after.get("cidrs"), before.get("cidrs"))
+    """Ranges stay; one of the other family may be added to a single one."""
+    after = (new.get("spec") or {}).get("cidrs") or []
+    before = (old.get("spec") or {}).get("cidrs") or []
+    if len(after) == len(before):
+        return [
+            invalid(f"spec.cidrs[{index}]", text, IMMUTABLE)
+            for index, text in enumerate(after)
+            if text != before[index]
+        ]
+    if len(before) == 1 and len(after) == 2:
+        changed = [] if after[0] == before[0] else [invalid("spec.cidrs[0]", after[0], IMMUTABLE)]
+        return changed + _service_cidr(new)
+    return [invalid("spec.cidrs", after, IMMUTABLE)]
 
 
 _GROUP = "networking.k8s.io"
 CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], list[Cause]]] = {
     (_GROUP, "networkpolicies"): _network_policy,
+}
+ONLY_NEW: dict[tuple[str, str], Callable[[dict[str, Any]], list[Cause]]] = {
     (_GROUP, "ipaddresses"): _ip_address,
     (_GROUP, "servicecidrs"): _service_cidr,
 }

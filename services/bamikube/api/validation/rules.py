@@ -155,6 +155,23 @@ def cidr(field: str, text: str) -> list[Cause]:
     return [invalid(field, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")]
 
 
+def canonical_cidr(field: str, text: str) -> list[Cause]:
+    """A range of addresses, written as everybody writes it."""
+    plain = re.sub(r"(^|[./])0+(?=[0-9])", r"\1", text) if ":" not in text else text
+    found = network(plain)
+    if found is None:
+        return cidr(field, plain)
+    address, _, bits = plain.partition("/")
+    if plain != text or (len(bits) > 1 and bits.startswith("0")):
+        return [invalid(field, text, "must not have leading 0s in IP or prefix length")]
+    given = ipaddress.ip_address(address)
+    if getattr(given, "ipv4_mapped", None) is not None:
+        return [invalid(field, text, "must not have an IPv4-mapped IPv6 address")]
+    if given != found.network_address:
+        return [invalid(field, text, "must not have bits set beyond the prefix length")]
+    return [] if str(found) == text else [invalid(field, text, f'must be in canonical form ("{found}")')]
+
+
 def labels(field: str, values: dict[str, str] | None) -> list[Cause]:
     """Keys and values of a label map."""
     causes: list[Cause] = []

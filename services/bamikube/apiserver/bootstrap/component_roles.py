@@ -202,6 +202,12 @@ _CONTROLLERS: dict[str, list[Rule]] = {
         rule(READ, "core", "namespaces"),
         EVENTS,
     ],
+    "service-cidrs-controller": [
+        rule(f"patch update {READ}", "networking.k8s.io", "servicecidrs"),
+        rule("patch update", "networking.k8s.io", "servicecidrs/finalizers servicecidrs/status"),
+        rule(READ, "networking.k8s.io", "ipaddresses"),
+        EVENTS,
+    ],
     "statefulset-controller": [
         rule(READ, "apps", "statefulsets"),
         rule("update", "apps", "statefulsets/finalizers statefulsets/status"),

@@ -54,13 +54,11 @@ class Bootstrap:
         writer: Writer,
         world: World,
         *,
-        service_cidr: str = "10.96.0.0/12",
         authentication: dict[str, str] | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._world = world
-        self._cidr = service_cidr
         self._authentication = authentication or {}
         self._roles_changed = asyncio.Event()
         self.ready = asyncio.Event()
@@ -83,7 +81,7 @@ class Bootstrap:
     async def _pass(self) -> bool:
         """One try at everything; False when something is still missing."""
         complete = True
-        wanted = desired(self._cidr)
+        wanted = desired()
         if self._authentication:
             # After the namespaces (it lives in one), before anything that an extension server could be waiting for.
             wanted.insert(len(NAMESPACES), self._authentication_config())

@@ -31,7 +31,7 @@ def namespaces() -> list[Object]:
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
 
 
-def desired(service_cidr: str) -> list[Object]:
+def desired() -> list[Object]:
     """Everything, in the order in which it is to be created."""
     found = [*namespaces(), *_priority_classes(), *flows.desired()]
     for role in user_roles.roles():
@@ -46,14 +46,6 @@ def desired(service_cidr: str) -> list[Object]:
         # As Kubernetes does it, roles of other names are bound under one that says whose binding it is.
         metadata["name"] = name if name.startswith("system:") else f"system::{name}"
         found.append(_binding("RoleBinding", dict(metadata), "Role", name, subjects))
-    found.append(
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "ServiceCIDR",
-            "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": [service_cidr]},
-        }
-    )
     return [copy.deepcopy(one) for one in found]
 
 
