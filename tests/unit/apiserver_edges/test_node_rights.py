@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 
-from bamikube.api.errors import ApiError
-from bamikube.api.table import by_name
-from bamikube.apiserver.admission.context import AdmissionContext
-from bamikube.apiserver.admission.node_restriction import NodeRestriction, own_label
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer
-from bamikube.apiserver.authz.node import references
+from bamikube.apiserver.authz.node_graph import references
+from bamikube.apiserver.authz.verdict import Verdict
 from bamikube.apiserver.identity import User
 
 NODE = User("system:node:worker-1", ("system:nodes", "system:authenticated"))
@@ -34,14 +31,19 @@ def pod(node: str = "worker-1", **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p", "namespace": "web", "uid": "u1"}, "spec": made}
 
 
-def may(
+def verdict(
     authorizer: Authorizer, verb: str, resource: str, name: str = "", namespace: str = "web", **more: Any
-) -> bool:
+) -> Verdict:
     resource, _, subresource = resource.partition("/")
-    asked = Attributes(
-        NODE, verb, resource=resource, subresource=subresource, name=name, namespace=namespace, **more
+    return authorizer.authorize(
+        Attributes(
+            NODE, verb, resource=resource, subresource=subresource, name=name, namespace=namespace, **more
+        )
     )
-    return authorizer.authorize(asked).allowed
+
+
+def may(authorizer: Authorizer, verb: str, resource: str, *about: str, **more: Any) -> bool:
+    return verdict(authorizer, verb, resource, *about, **more).allowed
 
 
 def test_secrets_are_open_while_a_pod_of_the_node_refers_to_them(reader: Any) -> None:
@@ -50,7 +52,7 @@ def test_secrets_are_open_while_a_pod_of_the_node_refers_to_them(reader: Any) ->
     reader.put(PODS, pod())
     for kind, name in (("secrets", "tls"), ("secrets", "env"), ("configmaps", "conf")):
         assert may(authorizer, "get", kind, name)
-        assert may(authorizer, "watch", kind, field_selector=f"metadata.name={name}")
+        assert may(authorizer, "watch", kind, name)
     assert may(authorizer, "create", "serviceaccounts/token", "bot")
     assert not may(authorizer, "list", "secrets")
     assert not may(authorizer, "get", "secrets", "other")
@@ -68,11 +70,157 @@ def test_pods_nodes_and_leases(reader: Any) -> None:
     assert not may(authorizer, "list", "pods", namespace="")
     assert may(authorizer, "list", "pods", namespace="", field_selector="spec.nodeName=worker-1")
     assert may(authorizer, "patch", "nodes/status", "worker-1", namespace="")
-    assert not may(authorizer, "patch", "nodes/status", "worker-2", namespace="")
     lease = {"group": "coordination.k8s.io", "namespace": "kube-node-lease"}
     assert may(authorizer, "update", "leases", "worker-1", **lease)
     assert not may(authorizer, "update", "leases", "worker-2", **lease)
     assert not may(authorizer, "update", "leases", "worker-1", **{**lease, "namespace": "default"})
+
+
+NONE = "no relationship found between node 'worker-1' and this object"
+CSI_NODES = {"group": "storage.k8s.io", "namespace": ""}
+SLICES = {"group": "resource.k8s.io", "namespace": ""}
+LEASES = {"group": "coordination.k8s.io", "namespace": "kube-node-lease"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "name", "more", "reason"),
+    [
+        ("update", "secrets", "s", {}, "can only read resources of this type"),
+        ("get", "secrets/x", "s", {}, "cannot read subresource"),
+        ("list", "secrets", "", {"namespace": ""}, "can only read namespaced object of this type"),
+        ("list", "secrets", "", {}, "No Object name found"),
+        ("get", "secrets", "s", {}, NONE),
+        ("list", "persistentvolumeclaims", "", {}, "can only get individual resources of this type"),
+        ("get", "persistentvolumes/status", "v", {"namespace": ""}, "cannot get subresource"),
+        ("get", "persistentvolumeclaims/status", "c", {}, "can only get/update/patch this type"),
+        ("patch", "persistentvolumeclaims/status", "c", {}, NONE),
+        ("create", "serviceaccounts", "a", {}, "can only create token subresource of serviceaccount"),
+        ("list", "serviceaccounts", "", {}, "can only create tokens for individual service accounts"),
+        ("get", "serviceaccounts", "a", {}, NONE),
+        ("list", "leases", "", LEASES, "can only get, create, update, patch, or delete a node lease"),
+        (
+            "get",
+            "leases",
+            "worker-1",
+            LEASES | {"namespace": "default"},
+            'can only access leases in the "kube-node-lease" system namespace',
+        ),
+        (
+            "get",
+            "leases",
+            "worker-2",
+            LEASES,
+            "can only access node lease with the same name as the requesting node",
+        ),
+        ("list", "csinodes", "", CSI_NODES, "can only get, create, update, patch, or delete a CSINode"),
+        ("get", "csinodes/x", "worker-1", CSI_NODES, "cannot authorize CSINode subresources"),
+        (
+            "get",
+            "csinodes",
+            "worker-2",
+            CSI_NODES,
+            "can only access CSINode with the same name as the requesting node",
+        ),
+        ("get", "volumeattachments", "a", CSI_NODES, NONE),
+        ("get", "resourceslices", "s", SLICES, NONE),
+        (
+            "list",
+            "resourceslices",
+            "",
+            SLICES,
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
+        (
+            "bind",
+            "resourceslices",
+            "s",
+            SLICES,
+            "only the following verbs are allowed for a ResourceSlice: "
+            "get, watch, list, create, update, patch, delete, deletecollection",
+        ),
+        (
+            "list",
+            "nodes",
+            "",
+            {"namespace": ""},
+            "node 'worker-1' cannot read all nodes, only its own Node object",
+        ),
+        (
+            "get",
+            "nodes",
+            "w",
+            {"namespace": ""},
+            "node 'worker-1' cannot read 'w', only its own Node object",
+        ),
+        ("get", "pods", "p", {}, NONE),
+        ("watch", "pods", "", {}, "can only list/watch pods with spec.nodeName field selector"),
+        ("list", "pods", "", {"field_selector": "spec.nodeName!=worker-1"}, "can only list/watch pods with"),
+        ("list", "namespaces", "", {"namespace": ""}, ""),
+        ("create", "pods/exec", "p", {}, ""),
+    ],
+)
+def test_refusals_say_why_as_kubernetes_does(
+    reader: Any, verb: str, resource: str, name: str, more: dict[str, Any], reason: str
+) -> None:
+    said = verdict(Authorizer(reader), verb, resource, name, **more)
+    assert not said.allowed and said.reason.startswith(reason) and bool(said.reason) == bool(reason)
+
+
+def test_a_node_without_a_name_is_unknown(reader: Any) -> None:
+    nobody = User("system:node:", ("system:nodes",))
+    said = Authorizer(reader).authorize(Attributes(nobody, "get", resource="services"))
+    assert said == Verdict(False, 'unknown node for user "system:node:"')
+
+
+def test_paths_that_lead_to_a_node_through_volumes_claims_and_slices(reader: Any) -> None:
+    authorizer = Authorizer(reader)
+    volume = {
+        "metadata": {"name": "v"},
+        "spec": {
+            "claimRef": {"namespace": "web", "name": "disk"},
+            "csi": {
+                "driver": "d",
+                "nodeStageSecretRef": {"namespace": "store", "name": "stage"},
+                "controllerPublishSecretRef": {"namespace": "store", "name": "controller"},
+            },
+        },
+    }
+    reader.put(("", "persistentvolumes"), volume)
+    assert not may(authorizer, "get", "secrets", "stage", "store")
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "t"}, {"name": "own", "resourceClaimName": "mine"}]
+    using = pod(
+        volumes=[
+            {"name": "d", "persistentVolumeClaim": {"claimName": "disk"}},
+            {"name": "e", "ephemeral": {}},
+        ],
+        resourceClaims=claims,
+    )
+    reader.put(PODS, using)
+    dra = {"group": "resource.k8s.io"}
+    assert may(authorizer, "get", "persistentvolumes", "v", "")
+    assert may(authorizer, "get", "persistentvolumeclaims", "p-e")
+    assert may(authorizer, "update", "persistentvolumeclaims/status", "disk")
+    assert may(authorizer, "get", "secrets", "stage", "store")
+    assert not may(authorizer, "get", "secrets", "controller", "store")
+    assert may(authorizer, "get", "serviceaccounts", "bot")
+    assert may(authorizer, "get", "resourceclaims", "mine", **dra)
+    assert not may(authorizer, "get", "resourceclaims", "p-gpu-x", **dra)
+    made = {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "p-gpu-x"}]}
+    reader.put(PODS, {**using, "status": made})
+    assert may(authorizer, "get", "resourceclaims", "p-gpu-x", **dra)
+    reader.put(("storage.k8s.io", "volumeattachments"), on_node("a", "worker-1"))
+    reader.put(("resource.k8s.io", "resourceslices"), on_node("s", "worker-1"))
+    assert may(authorizer, "get", "volumeattachments", "a", **CSI_NODES)
+    assert may(authorizer, "update", "resourceslices", "s", **SLICES)
+    mine = {"field_selector": "spec.nodeName=worker-1"}
+    assert may(authorizer, "deletecollection", "resourceslices", **SLICES, **mine)
+    reader.put(("", "persistentvolumes"), {**volume, "spec": {"csi": volume["spec"]["csi"]}})
+    assert not may(authorizer, "get", "secrets", "stage", "store")
+    assert not may(authorizer, "get", "persistentvolumes", "v", "")
+
+
+def on_node(name: str, node: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"nodeName": node}}
 
 
 def test_references_of_a_pod_are_complete() -> None:
@@ -82,6 +230,8 @@ def test_references_of_a_pod_are_complete() -> None:
             {"name": "i", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "key"}}}]}
         ],
         "volumes": [
+            {"name": "a", "azureFile": {"secretName": "share"}},
+            {"name": "c", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "publish"}}},
             {
                 "name": "p",
                 "projected": {"sources": [{"secret": {"name": "proj"}}, {"configMap": {"name": "ca"}}]},
@@ -96,103 +246,8 @@ def test_references_of_a_pod_are_complete() -> None:
         ("secrets", "env"),
         ("configmaps", "key"),
         ("secrets", "proj"),
+        ("secrets", "share"),
+        ("secrets", "publish"),
         ("configmaps", "ca"),
         ("persistentvolumeclaims", "disk"),
     }
-
-
-async def test_admission_looks_inside_what_a_node_writes(reader: Any) -> None:
-    plugin = NodeRestriction(reader)
-    node = {"metadata": {"name": "worker-1"}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}
-
-    async def update(new: dict[str, Any], old: dict[str, Any]) -> None:
-        await plugin.validate(
-            AdmissionContext("UPDATE", by_name("nodes"), "", "worker-1", NODE, new, old, "")
-        )
-
-    await update({**node, "status": {}}, node)
-    with pytest.raises(ApiError, match="not allowed to modify taints"):
-        await update({**node, "spec": {}}, node)
-    labelled = {**node, "metadata": {"name": "worker-1", "labels": {"node-restriction.kubernetes.io/x": "y"}}}
-    with pytest.raises(ApiError, match="not allowed to modify labels"):
-        await update(labelled, node)
-    with pytest.raises(ApiError, match="can only create mirror pods"):
-        await plugin.validate(AdmissionContext("CREATE", by_name("pods"), "web", "p", NODE, pod(), None))
-
-
-OWNER = {"apiVersion": "v1", "kind": "Node", "name": "worker-1", "uid": "n1", "controller": True}
-MIRRORED = {"kubernetes.io/config.mirror": "hash"}
-
-
-def mirror(owners: list[dict[str, Any]], node: str = "worker-1", **spec: Any) -> dict[str, Any]:
-    metadata = {"name": "p", "namespace": "web", "annotations": MIRRORED, "ownerReferences": owners}
-    return {"metadata": metadata, "spec": {"nodeName": node, "containers": [], **spec}}
-
-
-@pytest.mark.parametrize(
-    ("obj", "why"),
-    [
-        (mirror([OWNER]), ""),
-        (
-            mirror([OWNER], "worker-2"),
-            'node "worker-1" can only create pods with spec.nodeName set to itself',
-        ),
-        (mirror([]), 'node "worker-1" can only create pods with an owner reference set to itself'),
-        (mirror([OWNER | {"kind": "Pod"}]), "can only create pods with an owner reference set to itself"),
-        (mirror([OWNER, OWNER]), "can only create pods with a single owner reference set to itself"),
-        (mirror([OWNER | {"controller": False}]), "can only create pods with a controller owner reference"),
-        (
-            mirror([OWNER | {"blockOwnerDeletion": True}]),
-            "must not set blockOwnerDeletion on an owner reference",
-        ),
-        (mirror([OWNER | {"uid": "old"}]), "node worker-1 UID mismatch: expected old got n1"),
-        (mirror([OWNER], serviceAccountName="a"), "can not create pods that reference a service account"),
-        (
-            mirror([OWNER], volumes=[{"name": "v", "secret": {"secretName": "s"}}]),
-            "can not create pods that reference secrets",
-        ),
-    ],
-)
-async def test_mirror_pods(reader: Any, obj: dict[str, Any], why: str) -> None:
-    reader.put(("", "nodes"), {"metadata": {"name": "worker-1", "uid": "n1"}})
-    ctx = AdmissionContext("CREATE", by_name("pods"), "web", "p", NODE, obj, None)
-    if not why:
-        await NodeRestriction(reader).validate(ctx)
-        return
-    with pytest.raises(ApiError) as caught:
-        await NodeRestriction(reader).validate(ctx)
-    assert why in caught.value.message
-
-
-async def test_what_a_node_says_of_pods_and_claims(reader: Any) -> None:
-    plugin = NodeRestriction(reader)
-
-    async def status(plural: str, new: dict[str, Any], old: dict[str, Any]) -> None:
-        row = by_name(plural)
-        await plugin.validate(AdmissionContext("UPDATE", row, "web", "p", NODE, new, old, "status"))
-
-    mine = mirror([OWNER])
-    await status("pods", {**mine, "status": {"phase": "Running"}}, mine)
-    with pytest.raises(
-        ApiError, match=r"can only update pod status for pods with spec.nodeName set to itself"
-    ):
-        await status("pods", mine, mirror([OWNER], "worker-2"))
-    labelled = {**mine, "metadata": {**mine["metadata"], "labels": {"a": "b"}}}
-    with pytest.raises(ApiError, match='node "worker-1" cannot update labels through pod status'):
-        await status("pods", labelled, mine)
-    claim = {"metadata": {"name": "p", "namespace": "web"}, "spec": {}, "status": {"phase": "Bound"}}
-    await status(
-        "persistentvolumeclaims",
-        {**claim, "status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}},
-        claim,
-    )
-    with pytest.raises(ApiError, match=r"not allowed to update fields other than status.capacity"):
-        await status("persistentvolumeclaims", {**claim, "status": {"phase": "Lost"}}, claim)
-
-
-def test_labels_that_a_node_may_set_on_itself() -> None:
-    assert own_label("disk") and own_label("kubernetes.io/arch") and own_label("example.com/x")
-    assert own_label("kubelet.kubernetes.io/x")
-    assert not own_label("node-role.kubernetes.io/control-plane") and not own_label(
-        "node-restriction.kubernetes.io/a"
-    )

@@ -84,7 +84,7 @@ KNOWN: tuple[Known, ...] = (
     Known(LimitPodHardAntiAffinityTopology, lambda parts: LimitPodHardAntiAffinityTopology(), default=False),
     Known(LimitRanger, lambda parts: LimitRanger(parts.reader)),
     Known(ServiceAccount, lambda parts: ServiceAccount(parts.reader, parts.world)),
-    Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader)),
+    Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader, parts.authorizer)),
     Known(TaintNodesByCondition, lambda parts: TaintNodesByCondition()),
     Known(AlwaysPullImages, lambda parts: AlwaysPullImages(), default=False),
     Known(PodSecurity, lambda parts: PodSecurity(parts.reader, parts.pod_security)),

@@ -29,6 +29,7 @@ class Authorizer:
                     f"authorization mode {mode!r} is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny"
                 )
         self._always_allow = "AlwaysAllow" in modes
+        self._always_deny = "AlwaysDeny" in modes
         self.rbac = Rbac(reader)
         self.node = NodeAuthorizer(reader) if "Node" in modes else None
         self._rbac_enabled = "RBAC" in modes
@@ -52,18 +53,20 @@ class Authorizer:
                 return verdict
             if verdict.reason:
                 reasons.append(verdict.reason)
-        return Verdict(False, ", ".join(reasons))
+        if self._always_deny:
+            reasons.append("Everything is forbidden.")
+        return Verdict(False, "\n".join(reasons))
 
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
         """The rules ``user`` holds in ``namespace`` (for SelfSubjectRulesReview)."""
         if MASTERS in user.groups or self._always_allow:
             return list(EVERYTHING)
-        rules = self.node.rules_for(user) if self.node is not None else []
-        return [*rules, *self.rbac.rules_for(user, namespace)] if self._rbac_enabled else rules
+        return self.rbac.rules_for(user, namespace) if self._rbac_enabled else []
 
     def unlisted(self, user: User) -> str:
-        """Why :meth:`rules_for` may not be all that ``user`` may do; "" when it is."""
-        if self.node is not None and node_name(user) and MASTERS not in user.groups:
+        """Why :meth:`rules_for` may not be all that ``user`` may do; "" when it is. (What a node may do depends on its
+        pods: it cannot be listed.)"""
+        if self.node is not None and node_name(user) is not None and MASTERS not in user.groups:
             return "node authorizer does not support user rule resolution"
         return ""
 

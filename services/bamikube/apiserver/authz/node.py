@@ -1,237 +1,228 @@
 """What a node may do: its own node, its own pods, and what those pods refer to.
 
 A node agent is ``system:node:<name>`` in the group ``system:nodes``. Taking over one node must not mean reading every
-secret of the cluster, so secrets, config maps, claims and service-account tokens are open to a node only while a
-pod bound to it refers to them. The index of references follows the pods as they change.
+secret of the cluster, so what belongs to pods is open to a node only while a path leads from it to the node
+(:mod:`bamikube.apiserver.authz.node_graph`). Everything else a node agent needs (services, events, reviews ...) is
+the fixed list :data:`NODE_RULES`.
 
-Everything else a node agent needs (services, events, reviews ...) is the fixed list :data:`NODE_RULES`.
 Admission (:mod:`bamikube.apiserver.admission.node_restriction`) looks at the objects that a node writes; this module
-only at what is asked for.
+only at what is asked for. Refusals are worded as Kubernetes words them: they end up in the 403.
 
 Source: Kubernetes' "Using Node Authorization" and KEP-4601 (selectors for nodes).
 """
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import json
 
+from bamikube.api.selectors import SelectorError, parse_fields
 from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.authz.node_graph import NodeGraph
 from bamikube.apiserver.authz.rules import Rule, RuleSet
 from bamikube.apiserver.authz.verdict import NO_OPINION, Verdict
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.registry.reader import Reader
 
-PODS = ("", "pods")
 PREFIX = "system:node:"
 NODES_GROUP = "system:nodes"
 LEASE_NAMESPACE = "kube-node-lease"
 
 _READ = ["get", "list", "watch"]
+_OWN = ("get", "create", "update", "patch", "delete")
+_SLICE_VERBS = ("get", "watch", "list", "create", "update", "patch", "delete", "deletecollection")
+_ALLOWED = Verdict(True)  # Kubernetes gives no reason for what a node may do
 
+
+def _rule(verbs: list[str], group: str, *resources: str) -> Rule:
+    return {"verbs": verbs, "apiGroups": [group], "resources": list(resources)}
+
+
+# The role system:node, too, which nobody is bound to.
 NODE_RULES: list[Rule] = [
-    {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
-    {
-        "verbs": ["create"],
-        "apiGroups": ["authorization.k8s.io"],
-        "resources": ["subjectaccessreviews", "localsubjectaccessreviews"],
-    },
-    {"verbs": _READ, "apiGroups": [""], "resources": ["services", "namespaces"]},
-    {"verbs": ["create", "get", "list", "watch"], "apiGroups": [""], "resources": ["nodes"]},
-    {"verbs": ["update", "patch"], "apiGroups": [""], "resources": ["nodes", "nodes/status"]},
-    {"verbs": ["create", "update", "patch"], "apiGroups": ["", "events.k8s.io"], "resources": ["events"]},
-    {"verbs": [*_READ, "create", "delete"], "apiGroups": [""], "resources": ["pods"]},
-    {"verbs": ["update", "patch"], "apiGroups": [""], "resources": ["pods/status"]},
-    {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/eviction"]},
-    {"verbs": ["get"], "apiGroups": [""], "resources": ["endpoints"]},
-    {"verbs": _READ, "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"]},
-    {
-        "verbs": ["create", "get", "list", "watch"],
-        "apiGroups": ["certificates.k8s.io"],
-        "resources": ["certificatesigningrequests"],
-    },
-    {"verbs": _READ, "apiGroups": ["storage.k8s.io"], "resources": ["csidrivers", "volumeattachments"]},
-    {"verbs": _READ, "apiGroups": ["node.k8s.io"], "resources": ["runtimeclasses"]},
-    {"verbs": ["get", "update", "patch"], "apiGroups": [""], "resources": ["persistentvolumeclaims/status"]},
+    _rule(["create"], "authentication.k8s.io", "tokenreviews"),
+    _rule(["create"], "authorization.k8s.io", "subjectaccessreviews", "localsubjectaccessreviews"),
+    _rule(_READ, "", "services"),
+    _rule(["create", *_READ], "", "nodes"),
+    _rule(["update", "patch"], "", "nodes/status"),
+    _rule(["update", "patch"], "", "nodes"),
+    _rule(["create", "update", "patch"], "", "events"),
+    _rule(["create", "update", "patch"], "events.k8s.io", "events"),
+    _rule(_READ, "", "pods"),
+    _rule(["create", "delete"], "", "pods"),
+    _rule(["update", "patch"], "", "pods/status"),
+    _rule(["create"], "", "pods/eviction"),
+    _rule(_READ, "", "secrets", "configmaps"),
+    _rule(["get"], "", "persistentvolumeclaims", "persistentvolumes"),
+    _rule(["get"], "", "endpoints"),
+    _rule(["create", *_READ], "certificates.k8s.io", "certificatesigningrequests"),
+    _rule(list(_OWN), "coordination.k8s.io", "leases"),
+    _rule(["get"], "storage.k8s.io", "volumeattachments"),
+    _rule(["create"], "", "serviceaccounts/token"),
+    _rule(["get", "update", "patch"], "", "persistentvolumeclaims/status"),
+    _rule(_READ, "storage.k8s.io", "csidrivers"),
+    _rule(list(_OWN), "storage.k8s.io", "csinodes"),
+    _rule(_READ, "node.k8s.io", "runtimeclasses"),
+    _rule(["get"], "resource.k8s.io", "resourceclaims"),
+    _rule(list(_SLICE_VERBS), "resource.k8s.io", "resourceslices"),
+    _rule(["get"], "", "serviceaccounts"),
 ]
 
-# What a node may have only through one of its pods.
-_BY_REFERENCE = {
-    ("", "secrets"): "secrets",
-    ("", "configmaps"): "configmaps",
-    ("", "persistentvolumeclaims"): "persistentvolumeclaims",
-    ("", "serviceaccounts"): "serviceaccounts",
-}
 
-_ONE_NAME = re.compile(r"metadata\.name==?([^,!=]+)")
-
-Reference = tuple[str, str, str]  # plural, namespace, name
-
-
-def node_name(user: User) -> str:
-    """The node a user is, "" when it is none."""
+def node_name(user: User) -> str | None:
+    """The node a user is; "" for a node without a name, None for who is no node."""
     if user.name.startswith(PREFIX) and NODES_GROUP in user.groups:
         return user.name[len(PREFIX) :]
-    return ""
+    return None
 
 
 class NodeAuthorizer:
     """Decides for nodes only; has no opinion about anybody else."""
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._pods: dict[tuple[str, str], tuple[str, frozenset[Reference]]] = {}
-        self._references: dict[str, dict[Reference, int]] = {}  # node -> reference -> how many of its pods
+        self._graph = NodeGraph(reader)
         self._rules = RuleSet()
-        self._rules.add(NODE_RULES, "node: allowed by the node rules")
-        reader.subscribe(PODS, self._pod_changed)
+        self._rules.add(NODE_RULES, "")
+        self._divided = {
+            ("", "secrets"): self._read,
+            ("", "configmaps"): self._read,
+            ("", "persistentvolumeclaims"): self._claim,
+            ("", "persistentvolumes"): self._get,
+            ("resource.k8s.io", "resourceclaims"): self._get,
+            ("storage.k8s.io", "volumeattachments"): self._get,
+            ("", "serviceaccounts"): self._account,
+            ("coordination.k8s.io", "leases"): self._lease,
+            ("storage.k8s.io", "csinodes"): self._csi_node,
+            ("resource.k8s.io", "resourceslices"): self._slice,
+            ("", "nodes"): self._node,
+            ("", "pods"): self._pod,
+        }
 
-    def authorize(self, attributes: Attributes) -> Verdict:
-        node = node_name(attributes.user)
-        if not node or not attributes.is_resource:
+    def authorize(self, asked: Attributes) -> Verdict:
+        node = node_name(asked.user)
+        if node is None:
             return NO_OPINION
-        key = (attributes.group, attributes.resource)
-        if key == ("", "serviceaccounts") and attributes.subresource == "token":
-            return self._token(node, attributes)
-        if key in _BY_REFERENCE and not attributes.subresource:
-            return self._referenced(node, attributes)
-        if key == ("coordination.k8s.io", "leases"):
-            return self._own(node, attributes, LEASE_NAMESPACE)
-        if key == ("storage.k8s.io", "csinodes"):
-            return self._own(node, attributes, "")
-        if key == ("", "persistentvolumes") and attributes.verb == "get":
-            return self._volume(node, attributes)
-        if attributes.subresource == "" and key == PODS and (refusal := self._pod_refusal(node, attributes)):
-            return Verdict(False, refusal)
-        if key == ("", "nodes") and attributes.verb in ("update", "patch") and attributes.name != node:
-            return Verdict(False, f"node '{node}' may not modify node '{attributes.name}'")
+        if not node:
+            name = json.dumps(asked.user.name, ensure_ascii=False)
+            return Verdict(False, f"unknown node for user {name}")
+        if not asked.is_resource:
+            return NO_OPINION
+        divided = self._divided.get((asked.group, asked.resource))
+        if divided is not None:
+            return divided(node, asked)
         origin = self._rules.resource_origin(
-            attributes.verb, attributes.group, attributes.resource, attributes.subresource, attributes.name
+            asked.verb, asked.group, asked.resource, asked.subresource, asked.name
         )
-        return NO_OPINION if origin is None else Verdict(True, origin)
+        return NO_OPINION if origin is None else _ALLOWED
 
-    def rules_for(self, user: User) -> list[Rule]:
-        """The fixed rules of a node; what it gets by reference cannot be listed."""
-        return list(NODE_RULES) if node_name(user) else []
-
-    def _referenced(self, node: str, attributes: Attributes) -> Verdict:
-        if attributes.verb not in ("get", "list", "watch"):
-            return Verdict(False, "can only read resources of this type")
-        name = attributes.name
-        if not name and (match := _ONE_NAME.fullmatch(attributes.field_selector)):
-            name = match.group(1)
-        if not name:
-            return Verdict(False, "can only read a named resource of this type")
-        return self._related(node, (attributes.resource, attributes.namespace, name))
-
-    def _token(self, node: str, attributes: Attributes) -> Verdict:
-        if attributes.verb != "create" or not attributes.name:
-            return Verdict(False, "can only create tokens for individual service accounts")
-        return self._related(node, ("serviceaccounts", attributes.namespace, attributes.name))
-
-    def _volume(self, node: str, attributes: Attributes) -> Verdict:
-        volume = self._reader.get(("", "persistentvolumes"), "", attributes.name)
-        claim = ((volume or {}).get("spec") or {}).get("claimRef") or {}
-        return self._related(
-            node, ("persistentvolumeclaims", claim.get("namespace", ""), claim.get("name", ""))
-        )
-
-    def _related(self, node: str, reference: Reference) -> Verdict:
-        if reference in self._references.get(node, ()):
-            return Verdict(True, f"node: a pod on '{node}' refers to it")
+    def _related(self, node: str, asked: Attributes) -> Verdict:
+        if not asked.name:
+            return Verdict(False, "No Object name found")
+        if self._graph.leads(node, asked.resource, asked.namespace, asked.name):
+            return _ALLOWED
         return Verdict(False, f"no relationship found between node '{node}' and this object")
 
-    def _own(self, node: str, attributes: Attributes, namespace: str) -> Verdict:
-        """An object that carries the node's name, in the one namespace where such objects live."""
-        if attributes.verb not in ("get", "create", "update", "patch", "delete"):
-            return Verdict(
-                False, "can only get, create, update, patch, or delete a node's own object of this type"
-            )
-        if attributes.namespace != namespace:
-            return Verdict(False, f'can only access it in the "{namespace}" system namespace')
-        if attributes.name != node and not (attributes.verb == "create" and not attributes.name):
-            return Verdict(False, f"can only access node '{node}''s own object of this type")
-        return Verdict(True, "node: its own object")
+    def _get(self, node: str, asked: Attributes) -> Verdict:
+        if asked.verb != "get":
+            return Verdict(False, "can only get individual resources of this type")
+        if asked.subresource:
+            return Verdict(False, "cannot get subresource")
+        return self._related(node, asked)
 
-    def _pod_refusal(self, node: str, attributes: Attributes) -> str:
-        if attributes.verb == "get":
-            known = self._pods.get((attributes.namespace, attributes.name))
-            exists = (
-                known is not None or self._reader.get(PODS, attributes.namespace, attributes.name) is not None
-            )
-            if exists and (known is None or known[0] != node):
-                return f"no relationship found between node '{node}' and this object"
-        if attributes.verb in ("list", "watch"):
-            selected = attributes.field_selector.replace("==", "=").split(",")
-            if f"spec.nodeName={node}" not in selected:
-                known = self._pods.get((attributes.namespace, _name_of(attributes.field_selector)))
-                if known is None or known[0] != node:
-                    return "can only list/watch pods with spec.nodeName field selector"
-        return ""
+    def _read(self, node: str, asked: Attributes) -> Verdict:
+        if asked.verb not in _READ:
+            return Verdict(False, "can only read resources of this type")
+        if asked.subresource:
+            return Verdict(False, "cannot read subresource")
+        if not asked.namespace:
+            return Verdict(False, "can only read namespaced object of this type")
+        return self._related(node, asked)
 
-    def _pod_changed(self, _type: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
-        known = new or old
-        if known is None:
-            return
-        key = (known["metadata"].get("namespace", ""), known["metadata"]["name"])
-        node = ((new or {}).get("spec") or {}).get("nodeName", "")
-        before = self._pods.get(key)
-        # Mirror pods are made by a node itself: they must not open anything to it.
-        mirror = "kubernetes.io/config.mirror" in ((known["metadata"].get("annotations")) or {})
-        after = (node, frozenset() if mirror or new is None else references(new)) if node else None
-        if before == after:
-            return
-        if before is not None:
-            counts = self._references.get(before[0], {})
-            for reference in before[1]:
-                counts[reference] -= 1
-                if not counts[reference]:
-                    del counts[reference]
-            del self._pods[key]
-        if after is not None:
-            self._pods[key] = after
-            counts = self._references.setdefault(node, {})
-            for reference in after[1]:
-                counts[reference] = counts.get(reference, 0) + 1
+    def _claim(self, node: str, asked: Attributes) -> Verdict:
+        if asked.subresource != "status":
+            return self._get(node, asked)
+        if asked.verb not in ("update", "patch"):
+            return Verdict(False, "can only get/update/patch this type")
+        return self._related(node, asked)
+
+    def _account(self, node: str, asked: Attributes) -> Verdict:
+        if asked.verb == "get" and not asked.subresource:
+            return self._read(node, asked)
+        if asked.verb != "create" or not asked.name:
+            return Verdict(False, "can only create tokens for individual service accounts")
+        if asked.subresource != "token":
+            return Verdict(False, "can only create token subresource of serviceaccount")
+        return self._related(node, asked)
+
+    # The name of what is created is not known yet: admission compares it.
+
+    def _lease(self, node: str, asked: Attributes) -> Verdict:
+        if asked.verb not in _OWN:
+            return Verdict(False, "can only get, create, update, patch, or delete a node lease")
+        if asked.namespace != LEASE_NAMESPACE:
+            return Verdict(False, f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
+        if asked.verb != "create" and asked.name != node:
+            return Verdict(False, "can only access node lease with the same name as the requesting node")
+        return _ALLOWED
+
+    def _csi_node(self, node: str, asked: Attributes) -> Verdict:
+        if asked.verb not in _OWN:
+            return Verdict(False, "can only get, create, update, patch, or delete a CSINode")
+        if asked.subresource:
+            return Verdict(False, "cannot authorize CSINode subresources")
+        if asked.verb != "create" and asked.name != node:
+            return Verdict(False, "can only access CSINode with the same name as the requesting node")
+        return _ALLOWED
+
+    def _slice(self, node: str, asked: Attributes) -> Verdict:
+        if asked.subresource:
+            return Verdict(False, "cannot authorize ResourceSlice subresources")
+        match asked.verb:
+            case "create":
+                return _ALLOWED
+            case "get" | "update" | "patch" | "delete":
+                return self._related(node, asked)
+            case "watch" | "list" | "deletecollection":
+                if _selects(asked, node):
+                    return _ALLOWED
+                what = "can only list/watch/deletecollection resourceslices with nodeName field selector"
+                return Verdict(False, what)
+        return Verdict(
+            False, f"only the following verbs are allowed for a ResourceSlice: {', '.join(_SLICE_VERBS)}"
+        )
+
+    def _node(self, node: str, asked: Attributes) -> Verdict:
+        match asked.subresource, asked.verb:
+            case ("", "create" | "update" | "patch") | ("status", "update" | "patch"):
+                return _ALLOWED
+            case "", "get" | "list" | "watch":
+                # By name: a node asks for itself before it exists.
+                if asked.name == node:
+                    return _ALLOWED
+                what = f"'{asked.name}'" if asked.name else "all nodes"
+                return Verdict(False, f"node '{node}' cannot read {what}, only its own Node object")
+        return NO_OPINION
+
+    def _pod(self, node: str, asked: Attributes) -> Verdict:
+        match asked.subresource, asked.verb:
+            case "", "get":
+                return self._get(node, asked)
+            case "", "list" | "watch":
+                if _selects(asked, node):
+                    return _ALLOWED
+                if asked.name:
+                    return self._related(node, asked)
+                return Verdict(False, "can only list/watch pods with spec.nodeName field selector")
+            case (
+                ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create")
+            ):  # of its own pods, as admission sees to
+                return _ALLOWED
+        return NO_OPINION
 
 
-def _name_of(field_selector: str) -> str:
-    match = _ONE_NAME.search(field_selector)
-    return match.group(1) if match else ""
-
-
-def references(pod: dict[str, Any]) -> frozenset[Reference]:
-    """Every secret, config map, claim and service account that a pod's specification names."""
-    namespace = pod["metadata"].get("namespace", "")
-    spec = pod.get("spec") or {}
-    found: set[Reference] = set()
-
-    def note(plural: str, name: str | None) -> None:
-        if name:
-            found.add((plural, namespace, name))
-
-    note("serviceaccounts", spec.get("serviceAccountName"))
-    for secret in spec.get("imagePullSecrets") or []:
-        note("secrets", secret.get("name"))
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(field) or []:
-            for source in container.get("envFrom") or []:
-                note("configmaps", (source.get("configMapRef") or {}).get("name"))
-                note("secrets", (source.get("secretRef") or {}).get("name"))
-            for variable in container.get("env") or []:
-                source = variable.get("valueFrom") or {}
-                note("configmaps", (source.get("configMapKeyRef") or {}).get("name"))
-                note("secrets", (source.get("secretKeyRef") or {}).get("name"))
-    for volume in spec.get("volumes") or []:
-        note("configmaps", (volume.get("configMap") or {}).get("name"))
-        note("secrets", (volume.get("secret") or {}).get("secretName"))
-        note("persistentvolumeclaims", (volume.get("persistentVolumeClaim") or {}).get("claimName"))
-        if "ephemeral" in volume:
-            note("persistentvolumeclaims", f"{pod['metadata']['name']}-{volume.get('name')}")
-        for source in (volume.get("projected") or {}).get("sources") or []:
-            note("configmaps", (source.get("configMap") or {}).get("name"))
-            note("secrets", (source.get("secret") or {}).get("name"))
-        for driver in ("csi", "cephfs", "flexVolume", "rbd", "scaleIO", "storageos", "iscsi"):
-            held = volume.get(driver) or {}
-            note("secrets", (held.get("secretRef") or held.get("nodePublishSecretRef") or {}).get("name"))
-    return frozenset(found)
+def _selects(asked: Attributes, node: str) -> bool:
+    """Whether only what is on the node is asked for."""
+    try:
+        selected = parse_fields(asked.field_selector).requirements
+    except SelectorError:
+        return False
+    return any((one.field, one.operator, one.value) == ("spec.nodeName", "=", node) for one in selected)

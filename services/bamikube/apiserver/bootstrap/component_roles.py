@@ -260,14 +260,7 @@ ROLES: dict[str, list[Rule]] = {
         rule(f"{READ} patch update", "core", "persistentvolumeclaims"),
     ],
     "system:kube-controller-manager": _union(),
-    "system:node": [
-        *[{**one} for one in NODE_RULES],
-        rule("get list watch", "core", "configmaps secrets serviceaccounts"),
-        rule("create", "core", "serviceaccounts/token"),
-        rule("get", "core", "persistentvolumeclaims persistentvolumes"),
-        rule("create delete get patch update", _LEASES, "leases"),
-        rule("create delete get patch update", "storage.k8s.io", "csinodes"),
-    ],
+    "system:node": [{**one} for one in NODE_RULES],
     "system:node-proxier": [
         rule("list watch", "core", "services endpoints"),
         rule("get list watch", "core", "nodes"),

@@ -1,0 +1,84 @@
+"""A node's own credentials, used by hand: what they open, and the words of what they do not."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.kubectl import Kubectl
+from tests.support.private_api import PrivateApi
+
+TOKENS = "/api/v1/namespaces/{}/serviceaccounts/{}/token"
+
+
+def pod(name: str, account: str) -> str:
+    token = {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 600}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": "master",
+            "serviceAccountName": account,
+            "containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "mine"}}]}],
+            "volumes": [{"name": "v", "projected": {"sources": [token]}}],
+        },
+    }
+    return json.dumps(body)
+
+
+def test_a_node_sees_what_belongs_to_it_and_is_told_why_no_more(
+    kubectl: Kubectl, private: PrivateApi, namespace: str
+) -> None:
+    node = Kubectl(private.home / "kubelet.conf", namespace)
+    kubectl("create", "serviceaccount", "bot")
+    for name in ("mine", "other"):
+        kubectl("create", "secret", "generic", name, "--from-literal=a=b")
+    kubectl("create", "-f", "-", stdin=pod("p", "bot"))
+    assert node("get", "pod", "p", "-o", "name").strip() == "pod/p"
+    assert node("get", "secret", "mine", "-o", "name").strip() == "secret/mine"
+    cannot = 'User "system:node:master" cannot'
+    there = f'in API group "" in the namespace "{namespace}"'
+    none = "no relationship found between node 'master' and this object"
+    for words, refusal in (
+        (
+            ["get", "secret", "other"],
+            f'secrets "other" is forbidden: {cannot} get resource "secrets" {there}: {none}',
+        ),
+        (
+            ["get", "pods"],
+            f'pods is forbidden: {cannot} list resource "pods" {there}: '
+            "can only list/watch pods with spec.nodeName field selector",
+        ),
+        (
+            ["get", "node", "other"],
+            f'nodes "other" is forbidden: {cannot} get resource "nodes" in API group "" at the cluster scope: '
+            "node 'master' cannot read 'other', only its own Node object",
+        ),
+        (["get", "persistentvolumes"], "can only get individual resources of this type"),
+    ):
+        assert refusal in node.fails(*words)
+    assert "pod/p" in node("get", "pods", "-o", "name", "--field-selector=spec.nodeName=master")
+    uid = kubectl.json("get", "pod", "p")["metadata"]["uid"]
+
+    def asks(audience: str) -> list[str]:
+        bound = ["--bound-object-kind=Pod", "--bound-object-name=p", f"--bound-object-uid={uid}"]
+        return ["create", "token", "bot", f"--audience={audience}", *bound]
+
+    assert node(*asks("vault")).count(".") == 2
+    refused = (
+        'serviceaccounts "bot" is forbidden: audience "registry" not found in pod spec volume, '
+        "system:node:master is not authorized to request tokens for this audience"
+    )
+    assert refused in node.fails(*asks("registry"))
+    role = f"audience-{namespace}"
+    verb = "--verb=request-serviceaccounts-token-audience"
+    rule = {"verbs": [verb.partition("=")[2]], "apiGroups": [""], "resources": ["registry"]}
+    granted = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": role},
+        "rules": [rule],
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(granted))
+    kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", "--group=system:nodes")
+    assert node(*asks("registry")).count(".") == 2
