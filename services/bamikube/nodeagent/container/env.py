@@ -17,7 +17,8 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
 
 _REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
-_KEY = re.compile(r"^[^=\x00-\x1f\x7f]+$")
+_DEFAULTED = ("cpu", "memory", "ephemeral-storage")  # limits that are the node's where a container has none
+_ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
 
 
 class ConfigError(Exception):
@@ -128,7 +129,7 @@ def _whole(pod: JSON, kind: str, ref: JSON, prefix: str, sources: Sources) -> di
     result: dict[str, str] = {}
     for key in sorted(obj.get("data") or {}):
         value = decode(obj, key)
-        if value is not None and _KEY.match(prefix + key):
+        if value is not None:
             result[prefix + key] = value
     return result
 
@@ -179,23 +180,40 @@ def field(pod: JSON, path: str, sources: Sources) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'
+    """As Go writes a string in quotes."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return "\\" + _ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def resource(pod: JSON, spec: JSON, ref: JSON, allocatable: Mapping[str, str]) -> str:
-    """A request or limit in units of the divisor, rounded up; a missing limit is the node's allocatable."""
-    name = ref.get("containerName") or spec.get("name")
-    everyone = [*(pod["spec"].get("containers") or ()), *(pod["spec"].get("initContainers") or ())]
-    chosen = next((c for c in everyone if c["name"] == name), None)
-    if chosen is None:
-        raise ConfigError(f"container {name} not found")
+    """A request or limit in units of the divisor, rounded up.
+
+    A limit that is missing or zero is the pod's own, or what the node may hand out; other missing ones are 0.
+    """
+    chosen, name = spec, ref.get("containerName")
+    if name:
+        everyone = [*(pod["spec"].get("containers") or ()), *(pod["spec"].get("initContainers") or ())]
+        found = next((c for c in everyone if c["name"] == name), None)
+        if found is None:
+            raise ConfigError(f"container {name} not found")
+        chosen = found
     part, _, what = str(ref["resource"]).partition(".")
-    resources = chosen.get("resources") or {}
-    value = (resources.get(part) or {}).get(what)
-    if value is None and part == "limits":
-        value = allocatable.get(what)
-    amount = number(value or 0)
+    if part not in ("limits", "requests") or not (what in _DEFAULTED or what.startswith("hugepages-")):
+        raise ConfigError(f"unsupported container resource : {ref['resource']}")
+    amount = number(((chosen.get("resources") or {}).get(part) or {}).get(what) or 0)
+    if not amount and part == "limits" and what in _DEFAULTED:
+        own = ((pod["spec"].get("resources") or {}).get("limits") or {}).get(what)
+        amount = number(own or 0) or number(allocatable.get(what) or 0)
     divisor = number(ref.get("divisor") or 1) or number(1)
     return str(int((amount / divisor).to_integral_value(ROUND_CEILING)))
 
@@ -204,19 +222,20 @@ def service_variables(pod: JSON, services: list[JSON]) -> dict[str, str]:
     """``WEB_SERVICE_HOST`` and friends; only the kubernetes service where enableServiceLinks is false."""
     links = pod["spec"].get("enableServiceLinks", True)
     namespace = pod["metadata"].get("namespace", "")
+    chosen: dict[str, JSON] = {}
+    for service in services:
+        meta = service["metadata"]
+        if service["spec"].get("clusterIP") in (None, "", "None") or not service["spec"].get("ports"):
+            continue
+        if meta["namespace"] == "default" and meta["name"] == "kubernetes":
+            chosen.setdefault("kubernetes", service)
+        elif meta["namespace"] == namespace and links:
+            chosen[meta["name"]] = service  # one of the pod's own namespace goes first
     result: dict[str, str] = {}
-    for service in sorted(
-        services, key=lambda s: (s["metadata"]["namespace"] == namespace, s["metadata"]["name"])
-    ):
-        meta, spec = service["metadata"], service["spec"]
-        master = meta["name"] == "kubernetes" and meta["namespace"] == "default"
-        if not master and (not links or meta["namespace"] != namespace):
-            continue
-        address = spec.get("clusterIP")
-        ports = spec.get("ports") or ()
-        if not address or address == "None" or not ports:
-            continue
-        prefix = meta["name"].upper().replace("-", "_")
+    for name in sorted(chosen):
+        spec = chosen[name]["spec"]
+        address, ports = spec["clusterIP"], spec["ports"]
+        prefix = name.upper().replace("-", "_")
         result[f"{prefix}_SERVICE_HOST"] = address
         result[f"{prefix}_SERVICE_PORT"] = str(ports[0]["port"])
         host = f"[{address}]" if ":" in address else address

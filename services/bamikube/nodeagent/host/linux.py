@@ -80,7 +80,7 @@ class LinuxHost:
             path_hosts = self._pod(facts.uid(pod)) / "etc-hosts"
             path_hosts.write_text(hosts)
             path_hosts.chmod(0o644)
-            result.append(Mount("/etc/hosts", str(path_hosts), bool(_read_only_root(spec))))
+            result.append(Mount("/etc/hosts", str(path_hosts)))
         target = spec.get("terminationMessagePath") or "/dev/termination-log"
         log = self._termination_log(facts.uid(pod), spec["name"], attempt)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -153,10 +153,6 @@ class LinuxHost:
         folder = self._root / "pods"
         folders = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
         return folders | {uid for _, _, uid in self._logged()}
-
-
-def _read_only_root(spec: JSON) -> bool:
-    return bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem"))
 
 
 def _tail(path: Path) -> str:
