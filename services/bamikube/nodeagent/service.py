@@ -90,6 +90,7 @@ class NodeAgent:
             ),
             addresses=HostFacts(ips),
             checks=self._checks,
+            began=world.clock.now(),
             allocatable=lambda: allocatable,
         )
         self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)

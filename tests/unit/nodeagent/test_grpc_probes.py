@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bamikube.nodeagent.probing.checks import health_request
+from bamikube.nodeagent.probing.grpc_check import health_request
 
 
 def test_a_service_is_named_however_long_its_name() -> None:

@@ -89,6 +89,8 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
         shown = {f: getattr(action, f) for f in fields if getattr(action, f)}
         if action.backoff is not None:
             shown["backoff"] = action.backoff.period
+        if action.after:
+            shown["after"] = list(action.after)
         actions.append(shown)
     return {
         "verdict": made.verdict,

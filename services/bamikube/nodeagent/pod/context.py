@@ -29,6 +29,7 @@ class Shared:
     addresses: HostFacts
     checks: Checks
     allocatable: Callable[[], Mapping[str, str]]
+    began: float = 0.0  # when this node agent did, in seconds since the epoch
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

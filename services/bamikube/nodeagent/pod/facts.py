@@ -46,6 +46,11 @@ def restart_policy(pod: JSON) -> str:
     return str(pod["spec"].get("restartPolicy") or "Always")
 
 
+def restarts(policy: str, code: int | None) -> bool:
+    """Whether the policy starts a container again that has ended with this exit code (None: it has not)."""
+    return policy == "Always" or (policy == "OnFailure" and bool(code))
+
+
 def deleted(pod: JSON) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bamikube.nodeagent import durations
 from bamikube.nodeagent.pod import facts, status
+from bamikube.nodeagent.pod.container_status import next_attempt
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import BACKOFF_BASE, Backoff, Memory, RuntimeState
 from bamikube.nodeagent.runtime.port import Container, Sandbox
@@ -38,6 +40,7 @@ class Action:
     id: str = ""  # container or sandbox in the runtime
     attempt: int = 0
     grace: float = 0.0  # seconds
+    after: tuple[str, ...] = ()  # ids of containers that are to end first, within the grace
     reason: str = ""
     message: str = ""
     backoff: Backoff | None = None  # what to remember when this start happens
@@ -48,6 +51,7 @@ class Plan:
     actions: list[Action] = field(default_factory=list)
     status: JSON = field(default_factory=dict)
     wake_at: float | None = None  # seconds since the epoch
+    ending: str = ""  # why the pod ends, in a word; "" while it may run
     verdict: str = ""  # one sentence: why this is the plan
 
 
@@ -91,6 +95,7 @@ def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: statu
             pod, state, memory, now, host, waiting=d.waiting, ending=ending is not None, failure=failure
         ),
         min(d.wakes, default=None),
+        ending[0] if ending is not None else "",
         d.verdict,
     )
 
@@ -118,22 +123,18 @@ def _ending(d: _Decision) -> tuple[str, str] | None:
 
 
 def _end(d: _Decision, reason: str, message: str) -> None:
-    """Stop what runs, mains before sidecars, sidecars in reverse order; then the sandbox; then tidy up."""
+    """Stop what runs, then the sandbox, then tidy up.
+
+    All containers are told at once and share one grace: their preStop hooks run side by side, but a sidecar gets its
+    signal only after the containers it serves have ended: the regular ones and the sidecars behind it.
+    """
     d.verdict = message
-    sidecars = [c["name"] for c in facts.init_containers(d.pod) if facts.is_sidecar(c)]
     alive = [c for c in d.state.containers if c.state in ("running", "unknown")]
-    mains = [c for c in alive if c.name not in sidecars]
-    grace = facts.grace(d.pod)
-    for container in mains:
-        _stop(d, container, "Killing", f"Stopping container {container.name}", grace)
-    if mains:
+    for container in alive:
+        text = f"Stopping container {container.name}"
+        _stop(d, container, "Killing", text, facts.grace(d.pod), _before(d.pod, container, alive))
+    if alive:
         return
-    for name in reversed(sidecars):
-        running = [c for c in alive if c.name == name]
-        for container in running:
-            _stop(d, container, "Killing", f"Stopping container {name}", grace)
-        if running:
-            return
     if d.memory.starting:
         return  # a start is being abandoned; what it left behind is seen when it has ended
     ready = [s for s in d.state.sandboxes if s.ready]
@@ -152,10 +153,32 @@ def _end(d: _Decision, reason: str, message: str) -> None:
         d.add("DeletePod", reason=reason, message="Nothing of the pod is left on the node")
 
 
-def _stop(d: _Decision, container: Container, reason: str, message: str, grace: float) -> None:
+def _before(pod: JSON, container: Container, alive: list[Container]) -> tuple[str, ...]:
+    """The ids of the containers that end before this one."""
+    sidecars = [c["name"] for c in facts.init_containers(pod) if facts.is_sidecar(c)]
+    if container.name not in sidecars:
+        return ()
+    earlier = sidecars[: sidecars.index(container.name) + 1]
+    return tuple(c.id for c in alive if c.name not in earlier)
+
+
+def _stop(
+    d: _Decision,
+    container: Container,
+    reason: str,
+    message: str,
+    grace: float,
+    after: tuple[str, ...] = (),
+) -> None:
     if container.id not in d.memory.stopping:
         d.add(
-            "StopContainer", name=container.name, id=container.id, grace=grace, reason=reason, message=message
+            "StopContainer",
+            name=container.name,
+            id=container.id,
+            grace=grace,
+            after=after,
+            reason=reason,
+            message=message,
         )
 
 
@@ -172,11 +195,14 @@ def _run(d: _Decision) -> None:
         d.add("MountVolumes", reason="Restored", message="The pod runs; its volumes are looked after again")
     for container in d.state.running():
         if container.sandbox_id != sandbox.id:
-            _stop(d, container, "SandboxChanged", "The sandbox of this container is gone", 2.0)
+            _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
     _judge_probes(d, sandbox)
     if _initialize(d, sandbox):
         for spec in facts.containers(d.pod):
-            _drive(d, sandbox, spec, _restarts(facts.restart_policy(d.pod), d.state.latest(spec["name"])))
+            code = status.exit_code(d.pod, d.state, spec["name"])
+            again = facts.restarts(facts.restart_policy(d.pod), code)
+            if code is None or again:  # else it has ended for good, in whichever sandbox
+                _drive(d, sandbox, spec, again)
     if not d.verdict:
         d.verdict = "Containers are as wanted" if not d.actions else d.actions[0].message
 
@@ -194,9 +220,7 @@ def _prepare(d: _Decision, newest: Sandbox | None) -> None:
     """No usable sandbox: volumes first, then a new one."""
     if newest is not None:
         for container in d.state.running():
-            _stop(
-                d, container, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 2.0
-            )
+            _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
         if any(c.state == "running" for c in d.state.containers):
             d.verdict = "The old sandbox' containers have to end first"
             return
@@ -251,7 +275,7 @@ def _initialize(d: _Decision, sandbox: Sandbox) -> bool:
         if begun or (here is not None and here.state == "exited" and here.exit_code == 0):
             continue
         policy = "OnFailure" if facts.restart_policy(d.pod) == "Always" else facts.restart_policy(d.pod)
-        _drive(d, sandbox, spec, _restarts(policy, latest))
+        _drive(d, sandbox, spec, facts.restarts(policy, status.exit_code(d.pod, d.state, name)))
         d.verdict = f"Waiting for init container {name}"
         return False
     return True
@@ -266,12 +290,6 @@ def _sidecar_up(d: _Decision, spec: JSON, here: Container | None) -> bool:
     return verdict is not None and verdict.started is True
 
 
-def _restarts(policy: str, ended: Container | None) -> bool:
-    if policy == "Always":
-        return True
-    return policy == "OnFailure" and ended is not None and (ended.exit_code != 0 or ended.state == "unknown")
-
-
 def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     """Bring one container to run, or say what holds it back."""
     name = spec["name"]
@@ -281,24 +299,24 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
         return
     if here is not None and here.state == "created" and d.memory.starting:
         return
+    ended = here if here is not None and here.state in ("exited", "unknown") else None
+    if ended is not None and not restarts:
+        return
     trouble = d.memory.troubles.get(name)
     if trouble is not None and trouble.until > d.now:
         d.waiting[name] = trouble.at(d.now)
         d.wake(trouble.until)
         return
-    attempt = latest.attempt + 1 if latest is not None else _recorded_attempt(d.pod, name)
+    attempt = latest.attempt + 1 if latest is not None else next_attempt(d.pod, name)
     backoff = None
-    if here is not None and here.state in ("exited", "unknown"):
-        if not restarts:
-            return
-        ended = here.finished_at or here.created_at
+    if ended is not None:
+        at = ended.finished_at or ended.created_at
         known = d.memory.backoffs.get(name)
-        if known is not None and not known.expired(ended) and d.now < ended + known.period:
-            text = f"back-off {_duration(known.period)} restarting failed container={name} pod={facts.full_name(d.pod)}"
-            d.waiting[name] = ("CrashLoopBackOff", text)
-            d.wake(ended + known.period)
+        if known is not None and not known.expired(at) and d.now < at + known.period:
+            d.waiting[name] = _backing_off(d, name, known)
+            d.wake(at + known.period)
             return
-        backoff = known.next(ended) if known is not None else Backoff(BACKOFF_BASE, ended)
+        backoff = known.next(at) if known is not None else Backoff(BACKOFF_BASE, at)
     if d.memory.starting:
         if trouble is not None:
             d.waiting[name] = trouble.at(d.now)
@@ -317,19 +335,13 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     )
 
 
-def _recorded_attempt(pod: JSON, name: str) -> int:
-    """Restart counts outlive a runtime that forgot its containers: the API remembers them."""
-    old = pod.get("status") or {}
-    for item in [*(old.get("containerStatuses") or ()), *(old.get("initContainerStatuses") or ())]:
-        if item["name"] == name and (item.get("containerID") or item.get("restartCount")):
-            return int(item.get("restartCount") or 0) + 1
-    return 0
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints it: ``10s``, ``1m20s``, ``5m0s``."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+def _backing_off(d: _Decision, name: str, known: Backoff) -> tuple[str, str]:
+    """Why a container waits for its restart: for a moment what its start failed of, then the back-off."""
+    trouble = d.memory.troubles.get(name)
+    if trouble is not None and trouble.settles > d.now:
+        return trouble.at(d.now)
+    text = f"back-off {durations.go(known.period)} restarting failed container={name} pod={facts.full_name(d.pod)}"
+    return "CrashLoopBackOff", text
 
 
 def _collect_garbage(d: _Decision) -> None:

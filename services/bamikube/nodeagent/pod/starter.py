@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from bamikube.api.errors import ApiError
+from bamikube.nodeagent import durations
 from bamikube.nodeagent.container import dns, images
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
@@ -105,9 +106,7 @@ class Starter:
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(self.sandbox_spec(pod, action.attempt)))
         except RuntimeFailure as failure:
-            message = (
-                f"Failed to create pod sandbox: rpc error: code = {failure.code} desc = {failure.message}"
-            )
+            message = f"Failed to create pod sandbox: {failure.in_go()}"
             self._block("FailedCreatePodSandBox", message)
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
             return False
@@ -151,9 +150,12 @@ class Starter:
                 await _to_the_end(self._shared.runtime.start_container(container_id))
             except RuntimeFailure as failure:
                 memory.hooking.discard(container_id)
-                reason = "RunContainerError" if container_id else "CreateContainerError"
-                if not container_id:
-                    memory.troubles[name] = Trouble(reason, failure.message, self._now() + RETRY)
+                now = self._now()
+                memory.troubles[name] = (
+                    Trouble("RunContainerError", failure.message, now, settles=now + images.SETTLE)
+                    if container_id
+                    else Trouble("CreateContainerError", failure.message, now + RETRY)
+                )
                 self._event(pod, "Warning", "Failed", f"Error: {failure.message}", name)
                 return None
         self._shared.host.link_log(pod, name, action.attempt, container_id)
@@ -222,7 +224,7 @@ class Starter:
         present = await self._shared.runtime.image(image)
         if present is None:
             raise RuntimeFailure("NOT_FOUND", "the image was pulled but is not there")
-        took = f"{clock.monotonic() - begun:.3g}s"
+        took = durations.go(clock.monotonic() - begun)
         text = f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: {present.size} bytes.'
         self._event(pod, "Normal", "Pulled", text, name)
         return present

@@ -25,6 +25,8 @@ from bamikube.nodeagent.pod.plan import Action, plan
 from bamikube.nodeagent.pod.publisher import Publisher
 from bamikube.nodeagent.pod.starter import Starter
 from bamikube.nodeagent.pod.state import Memory, RuntimeState
+from bamikube.nodeagent.pod.status import DEADLINE_MESSAGE
+from bamikube.nodeagent.pod.stopper import Stopper
 from bamikube.nodeagent.probing.prober import Prober, recalled
 from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
@@ -68,12 +70,12 @@ class PodWorker:
         self._finished = finished
         self._tasks = Tasks(f"pod/{pod['metadata'].get('namespace')}/{pod['metadata']['name']}")
         self._starter = Starter(shared, self.memory)
+        self._stopper = Stopper(shared, self.memory, lambda: self.pod, self._address)
         self._publisher = Publisher(shared, lambda: self.pod)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._lane: asyncio.Task[Any] | None = None
         self._busy: set[str] = set()
-        self._grace: dict[str, float] = {}
         self._probers: dict[str, Prober] = {}
         self._ended: dict[str, Container] = {}
         self._addresses: dict[str, Sandbox] = {}
@@ -94,10 +96,8 @@ class PodWorker:
             self.referred()
         if ending and self._lane is not None and not self._lane.done():
             self._lane.cancel()
-        limit = facts.grace(pod)
-        for key, grace in list(self._grace.items()):
-            if facts.deleted(pod) and limit < grace:
-                self.memory.stopping.discard(key)  # a shorter grace: ask again, more firmly
+        if facts.deleted(pod):
+            self._stopper.hurry(facts.grace(pod))
         self.wake()
 
     def removed(self) -> None:
@@ -161,6 +161,7 @@ class PodWorker:
     async def step(self) -> None:
         """One round: observe, plan, publish, act."""
         self.state = await self._observe()
+        self._stopper.look(self.state)
         await self._tend_probes()
         now = self._shared.world.clock.now()
         pod = self.pod | {"status": self._publisher.known(self.status)}
@@ -168,7 +169,7 @@ class PodWorker:
         self.verdict = decision.verdict
         self.status = decision.status
         self._publisher.offer(decision.status)
-        self._tell_backoffs()
+        self._tell(decision.ending)
         self._act(decision.actions)
         refresh = self._refreshed + REFRESH
         if self.memory.volumes_ready and not self.memory.cleaned:
@@ -244,8 +245,11 @@ class PodWorker:
         sandbox = self.state.sandbox()
         return sandbox.ips if sandbox is not None else ()
 
-    def _tell_backoffs(self) -> None:
-        """An event when a container begins to wait, and again for each longer wait."""
+    def _tell(self, ending: str) -> None:
+        """An event when the deadline has passed, when a container begins to wait, and again for each longer wait."""
+        if ending == "DeadlineExceeded" and self._told.get("") != ending:
+            self._told[""] = ending
+            self._shared.api.event(self.pod, "Normal", ending, DEADLINE_MESSAGE)
         specs = {c["name"]: c for c in facts.all_containers(self.pod)}
         for field in ("initContainerStatuses", "containerStatuses"):
             for item in self.status.get(field) or ():
@@ -268,6 +272,7 @@ class PodWorker:
     async def _tend_probes(self) -> None:
         sandbox = self.state.sandbox()
         wanted: dict[str, Container] = {}
+        ending = facts.deleted(self.pod) or self.memory.rejected is not None
         if sandbox is not None:
             for container in self.state.running():
                 spec = facts.container(self.pod, container.name)
@@ -276,7 +281,6 @@ class PodWorker:
                     and Prober.wanted(spec)
                     and container.sandbox_id == sandbox.id
                     and container.id not in self.memory.hooking
-                    and container.id not in self.memory.stopping
                 ):
                     wanted[container.id] = container
         for gone in set(self._probers) - set(wanted):
@@ -286,6 +290,10 @@ class PodWorker:
             self.memory.probes.pop(stale)
         for cid, container in wanted.items():
             if cid in self._probers:
+                if ending:
+                    await self._probers[cid].spare()
+                continue
+            if ending:
                 continue
             spec = facts.container(self.pod, container.name) or {}
             if cid not in self.memory.probes:
@@ -293,6 +301,7 @@ class PodWorker:
             self._probers[cid] = Prober(
                 self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, self.memory.probes[cid],
                 self.wake, self._unhealthy(container.name),
+                spread=container.started_at < self._shared.began,
             )  # fmt: skip
             self._probers[cid].start()
 
@@ -300,8 +309,8 @@ class PodWorker:
         ips = self._ips()
         return ips[0] if ips else "127.0.0.1"
 
-    def _unhealthy(self, name: str) -> Callable[[str], None]:
-        return lambda text: self._shared.api.event(self.pod, "Warning", "Unhealthy", text, name)
+    def _unhealthy(self, name: str) -> Callable[[str, str], None]:
+        return lambda reason, text: self._shared.api.event(self.pod, "Warning", reason, text, name)
 
     # -- actions -----------------------------------------------------------------------------------------------
 
@@ -335,7 +344,7 @@ class PodWorker:
         for action in actions:
             if action.kind == "StopContainer":
                 self.memory.stopping.add(action.id)
-                self._spawn(f"stop/{action.id}/{action.grace:g}", self._stop(action))
+                self._spawn(f"stop/{action.id}/{action.grace:g}", self._stopper.stop(action))
             elif action.kind == "StopSandbox":
                 self._spawn(f"stop/{action.id}", self._shared.runtime.stop_sandbox(action.id))
             elif action.kind == "RemoveContainer":
@@ -363,60 +372,12 @@ class PodWorker:
                     container_id = await self._starter.start(self.pod, action, sandbox)
                     if container_id in self.memory.hooking:
                         self.wake()
-                        await self._post_start(action.name, str(container_id))
+                        await self._stopper.post_start(action.name, str(container_id))
         except RuntimeFailure as failure:
             log.warning("pod %s: %s", facts.full_name(self.pod), failure)
         finally:
             self.memory.starting = False
             self.wake()
-
-    async def _post_start(self, name: str, container_id: str) -> None:
-        spec = facts.container(self.pod, name) or {}
-        handler = spec["lifecycle"]["postStart"]
-        try:
-            result = await self._hook(handler, spec, container_id, facts.grace(self.pod) + 300.0)
-        finally:
-            self.memory.hooking.discard(container_id)
-        if not result[0]:
-            self._shared.api.event(
-                self.pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {result[1]}", name
-            )
-            text = f"FailedPostStartHook: Container {name} is stopped"
-            self._shared.api.event(self.pod, "Normal", "Killing", text, name)
-            await self._shared.runtime.stop_container(container_id, facts.grace(self.pod))
-
-    async def _hook(self, handler: JSON, spec: JSON, container_id: str, timeout: float) -> tuple[bool, str]:
-        try:
-            result = await self._shared.checks.run(handler, spec, container_id, self._address(), timeout)
-        except ValueError as error:
-            return False, str(error)
-        return result.ok, result.output
-
-    async def _stop(self, action: Action) -> None:
-        """preStop, then the stop signal, all within the grace."""
-        clock = self._shared.world.clock
-        self._grace[action.id] = action.grace
-        spec = facts.container(self.pod, action.name) or {}
-        self._shared.api.event(self.pod, "Normal", action.reason, action.message, action.name)
-        begun = clock.monotonic()
-        handler = (spec.get("lifecycle") or {}).get("preStop")
-        try:
-            if handler and action.grace > 0:
-                ok, output = await self._hook(handler, spec, action.id, action.grace)
-                if not ok:
-                    text = f"PreStopHook failed: {output}"
-                    self._shared.api.event(self.pod, "Warning", "FailedPreStopHook", text, action.name)
-            left = action.grace - (clock.monotonic() - begun)
-            if action.grace > 0:
-                left = max(2.0, left)  # what is left after preStop is never less than two seconds
-            await self._shared.runtime.stop_container(action.id, left)
-        except RuntimeFailure as failure:
-            if failure.code != "NOT_FOUND":
-                raise
-        finally:
-            if self._grace.get(action.id) == action.grace:
-                self._grace.pop(action.id, None)
-                self.memory.stopping.discard(action.id)
 
     async def _remove(self, container_id: str) -> None:
         container = next((c for c in self.state.containers if c.id == container_id), None)

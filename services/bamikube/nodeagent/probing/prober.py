@@ -12,8 +12,10 @@ from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import ProbeState
-from bamikube.nodeagent.probing.checks import MESSAGE_LIMIT, Checks
+from bamikube.nodeagent.probing.checks import Checks
 
+MESSAGE_LIMIT = 1024  # characters of output that enter an event
+TRIES = 3  # of a probe that cannot be carried out
 KINDS = ("startup", "liveness", "readiness")
 
 
@@ -30,7 +32,11 @@ def recalled(status: JSON, container_id: str) -> ProbeState:
 
 
 class Prober:
-    """Runs until ``stop``. ``tell`` is called when a verdict changed, ``event`` with a message on each failure."""
+    """Runs until ``stop``. ``tell`` is called when a verdict changed, ``event`` with reason and message of what failed.
+
+    ``spread``: wait a random part of a period first. After a restart of the node agent all its probes begin at once,
+    and that would be at once again in every period.
+    """
 
     def __init__(
         self,
@@ -42,12 +48,15 @@ class Prober:
         address: Callable[[], str],
         state: ProbeState,
         tell: Callable[[], None],
-        event: Callable[[str], None],
+        event: Callable[[str, str], None],
+        *,
+        spread: bool = False,
     ) -> None:
         self._world, self._checks, self._spec, self._id = world, checks, spec, container_id
         self._started_at, self._address, self.state = started_at, address, state
-        self._tell, self._event = tell, event
+        self._tell, self._event, self._spread = tell, event, spread
         self._tasks = Tasks(f"probes/{spec['name']}")
+        self._killers = Tasks(f"probes/{spec['name']}")  # the probes that may end the container
 
     @staticmethod
     def wanted(spec: JSON) -> bool:
@@ -55,43 +64,66 @@ class Prober:
 
     def start(self) -> None:
         if self._spec.get("startupProbe") and not self.state.started:
-            self._tasks.spawn(self._loop("startup"), "startup")
+            self._killers.spawn(self._loop("startup"), "startup")
         else:
             self._follow()
 
     def _follow(self) -> None:
-        for kind in ("liveness", "readiness"):
-            if self._spec.get(f"{kind}Probe"):
-                self._tasks.spawn(self._loop(kind), kind)
+        if self._spec.get("livenessProbe"):
+            self._killers.spawn(self._loop("liveness"), "liveness")
+        if self._spec.get("readinessProbe"):
+            self._tasks.spawn(self._loop("readiness"), "readiness")
+
+    async def spare(self) -> None:
+        """The pod is ending: ask no more whether the container lives, only whether it is ready."""
+        await self._killers.close()
 
     async def stop(self) -> None:
+        await self._killers.close()
         await self._tasks.close()
 
     async def _loop(self, kind: str) -> None:
         probe = self._spec[f"{kind}Probe"]
         period = float(probe.get("periodSeconds") or 10)
-        timeout = float(probe.get("timeoutSeconds") or 1)
         needed = {
             True: int(probe.get("successThreshold") or 1),
             False: int(probe.get("failureThreshold") or 3),
         }
         clock = self._world.clock
         first = self._started_at + float(probe.get("initialDelaySeconds") or 0) - clock.now()
+        if self._spread and first < period:
+            first = max(0.0, first) + self._world.chance.random() * period
         await clock.sleep(first)
+        due = clock.monotonic()
         last, count = None, 0
         while True:
-            try:
-                result = await self._checks.run(probe, self._spec, self._id, self._address(), timeout)
-                ok, output = result.ok, result.output
-            except ValueError as error:
-                ok, output = False, str(error)
-            count = count + 1 if ok is last else 1
-            last = ok
-            if not ok:
-                self._event(f"{kind.capitalize()} probe failed: {output[:MESSAGE_LIMIT]}")
-            if count >= needed[ok] and self._judge(kind, ok, output):
-                return
-            await clock.sleep(period)
+            ok, output = await self._ask(kind, probe)
+            if ok is not None:
+                count = count + 1 if ok is last else 1
+                last = ok
+                if count >= needed[ok] and self._judge(kind, ok, output):
+                    return
+            # Probes keep their beat; one that took longer than a period makes the next one follow at once.
+            due = max(due + period, clock.monotonic())
+            await clock.sleep(due - clock.monotonic())
+
+    async def _ask(self, kind: str, probe: JSON) -> tuple[bool | None, str]:
+        """One look: yes, no, or None where the probe could not be carried out (that says nothing about anybody)."""
+        timeout = float(probe.get("timeoutSeconds") or 1)
+        name = kind.capitalize()
+        for _ in range(TRIES):
+            result = await self._checks.probe(probe, self._spec, self._id, self._address(), timeout)
+            if result.kind != "unknown":
+                break
+        output = result.output[:MESSAGE_LIMIT]
+        if result.kind == "unknown":
+            self._event("Unhealthy", f"{name} probe errored and resulted in unknown state: {output}")
+            return None, ""
+        if result.kind == "warning":
+            self._event("ProbeWarning", f"{name} probe warning: {output}")
+        elif result.kind == "failure":
+            self._event("Unhealthy", f"{name} probe failed: {output}")
+        return result.ok, result.output
 
     def _judge(self, kind: str, ok: bool, output: str) -> bool:
         """Note a verdict; True when this probe has nothing more to do."""

@@ -25,6 +25,16 @@ class RuntimeFailure(Exception):
         self.code = code
         self.message = message
 
+    def in_go(self) -> str:
+        """As Go prints it, and so Kubernetes' events: ``rpc error: code = NotFound desc = ...``."""
+        return status_in_go(self.code, self.message)
+
+
+def status_in_go(code: str, message: str) -> str:
+    """A gRPC status as Go prints it."""
+    name = "Canceled" if code == "CANCELLED" else "".join(part.capitalize() for part in code.split("_"))
+    return f"rpc error: code = {name} desc = {message}"
+
 
 @dataclass(frozen=True, slots=True)
 class PortMapping:

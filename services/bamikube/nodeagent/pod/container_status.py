@@ -1,0 +1,181 @@
+"""One entry of containerStatuses, from what the runtime reports, the plan found out and the API remembers. Pure.
+
+The runtime may have forgotten a container (a reboot, a cleaned disk). Then the API's old entry counts: an end that was
+told stays told, and a container that ran is taken as lost, not as never begun: ContainerStatusUnknown, 137.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bamikube.kit.clock import rfc3339
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.state import Memory, RuntimeState
+from bamikube.nodeagent.runtime.port import Container
+
+UNKNOWN = "ContainerStatusUnknown"
+LOST = "The container could not be located when the pod was deleted.  The container used to be Running"
+LOST_AT_END = "The container could not be located when the pod was terminated"
+INIT_FORGOTTEN = (
+    "Unable to get init container status from container runtime and pod has been initialized, "
+    "treat it as exited normally"
+)
+
+
+def remembered(pod: JSON, name: str) -> JSON | None:
+    """The entry the API holds for a container."""
+    old = pod.get("status") or {}
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for item in old.get(field) or ():
+            if item["name"] == name:
+                return dict(item)
+    return None
+
+
+def next_attempt(pod: JSON, name: str) -> int:
+    """The restart count of the next container where the runtime has none: the API remembers how many there were."""
+    item = remembered(pod, name)
+    if item is None:
+        return 0
+    count = int(item.get("restartCount") or 0)
+    if not item.get("containerID"):
+        last = (item.get("lastState") or {}).get("terminated") or {}
+        if last.get("reason") == UNKNOWN and not last.get("containerID"):
+            return count  # was counted when it was found to be lost
+        return count + 1 if count else 0
+    return count + 1
+
+
+def lost_at_end() -> JSON:
+    """How a container is said to have ended of which nobody knows better."""
+    return {"terminated": {"exitCode": 137, "reason": UNKNOWN, "message": LOST_AT_END} | _never()}
+
+
+def _never() -> JSON:
+    return {"startedAt": None, "finishedAt": None}
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes the entries of one pod. ``waiting``: why containers cannot be started yet, by the plan."""
+
+    pod: JSON
+    state: RuntimeState
+    memory: Memory
+    now: float
+    runtime: str  # its name, as in containerd://id
+    waiting: dict[str, tuple[str, str]]
+    ending: bool
+
+    def entry(self, spec: JSON, *, init: bool) -> JSON:
+        name = spec["name"]
+        history = self.state.history(name)
+        sandbox = self.state.newest_sandbox()
+        latest = history[0] if history else None
+        stale = (
+            latest is not None and sandbox is not None and latest.sandbox_id != sandbox.id and not self.ending
+        )
+        result: JSON = {"name": name, "state": {}, "lastState": {}, "ready": False, "restartCount": 0}
+        result["image"] = spec.get("image", "")
+        result["imageID"] = ""
+        result["started"] = False
+        before = history[1] if len(history) > 1 else None
+        if latest is None:
+            result["state"] = self._waiting(name)
+            self._recall(result, spec, init=init)
+            return result
+        result["restartCount"] = latest.attempt
+        result["image"] = latest.image or spec.get("image", "")
+        result["imageID"] = latest.image_ref
+        result["containerID"] = f"{self.runtime}://{latest.id}"
+        if latest.state == "running" and not stale:
+            result["state"] = {"running": {"startedAt": rfc3339(latest.started_at)}}
+            result["started"] = self._started(spec, latest)
+            result["ready"] = self._ready(spec, latest, init, result["started"])
+        elif latest.state == "created" and not stale:
+            result["state"] = self._waiting(name)
+        elif name in self.waiting or (stale and self._starts_anew(spec, latest, init)):
+            result["state"] = self._waiting(name)
+            before = latest
+        else:
+            result["state"] = {"terminated": self._terminated(latest)}
+            result["ready"] = init and not facts.is_sidecar(spec) and latest.exit_code == 0
+        if before is not None and before.state in ("exited", "unknown"):
+            result["lastState"] = {"terminated": self._terminated(before)}
+        return result
+
+    def _starts_anew(self, spec: JSON, ended: Container, init: bool) -> bool:
+        """Whether a container of an earlier sandbox is to run in the new one."""
+        code = 137 if ended.state == "unknown" else ended.exit_code
+        return init or ended.state == "created" or facts.restarts(facts.restart_policy(self.pod), code)
+
+    def _recall(self, result: JSON, spec: JSON, *, init: bool) -> None:
+        """The runtime knows nothing of this container: what the API remembers of its earlier lives."""
+        item = remembered(self.pod, result["name"])
+        held_back = result["name"] in self.waiting
+        if item is not None:
+            result["restartCount"] = item.get("restartCount", 0)
+            ended = (item.get("state") or {}).get("terminated")
+            if ended and held_back:
+                result["lastState"] = {"terminated": ended}
+            elif ended:
+                keys = ("state", "lastState", "ready", "image", "imageID", "containerID")
+                result.update({key: item[key] for key in keys if key in item})
+            elif item.get("lastState"):
+                result["lastState"] = item["lastState"]
+            elif (item.get("state") or {}).get("running") and not held_back:
+                lost = {"exitCode": 137, "reason": UNKNOWN, "message": LOST} | _never()
+                result["lastState"] = {"terminated": lost}
+                result["restartCount"] += not facts.deleted(self.pod)
+        if init and not facts.is_sidecar(spec) and "waiting" in result["state"] and self._begun():
+            done = {"exitCode": 0, "reason": "Completed", "message": INIT_FORGOTTEN} | _never()
+            result["state"], result["ready"] = {"terminated": done}, True
+
+    def _begun(self) -> bool:
+        sandbox = self.state.sandbox()
+        mains = {c["name"] for c in facts.containers(self.pod)}
+        return any(
+            c.name in mains and sandbox is not None and c.sandbox_id == sandbox.id
+            for c in self.state.containers
+        )
+
+    def _waiting(self, name: str) -> JSON:
+        reason, message = self.waiting.get(name, ("", ""))
+        if not reason and (trouble := self.memory.troubles.get(name)) is not None:
+            reason, message = trouble.at(self.now)
+        if not reason:
+            reason = "PodInitializing" if facts.init_containers(self.pod) else "ContainerCreating"
+        return {"waiting": {"reason": reason, "message": message} if message else {"reason": reason}}
+
+    def _terminated(self, container: Container) -> JSON:
+        reason = container.reason or ("Completed" if container.exit_code == 0 else "Error")
+        message = self.memory.messages.get(container.id) or container.message
+        code = container.exit_code
+        if container.state == "unknown":
+            reason, message, code = UNKNOWN, LOST_AT_END, 137
+        result: JSON = {"exitCode": code, "reason": reason}
+        if message:
+            result["message"] = message
+        result["startedAt"] = rfc3339(container.started_at) if container.started_at else None
+        result["finishedAt"] = rfc3339(container.finished_at) if container.finished_at else None
+        result["containerID"] = f"{self.runtime}://{container.id}"
+        return result
+
+    def _started(self, spec: JSON, container: Container) -> bool:
+        if container.id in self.memory.hooking:
+            return False
+        if not spec.get("startupProbe"):
+            return True
+        verdict = self.memory.probes.get(container.id)
+        return verdict is not None and verdict.started is True
+
+    def _ready(self, spec: JSON, container: Container, init: bool, started: bool) -> bool:
+        if init and not facts.is_sidecar(spec):
+            return False
+        if not started:
+            return False
+        if not spec.get("readinessProbe"):
+            return True
+        verdict = self.memory.probes.get(container.id)
+        return verdict is not None and verdict.ready is True
