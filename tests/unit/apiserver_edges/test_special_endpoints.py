@@ -73,6 +73,59 @@ async def test_access_reviews_ask_the_real_authorizer(call: Any) -> None:
     _, answer = await call("POST", path, body, user="system:node:n1", groups="system:nodes")
     assert answer["status"]["incomplete"] is True
     assert answer["status"]["evaluationError"] == "node authorizer does not support user rule resolution"
+    assert answer["spec"] == {}
+    _, answer = await call("POST", path, body)
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+    assert everything in answer["status"]["resourceRules"] and answer["status"]["incomplete"] is False
+    assert "evaluationError" not in answer["status"]
+    bound = {
+        "metadata": {"name": "lost", "namespace": "default"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "gone"},
+        "subjects": [{"kind": "User", "name": "carol", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    status, said = await call(
+        "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", bound
+    )
+    assert status == 201, said
+    _, answer = await call("POST", path, body, user="carol", groups="")
+    assert answer["status"]["evaluationError"] == 'role.rbac.authorization.k8s.io "gone" not found'
+
+
+async def test_selectors_of_access_reviews_count_as_far_as_they_are_understood(call: Any) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+    async def ask(**selectors: Any) -> Any:
+        wish = {"verb": "list", "resource": "pods", **selectors}
+        spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": wish}
+        status, answer = await call("POST", path, {"spec": spec})
+        return answer["status"] if status == 201 else answer
+
+    on_node = {"key": "spec.nodeName", "operator": "In", "values": ["n1"]}
+    for selector in ({"rawSelector": "spec.nodeName=n1"}, {"requirements": [on_node]}):
+        assert await ask(fieldSelector=selector) == {"allowed": True}
+    refused = {"allowed": False, "reason": "can only list/watch pods with spec.nodeName field selector"}
+    assert await ask(fieldSelector={"requirements": [{**on_node, "operator": "NotIn"}]}) == refused
+    unclear = {**on_node, "values": ["n1", "n2"]}
+    ignored = "spec.resourceAttributes.fieldSelector ignored due to parse error"
+    assert await ask(fieldSelector={"requirements": [unclear]}) == {**refused, "evaluationError": ignored}
+    assert await ask(
+        fieldSelector={"requirements": [on_node, unclear]}, labelSelector={"rawSelector": "&"}
+    ) == {
+        "allowed": True,
+        "evaluationError": "spec.resourceAttributes.fieldSelector partially ignored due to parse error; "
+        "spec.resourceAttributes.labelSelector ignored due to parse error",
+    }
+    odd = {"key": "a", "operator": "Like", "values": ["b"]}
+    said = await ask(labelSelector={"requirements": [odd]})
+    assert (
+        said["evaluationError"] == "spec.resourceAttributes.labelSelector ignored due to parse error"
+    )  # an operator of a later version
+    said = await ask(labelSelector={"requirements": [{"key": "-", "operator": "In", "values": ["-"]}]})
+    where = "spec.resourceAttributes.labelSelector.requirements[0]"
+    assert [cause["field"] for cause in said["details"]["causes"]] == [f"{where}.key", f"{where}.values[0]"]
+    spec = {"user": "bob", "nonResourceAttributes": {"path": "/", "verb": "get"}}
+    _, said = await call("POST", path, {"metadata": {"name": "x"}, "spec": spec})
+    assert "must be empty" in said["message"]
 
 
 def test_discovery_facts() -> None:

@@ -59,17 +59,21 @@ class Authorizer:
 
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
         """The rules ``user`` holds in ``namespace`` (for SelfSubjectRulesReview)."""
-        if MASTERS in user.groups or self._always_allow:
+        if self._always_allow:
             return list(EVERYTHING)
         return self.rbac.rules_for(user, namespace) if self._rbac_enabled else []
 
-    def unlisted(self, user: User) -> str:
-        """Why :meth:`rules_for` may not be all that ``user`` may do; "" when it is. (What a node may do depends on its
-        pods: it cannot be listed.)"""
-        if self.node is not None and node_name(user) is not None and MASTERS not in user.groups:
-            return "node authorizer does not support user rule resolution"
-        return ""
+    def unlisted(self, user: User, namespace: str) -> tuple[bool, str]:
+        """Whether :meth:`rules_for` is not all that ``user`` may do, and what could not be evaluated. (What a node may
+        do depends on its pods: it cannot be listed.)"""
+        is_node = self.node is not None and node_name(user) is not None
+        problems = ["node authorizer does not support user rule resolution"] if is_node else []
+        if self._rbac_enabled and (missing := self.rbac.missing(user, namespace)):
+            problems.append(missing)
+        return is_node, f"[{', '.join(problems)}]" if len(problems) > 1 else "".join(problems)
 
     def escalated(self, user: User, namespace: str, wanted: list[Rule]) -> list[dict[str, list[str]]]:
         """What ``wanted`` would grant beyond what ``user`` holds in ``namespace``; empty when nothing."""
+        if MASTERS in user.groups:
+            return []
         return uncovered(self.rules_for(user, namespace), wanted)

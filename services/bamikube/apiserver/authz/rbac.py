@@ -76,6 +76,10 @@ class Rbac:
             found.extend(self._rules(user, namespace).rules)
         return found
 
+    def missing(self, user: User, namespace: str) -> str:
+        """The roles that ``user`` is bound to and that are not there; "" when none."""
+        return self._missing_roles(user, ("", namespace) if namespace else ("",))
+
     def role_rules(self, kind: str, namespace: str, name: str) -> list[Rule] | None:
         """The rules a ``roleRef`` stands for, None when there is no such role."""
         if kind == "ClusterRole":

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamikube.api import errors
+from bamikube.api import errors, names, selectors
 from bamikube.api.errors import Cause
+from bamikube.api.selectors import FieldRequirement, SelectorError
 from bamikube.api.validation.rules import forbidden, invalid, required
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.call import Call
@@ -26,7 +27,7 @@ async def review_access(call: Call) -> Answer:
     """SubjectAccessReview: about anybody."""
     body = await call.decode()
     spec = body.get("spec") or {}
-    _check(call, _subject_causes(spec) + _wish_causes(spec))
+    _check(call, _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body))
     return _answer(call, body, _subject(spec), spec)
 
 
@@ -34,7 +35,7 @@ async def review_local_access(call: Call) -> Answer:
     """LocalSubjectAccessReview: about anybody, in the namespace of the request only."""
     body = await call.decode()
     spec = body.get("spec") or {}
-    causes = _subject_causes(spec) + _wish_causes(spec)
+    causes = _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body, local=True)
     wanted = (spec.get("resourceAttributes") or {}).get("namespace") or ""
     if spec.get("resourceAttributes") is not None and wanted != call.namespace:
         causes.append(invalid("spec.resourceAttributes.namespace", wanted, "must match metadata.namespace"))
@@ -48,7 +49,7 @@ async def review_own_access(call: Call) -> Answer:
     """SelfSubjectAccessReview: about oneself."""
     body = await call.decode()
     spec = body.get("spec") or {}
-    _check(call, _wish_causes(spec))
+    _check(call, _wish_causes(spec) + _selector_fields(spec) + _named(body))
     return _answer(call, body, call.user, spec)
 
 
@@ -66,11 +67,11 @@ async def review_own_rules(call: Call) -> Answer:
             resources.append({field: list(rule[field]) for field in fields if rule.get(field)})
         if rule.get("nonResourceURLs"):
             paths.append({"verbs": list(rule["verbs"]), "nonResourceURLs": list(rule["nonResourceURLs"])})
-    unlisted = call.services.authorizer.unlisted(call.user)
-    status: Object = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": bool(unlisted)}
-    if unlisted:
-        status["evaluationError"] = unlisted
-    return call.answer(_review(call, body, status), 201)
+    incomplete, problem = call.services.authorizer.unlisted(call.user, namespace)
+    status: Object = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete}
+    if problem:
+        status["evaluationError"] = problem
+    return call.answer({**_review(call, {}, status), "metadata": {}}, 201)
 
 
 def _answer(call: Call, body: Object, user: User, spec: Object) -> Answer:
@@ -78,6 +79,8 @@ def _answer(call: Call, body: Object, user: User, spec: Object) -> Answer:
     status: Object = {"allowed": verdict.allowed}
     if verdict.reason:
         status["reason"] = verdict.reason
+    if problem := _ignored(spec.get("resourceAttributes") or {}):
+        status["evaluationError"] = problem
     return call.answer(_review(call, body, status), 201)
 
 
@@ -114,13 +117,28 @@ def _wish_causes(spec: Object) -> list[Cause]:
     if resource is not None and path is not None:
         why = "cannot be specified in combination with resourceAttributes"
         causes.append(invalid("spec.nonResourceAttributes", path, why))
-    for name in ("fieldSelector", "labelSelector"):
-        if (selector := (resource or {}).get(name)) is not None:
-            causes += _selector_causes(f"spec.resourceAttributes.{name}", selector)
     return causes
 
 
-def _selector_causes(field: str, selector: Object) -> list[Cause]:
+def _named(body: Object, *, local: bool = False) -> list[Cause]:
+    """A review is a question: it has no name, and only a local one has a namespace."""
+    metadata = body.get("metadata") or {}
+    ours = {"managedFields", "namespace"} if local else {"managedFields"}
+    if not any(value for field, value in metadata.items() if field not in ours):
+        return []
+    return [invalid("metadata", metadata, "must be empty except for namespace" if local else "must be empty")]
+
+
+def _selector_fields(spec: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    resource = spec.get("resourceAttributes")
+    for name in ("fieldSelector", "labelSelector"):
+        if (selector := (resource or {}).get(name)) is not None:
+            causes += _selector_causes(f"spec.resourceAttributes.{name}", selector, name == "labelSelector")
+    return causes
+
+
+def _selector_causes(field: str, selector: Object, labels: bool) -> list[Cause]:
     raw, requirements = selector.get("rawSelector"), selector.get("requirements") or []
     if raw and requirements:
         return [invalid(f"{field}.rawSelector", raw, "may not specified at the same time as requirements")]
@@ -130,7 +148,7 @@ def _selector_causes(field: str, selector: Object) -> list[Cause]:
     causes: list[Cause] = []
     for index, requirement in enumerate(requirements):
         where, values = f"{field}.requirements[{index}]", requirement.get("values")
-        if not requirement.get("key"):
+        if not labels and not requirement.get("key"):
             causes.append(required(f"{where}.key", "must be specified"))
         operator = requirement.get("operator")
         if operator in ("In", "NotIn") and not values:
@@ -139,6 +157,13 @@ def _selector_causes(field: str, selector: Object) -> list[Cause]:
         if operator in ("Exists", "DoesNotExist") and values:
             why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
             causes.append(forbidden(f"{where}.values", why))
+        if labels:
+            key = str(requirement.get("key") or "")
+            causes += [invalid(f"{where}.key", key, why) for why in names.is_qualified_name(key)]
+            for at, value in enumerate(values or ()):
+                causes += [
+                    invalid(f"{where}.values[{at}]", value, why) for why in names.is_label_value(value)
+                ]
     return causes
 
 
@@ -154,37 +179,69 @@ def attributes_of(user: User, spec: Object) -> Attributes:
         user,
         str(resource.get("verb") or ""),
         group=str(resource.get("group") or ""),
-        version=str(resource.get("version") or ""),
+        version=str(resource.get("version") or "*"),
         resource=str(resource.get("resource") or ""),
         subresource=str(resource.get("subresource") or ""),
         namespace=str(resource.get("namespace") or ""),
         name=str(resource.get("name") or ""),
-        label_selector=_selector(resource.get("labelSelector")),
-        field_selector=_selector(resource.get("fieldSelector")),
+        label_selector=_labels(resource.get("labelSelector"))[0],
+        field_selector=_fields(resource.get("fieldSelector"))[0],
     )
 
 
-def _selector(selector: Any) -> str:
-    """A selector of a review as text; requirements are joined, as far as text can say them."""
+def _ignored(resource: Object) -> str:
+    """Which selectors could not be understood. They are left out of the question, which makes it a wider one: who may
+    do something without a condition may do it under one."""
+    said = []
+    for name, read in (("fieldSelector", _fields), ("labelSelector", _labels)):
+        understood, wrong = read(resource.get(name))
+        if wrong:
+            how = "partially ignored" if understood else "ignored"
+            said.append(f"spec.resourceAttributes.{name} {how} due to parse error")
+    return "; ".join(said)
+
+
+def _labels(selector: Any) -> tuple[str, bool]:
+    """A label selector of a review as text, as far as it is understood, and whether something is not."""
+    terms: list[str] = []
+    wrong = False
     if not isinstance(selector, dict):
-        return ""
-    if selector.get("rawSelector"):
-        return str(selector["rawSelector"])
-    terms = []
-    for requirement in selector.get("requirements") or []:
-        key, values = requirement.get("key", ""), requirement.get("values") or []
-        match requirement.get("operator"):
-            case "In" if len(values) == 1:
-                terms.append(f"{key}={values[0]}")
-            case "In":
-                terms.append(f"{key} in ({','.join(values)})")
-            case "NotIn":
-                terms.append(f"{key} notin ({','.join(values)})")
-            case "Exists":
-                terms.append(key)
-            case "DoesNotExist":
-                terms.append(f"!{key}")
-    return ",".join(terms)
+        return "", False
+    try:
+        if selector.get("rawSelector"):
+            return str(selectors.parse_labels(str(selector["rawSelector"]))), False
+    except SelectorError:
+        return "", True
+    for one in selector.get("requirements") or []:
+        try:
+            if one.get("operator") not in ("In", "NotIn", "Exists", "DoesNotExist"):
+                raise SelectorError(f"{one.get('operator')!r} is not a valid label selector operator")
+            made = selectors.requirement(one.get("key", ""), one["operator"], one.get("values") or ())
+            terms.append(str(made))
+        except SelectorError:
+            wrong = True
+    return ",".join(terms), wrong
+
+
+def _fields(selector: Any) -> tuple[str, bool]:
+    """The same for a field selector: a field has one value, or has it not."""
+    terms: list[str] = []
+    wrong = False
+    if not isinstance(selector, dict):
+        return "", False
+    try:
+        if selector.get("rawSelector"):
+            return str(selectors.parse_fields(str(selector["rawSelector"]))), False
+    except SelectorError:
+        return "", True
+    for one in selector.get("requirements") or []:
+        values = one.get("values") or []
+        sign = {"In": "=", "NotIn": "!="}.get(one.get("operator", ""))
+        if sign is None or len(values) != 1:
+            wrong = True
+        else:
+            terms.append(str(FieldRequirement(one.get("key", ""), sign, values[0])))
+    return ",".join(terms), wrong
 
 
 def _check(call: Call, causes: list[Cause]) -> None:
