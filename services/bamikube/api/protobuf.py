@@ -30,6 +30,14 @@ def can_encode(api_version: str, kind: str) -> bool:
     return message_of(api_version, kind) is not None
 
 
+class UnknownKind(ValueError):
+    """A message of a kind that nobody knows."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        super().__init__(f'no protobuf message is known for kind "{kind}" in version "{api_version}"')
+        self.api_version, self.kind = api_version, kind
+
+
 def decode(data: bytes, *, depth: int = 0) -> dict[str, Any]:
     """The object in ``data``, with its ``apiVersion`` and ``kind``. Raises ``ValueError`` for anything else."""
     if data[:4] != MAGIC:
@@ -58,7 +66,7 @@ def decode(data: bytes, *, depth: int = 0) -> dict[str, Any]:
         return _json(data[raw[0] : raw[1]])
     message = message_of(api_version, kind)
     if message is None:
-        raise ValueError(f'no protobuf message is known for kind "{kind}" in version "{api_version}"')
+        raise UnknownKind(api_version, kind)
     try:
         body = decoder(message)(data, raw[0], raw[1], depth)
     except UnicodeDecodeError as error:
@@ -97,7 +105,7 @@ def encode(obj: dict[str, Any]) -> bytes:
     api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
     message = message_of(api_version, kind)
     if message is None:
-        raise ValueError(f'no protobuf message is known for kind "{kind}" in version "{api_version}"')
+        raise UnknownKind(api_version, kind)
     type_meta = chunk(1, api_version.encode()) + chunk(2, kind.encode())
     try:
         body = encoder(message)(obj)

@@ -74,11 +74,12 @@ class Call:
         What the body is follows from the subresource (of ``pods/binding`` a Binding). Unknown and repeated fields are
         warned of or refused as ``fieldValidation`` wants it. Raises ApiError 400, 415, or 422 for bad options.
         """
-        from bamikube.apiserver import endpoints, negotiation
+        from bamikube.apiserver import endpoints
+        from bamikube.apiserver.decoding import decode_body
 
         options = endpoints.write_options(self.request, f"{self.verb.capitalize()}Options")
-        body = negotiation.decode_body(self.request)
         row = self.body_row()
+        body = decode_body(self.request, row.kind)
         if body.get("apiVersion") in _OLDER.get(row.api_version, ()):
             body["apiVersion"] = row.api_version
         self.told[:] = endpoints.checked(self.request, row, body, options["fieldValidation"])

@@ -10,12 +10,14 @@ from typing import Any
 
 from bamikube.api import errors, schema
 from bamikube.api.errors import Cause
+from bamikube.api.kinds import expect_kind
 from bamikube.api.resources import Resource
 from bamikube.apiserver import bodies, negotiation, websockets
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.cache import Filter, Item
 from bamikube.apiserver.converting import calls_out
+from bamikube.apiserver.decoding import decode_body, repeated_keys
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.negotiation import JSON, Accepted, Shape
 from bamikube.apiserver.registry import Registry, ownership, policy
@@ -25,7 +27,7 @@ from bamikube.apiserver.registry.patching import APPLY_PATCH, parse_patch
 from bamikube.apiserver.registry.reading import ListOptions
 from bamikube.apiserver.registry.scale import SCALE, patched_scale, scale_of
 from bamikube.apiserver.registry.selection import make_filter
-from bamikube.apiserver.registry.writing import Written, expect_kind, settle_namespace
+from bamikube.apiserver.registry.writing import Written, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.warnings import header, telling
 from bamikube.kit.http import Answer, Request, Response, Stream
@@ -114,7 +116,7 @@ class Endpoints:
             raise errors.method_not_allowed()
         options = write_options(request, "CreateOptions")
         shape = Shape.of(request, resource, self._world.clock.now)
-        obj = negotiation.decode_body(request)
+        obj = decode_body(request, resource.kind)
         warnings = checked(request, resource, obj, options["fieldValidation"])
         with telling(warnings):
             written = await self._registry.create_item(
@@ -133,7 +135,7 @@ class Endpoints:
     ) -> Answer:
         options = write_options(request, "UpdateOptions")
         shape = Shape.of(request, resource, self._world.clock.now)
-        obj = negotiation.decode_body(request)
+        obj = decode_body(request, resource.kind)
         warnings = checked(request, resource, obj, options["fieldValidation"])
         with telling(warnings):
             written = await self._registry.update_item(
@@ -224,7 +226,7 @@ class Endpoints:
         by, warnings = ownership.manager_in(request), list[str]()
         with telling(warnings):
             if verb == "update":
-                body = negotiation.decode_body(request)
+                body = decode_body(request, SCALE.kind)
                 warnings += checked(request, SCALE, body, validation)
                 settle_namespace(resource, dict(body.get("metadata") or {}), namespace)
                 scale = await registry.write_scale(
@@ -407,7 +409,7 @@ def delete_options(request: Request) -> DeleteOptions:
     """From the body (if there is one) and the query."""
     body: dict[str, Any] = {}
     if request.body:
-        body = negotiation.decode_body(request)
+        body = decode_body(request, "DeleteOptions")
         if body.get("kind") not in (None, "", "DeleteOptions"):
             raise errors.bad_request(f"the body of a DELETE is a DeleteOptions, not a {body['kind']}")
         report = schema.check_definition(_DELETE_OPTIONS, body)
@@ -429,6 +431,6 @@ def repeated_in_patch(request: Request, patch: Any, field_validation: str) -> sc
 
 def checked(request: Request, resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
     """Kind, types, unknown fields and repeated keys of a body. Returns warnings. Raises 400."""
-    repeated = schema.NO_REPEATS if field_validation == "Ignore" else negotiation.repeated_keys(request, obj)
+    repeated = schema.NO_REPEATS if field_validation == "Ignore" else repeated_keys(request, obj)
     expect_kind(resource, obj)
     return schema.ensure(resource, obj, field_validation, repeated)

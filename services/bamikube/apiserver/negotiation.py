@@ -1,6 +1,6 @@
 """In which form a client sends and wants things.
 
-Bodies come as JSON, YAML or protobuf. Answers go out as JSON, YAML or protobuf, and may be transformed: a ``Table``
+Bodies are read in :mod:`bamikube.apiserver.decoding`. Answers go out as JSON, YAML or protobuf, and may be transformed: a ``Table``
 for kubectl, ``PartialObjectMetadata`` for those who only want metadata. The hot path is plain JSON of the stored
 version: there a :class:`Shape` passes the cache's bytes through untouched.
 
@@ -20,8 +20,6 @@ import yaml
 from bamikube.api import columns, conversion, errors, protobuf, table
 from bamikube.api.memory import remembered
 from bamikube.api.resources import Resource
-from bamikube.api.schema import NO_REPEATS, Repeats
-from bamikube.apiserver import bodies
 from bamikube.kit.http import Request, Response
 
 JSON = "application/json"
@@ -29,20 +27,8 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _MEDIA = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf", "*/*": "json", "application/*": "json"}
 _TYPES = {"json": JSON, "yaml": YAML, "protobuf": PROTOBUF}
-_SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 _STREAMS = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Strings(_Loader):  # type: ignore[misc,valid-type]
-    """YAML as JSON would say it: no dates, no sexagesimal numbers."""
-
-
-_Strings.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +99,7 @@ def accepted(
         ):
             continue
         return option
-    supported = _STREAMS if stream else _SUPPORTED
+    supported = _STREAMS if stream else SUPPORTED
     raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
 
 
@@ -138,65 +124,6 @@ def is_pretty(request: Request) -> bool:
 def content_type(request: Request) -> str:
     """The media type of the body, without parameters, lower case."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def decode_body(request: Request) -> dict[str, Any]:
-    """The body as an object. An absent Content-Type is taken for JSON. Raises ApiError 400 or 415."""
-    media = content_type(request) or JSON
-    if media in (JSON, "text/json"):
-        return load_json(request.body)
-    if media in (YAML, "application/x-yaml", "text/yaml"):
-        return load_yaml(request.body)
-    if media == PROTOBUF:
-        try:
-            return protobuf.decode(request.body)
-        except ValueError as error:
-            raise errors.bad_request(f"the protobuf body cannot be decoded: {error}") from None
-    raise errors.unsupported_media_type(
-        f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}"
-    )
-
-
-def repeated_keys(request: Request, obj: dict[str, Any]) -> Repeats:
-    """The keys that the body, decoded as ``obj``, gives more than once. Call it before ``obj`` changes."""
-    media = content_type(request) or JSON
-    if media in (JSON, "text/json"):
-        return bodies.duplicate_keys(request.body, obj)
-    return bodies.survey_yaml(request.body) if media != PROTOBUF else NO_REPEATS
-
-
-def load_json(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises 400."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise errors.bad_request(
-            f"the object provided is unrecognized: couldn't parse the body as JSON: {error}"
-        ) from None
-    return _mapping(value)
-
-
-def load_yaml(body: bytes) -> dict[str, Any]:
-    """A YAML document that is a mapping with text keys. Raises 400."""
-    try:
-        bodies.survey_yaml(body)
-        value = yaml.load(body, Loader=_Strings)  # a safe loader, see _Strings
-        # What JSON cannot say (dates, sets, keys that are no text) is refused or made text here.
-        value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        raise errors.bad_request(
-            f"the object provided is unrecognized: couldn't parse the body as YAML: {text}"
-        ) from None
-    return _mapping(value)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise errors.bad_request(
-            "the object provided is unrecognized: it must be an object with kind and apiVersion"
-        )
-    return value
 
 
 def dump_yaml(value: Any) -> bytes:

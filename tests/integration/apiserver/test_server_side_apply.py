@@ -125,7 +125,7 @@ async def test_force_is_for_applies_only(api: Api) -> None:
     ("doc", "message"),
     [
         (b"{", "YAML"),
-        (b"[]", "an applied document must be an object"),
+        (b"[]", "cannot unmarshal array into Go value of type map"),
         (b"a: [", "YAML"),
         (config({}) | {"apiVersion": "v2"}, "incorrect version specified in apply patch. Specified patch version: v2, expected: v1"),
         ({"kind": "ConfigMap"}, "incorrect version specified in apply patch"),

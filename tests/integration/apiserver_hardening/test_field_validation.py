@@ -100,7 +100,7 @@ def test_parts_of_a_pod(wire: Wire, kubectl: Kubectl, namespace: str) -> None:
     for part in ("ephemeralcontainers", "resize"):
         _everywhere(wire, "PUT", f"{pods}/p/{part}", pod, "v1/Pod", 200)
         _patches(wire, f"{pods}/p/{part}", MERGE, STRATEGIC)
-        wire.send("PUT", f"{pods}/p/{part}", {**pod, "kind": "Service"}).must(400, "the kind in the data")
+        wire.send("PUT", f"{pods}/p/{part}", {**pod, "kind": "Service"}).must(400, "cannot be handled as a")
     _everywhere(wire, "PUT", f"{pods}/p/status", pod, "v1/Pod", 200)
     _patches(wire, f"{pods}/p/status", MERGE, STRATEGIC)
     done = kubectl.run("patch", "pod", "p", "--subresource=resize", "-p", '{"spec":{"odd":1}}')
@@ -126,7 +126,7 @@ def test_bodies_of_another_kind_than_their_object(wire: Wire, kubectl: Kubectl, 
     older = {"apiVersion": "policy/v1beta1", "kind": "Eviction", **eviction}
     wire.send("POST", f"{root}/pods/p/eviction?dryRun=All", older).must(201)
     wire.send("POST", f"{root}/pods/p/eviction?dryRun=All", {**older, "kind": "Pod"}).must(
-        400, "the kind in the data"
+        400, "cannot be handled as a"
     )
     token = {"spec": {"expirationSeconds": 600}}
     _everywhere(wire, "POST", f"{root}/serviceaccounts/default/token", token, "v1/TokenRequest")
@@ -179,7 +179,7 @@ def test_scales(wire: Wire, kubectl: Kubectl, namespace: str) -> None:
         del scale["metadata"]["resourceVersion"]
         _everywhere(wire, "PUT", target, scale, "v1/Scale", 200)
         _patches(wire, target, MERGE)
-        wire.send("PUT", target, {**scale, "kind": "Deployment"}).must(400, "the kind in the data")
+        wire.send("PUT", target, {**scale, "kind": "Deployment"}).must(400, "cannot be handled as a")
     custom = wire.send("GET", f"{odds}/s").must(200)  # an update of it names its version
     _everywhere(wire, "PUT", f"{odds}/s/status?dryRun=All", custom, "v1/Odd", 200)
     _patches(wire, f"{deployments}/s/scale", STRATEGIC)

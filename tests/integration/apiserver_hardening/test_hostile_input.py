@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.kubectl import Kubectl
+
 from .conftest import Wire
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -46,7 +48,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "malformed": (b'{"a":', 400),
     "empty": (b"", 400),
     "array": (b"[]", 400),
-    "null": (b"null", 400),
+    "null": (b"null", 422),
     "text": (b'"x"', 400),
     "number": (b"1", 400),
     "nul bytes": (b"\0\0", 400),
@@ -123,7 +125,7 @@ def test_bad_yaml_bodies(wire: Wire, case: str) -> None:
     ],
 )
 def test_bad_protobuf_bodies(wire: Wire, body: bytes) -> None:
-    wire.send("POST", f"{MAPS}?dryRun=All", body, PROTOBUF).must(400, "protobuf")
+    wire.send("POST", f"{MAPS}?dryRun=All", body, PROTOBUF).must(400, "(must be of type ConfigMap)")
 
 
 def test_an_object_too_large_for_the_store(wire: Wire) -> None:
@@ -254,42 +256,46 @@ def test_verbs_in_the_wrong_place(wire: Wire) -> None:
 
 REJECTED = "the server rejected our request due to an error in our request"
 PATCHES: list[tuple[dict[str, str], Any, int, str]] = [
-    (JSON_PATCH, {}, 400, "list of operations"),
-    (JSON_PATCH, [1], 400, "list of operations"),
-    (JSON_PATCH, [{}], 400, "op"),
-    (JSON_PATCH, [{"op": "foo", "path": "/a"}], 400, "foo"),
+    (JSON_PATCH, {}, 400, "error decoding patch: json: cannot unmarshal object into Go value"),
+    (JSON_PATCH, [1], 400, "cannot unmarshal number"),
+    (JSON_PATCH, [{}], 422, REJECTED),
+    (JSON_PATCH, [{"op": "foo", "path": "/a"}], 422, REJECTED),
     (JSON_PATCH, [{"op": "test", "path": "/spec/replicas", "value": 9}], 422, REJECTED),
-    (JSON_PATCH, [{"op": "test", "path": "/nope", "value": 1}], 422, "nothing is at /nope"),
+    (JSON_PATCH, [{"op": "test", "path": "/nope", "value": 1}], 422, REJECTED),
     (JSON_PATCH, [{"op": "remove", "path": "/spec/nope"}], 422, REJECTED),
     (JSON_PATCH, [{"op": "add", "path": "/spec/a/b/c", "value": 1}], 422, REJECTED),
     (JSON_PATCH, [{"op": "add", "path": "/spec/template/spec/containers/99", "value": {}}], 422, REJECTED),
     (JSON_PATCH, [{"op": "move", "from": "/spec", "path": "/spec/x"}], 422, REJECTED),
-    (JSON_PATCH, [{"op": "remove", "path": "/metadata"}], 400, "metadata"),
-    (JSON_PATCH, [{"op": "replace", "path": "/metadata", "value": "x"}], 400, "metadata"),
+    (JSON_PATCH, [{"op": "remove", "path": "/metadata"}], 400, "name must be provided"),
+    (JSON_PATCH, [{"op": "replace", "path": "/metadata", "value": "x"}], 422, "metadata"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata/name", "value": "x"}], 400, "name"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata/uid", "value": "x"}], 409, "UID"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}], 409, "modified"),
-    (JSON_PATCH, [{"op": "replace", "path": "/kind", "value": "Pod"}], 400, "kind"),
+    (JSON_PATCH, [{"op": "replace", "path": "/kind", "value": "Pod"}], 422, 'no kind "Pod" is registered for version "apps/v1"'),
     (JSON_PATCH, [{"op": "replace", "path": "/spec/replicas", "value": 2**70}], 422, "int32"),
     (JSON_PATCH, [{"op": "replace", "path": "/spec/replicas", "value": 1.5}], 422, "int32"),
     (JSON_PATCH, [{"op": "remove", "path": "/spec"}], 422, "spec.selector"),
     (JSON_PATCH, [{"op": "test", "path": "/kind", "value": "Deployment"}] * 10001, 413, "10000"),
-    (MERGE, [], 400, "object"),
-    (MERGE, {"metadata": None}, 400, "metadata"),
+    (MERGE, [], 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
+    (MERGE, {"metadata": None}, 400, "name must be provided"),
+    (MERGE, {"metadata": {"namespace": "y"}}, 400, "does not match the namespace sent on the request"),
     (MERGE, {"metadata": {"name": "y"}}, 400, "name"),
     (MERGE, {"spec": 1}, 422, "spec"),
     (MERGE, {"spec": {"template": {"spec": {"containers": [1]}}}}, 422, "containers"),
-    (MERGE, {"apiVersion": "v2"}, 400, "apiVersion"),
+    (MERGE, {"apiVersion": "v2"}, 422, 'no kind "Deployment" is registered for version "v2"'),
+    (MERGE, {"apiVersion": "v1", "kind": "Pod"}, 422, "converting (v1.Pod) to (apps.Deployment): unknown conversion"),
+    (MERGE, {"kind": 7}, 422, "cannot unmarshal number into Go struct field .kind of type string"),
     (MERGE, b'{"metadata":{"annotations":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}}", 400, ""),
-    (MERGE, b"{", 400, ""),
-    (MERGE, b"", 400, ""),
-    (STRATEGIC, [], 400, "object"),
+    (MERGE, b"{", 400, "error decoding patch: unexpected end of JSON input"),
+    (MERGE, b"", 400, "error decoding patch: unexpected end of JSON input"),
+    (STRATEGIC, [], 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+    (STRATEGIC, b"{x", 400, "invalid character 'x' looking for beginning of object key string"),
     (STRATEGIC, {"$patch": "foo"}, 400, "foo"),
-    (STRATEGIC, {"$patch": "delete"}, 400, "metadata"),
+    (STRATEGIC, {"$patch": "delete"}, 400, "name must be provided"),
     (STRATEGIC, {"spec": {"$retainKeys": 1}}, 400, "retainKeys"),
-    (STRATEGIC, {"spec": {"template": {"spec": {"$setElementOrder/containers": 1}}}}, 400, "list"),
+    (STRATEGIC, {"spec": {"template": {"spec": {"$setElementOrder/containers": 1}}}}, 400, "invalid patch format of setElementOrder list"),
     (STRATEGIC, {"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}, 400, "merge key: name"),
-    (STRATEGIC, {"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, 400, "list"),
+    (STRATEGIC, {"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, 400, "invalid patch format of primitive list"),
     ({"Content-Type": "application/json"}, {}, 415, "application/merge-patch+json"),
     (APPLY, {}, 422, "fieldManager: Required value: is required for apply patch"),
 ]  # fmt: skip
@@ -299,6 +305,22 @@ PATCHES: list[tuple[dict[str, str], Any, int, str]] = [
 def test_bad_patches(wire: Wire, victim: str, number: int) -> None:
     headers, patch, code, word = PATCHES[number]
     wire.send("PATCH", f"{victim}?dryRun=All", patch, headers).must(code, word)
+
+
+def test_a_patch_that_does_not_fit_says_why(wire: Wire, victim: str, kubectl: Kubectl) -> None:
+    """The Status is Kubernetes', word for word; what is wrong with the patch stands in a warning."""
+    told = wire.send("PATCH", victim, [{"op": "test", "path": "/spec/replicas", "value": 9}], JSON_PATCH)
+    assert told.must(422) == {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": REJECTED,
+        "reason": "Invalid", "details": {}, "code": 422,
+    }  # fmt: skip
+    assert told.headers["Warning"] == '299 - "testing value /spec/replicas failed: test failed"'
+    patch = '[{"op":"remove","path":"/spec/a/b"}]'
+    refused = kubectl.within("default").run("patch", "deployment", "victim", "--type=json", f"-p={patch}")
+    assert refused.stderr.splitlines() == [
+        'Warning: remove operation does not apply: doc is missing path: "/spec/a/b": missing value',
+        f"The request is invalid: {REJECTED}",
+    ]
 
 
 SCALES: list[tuple[Any, int]] = [
@@ -337,7 +359,6 @@ def test_bad_replacements(wire: Wire, victim: str) -> None:
 DELETES: list[tuple[Any, int]] = [
     (b"{", 400),
     (b"[]", 400),
-    (b"null", 400),
     ({"kind": "Pod"}, 400),
     ({"gracePeriodSeconds": "x"}, 400),
     ({"gracePeriodSeconds": 2**70}, 400),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from bamikube.api.gojson import kind_of
+
 # Nested deeper than any real object; bounds recursion.
 MAX_DEPTH = 300
 
@@ -21,3 +25,12 @@ class PatchError(ValueError):
 
 def too_deep() -> PatchError:
     return PatchError(f"the document is nested deeper than {MAX_DEPTH} levels", malformed=True)
+
+
+def no_object(patch: Any, before: str = "") -> PatchError:
+    """A patch that has to be an object and is none."""
+    what = kind_of(patch)
+    return PatchError(
+        f"{before}json: cannot unmarshal {what} into Go value of type map[string]interface {{}}",
+        malformed=True,
+    )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamikube.api.patches.errors import MAX_DEPTH, PatchError, too_deep
+from bamikube.api.patches.errors import MAX_DEPTH, no_object, too_deep
 
 
 def merge_patch(doc: dict[str, Any], patch: Any) -> dict[str, Any]:
     """``doc`` with ``patch`` merged into it.
 
-    Raises :class:`PatchError` when the patch is no object or nested too deep.
+    Raises :class:`~bamikube.api.patches.errors.PatchError` when the patch is no object or nested too deep.
     """
     if not isinstance(patch, dict):
-        raise PatchError("a merge patch must be a JSON object", malformed=True)
+        raise no_object(patch, "error decoding patch: ")
     merged: dict[str, Any] = _merge(doc, patch, 0)
     return merged
 

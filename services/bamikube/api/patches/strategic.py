@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bamikube.api.patches.errors import MAX_DEPTH, PatchError, too_deep
+from bamikube.api.patches.errors import MAX_DEPTH, PatchError, no_object, too_deep
 
 DELETE_FROM = "$deleteFromPrimitiveList/"
 ELEMENT_ORDER = "$setElementOrder/"
@@ -61,7 +61,7 @@ def strategic_merge_patch(doc: Map, patch: Any, definition: str, lookup: Lookup)
     Raises :class:`PatchError`.
     """
     if not isinstance(patch, dict):
-        raise PatchError("a strategic merge patch must be a JSON object", malformed=True)
+        raise no_object(patch)
     return _merge_map(doc, patch, definition, lookup, 0)
 
 
@@ -148,7 +148,7 @@ def _retain(result: Map, patch: Map) -> None:
 
 def _delete_values(result: Map, key: str, values: Any) -> None:
     if not isinstance(values, list):
-        raise PatchError(f"{DELETE_FROM}{key} must be a list", malformed=True)
+        raise PatchError("invalid patch format of primitive list", malformed=True)
     if isinstance(result.get(key), list):
         result[key] = [value for value in result[key] if value not in values]
 
@@ -214,7 +214,7 @@ def _ordered_lists(result: Map, patch: Map, definition: str, lookup: Lookup, dep
         wanted = patch.pop(directive)
         name = directive.removeprefix(ELEMENT_ORDER)
         if not isinstance(wanted, list):
-            raise PatchError(f"{directive} must be a list", malformed=True)
+            raise PatchError("invalid patch format of setElementOrder list", malformed=True)
         found = lookup(definition, name)
         key = found.patch_merge_key if found else ""
         present, changes = result.get(name), patch.get(name)

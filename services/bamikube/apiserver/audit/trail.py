@@ -25,6 +25,7 @@ from bamikube.api.errors import ApiError
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.audit.policy import API_VERSION, NAMES, Decision, Level
+from bamikube.apiserver.decoding import decode_body
 from bamikube.apiserver.identity import User, user_info
 from bamikube.kit.clock import rfc3339_micro
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
@@ -213,7 +214,7 @@ def _body(request: Request) -> Any:
             return orjson.loads(request.body)
         if media.endswith("+yaml"):
             return yaml.safe_load(request.body)
-        return negotiation.decode_body(request)
+        return decode_body(request, "")
     except (ApiError, ValueError, yaml.YAMLError, RecursionError):
         return None
 

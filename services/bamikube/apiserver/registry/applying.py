@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import yaml
 
 from bamikube.api import errors, ownership, schema
 from bamikube.api.fields import Faults, FieldSet, Unfit, sets
+from bamikube.api.gojson import kind_of
 from bamikube.api.ownership import Applied, Author, lastapplied
 from bamikube.api.ownership.managers import APPLY
 from bamikube.api.resources import Resource
-from bamikube.apiserver import bodies, negotiation
+from bamikube.apiserver import bodies, decoding
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership as owners
 from bamikube.apiserver.registry.base import TRIES, deep
@@ -43,15 +43,25 @@ def _parsed(body: bytes) -> tuple[dict[str, Any], schema.Repeats]:
     try:
         doc = orjson.loads(body)
     except orjson.JSONDecodeError:
-        doc = negotiation.load_yaml(body)
         try:
-            return doc, bodies.survey_yaml(body)
-        except yaml.YAMLError as error:
-            raise errors.bad_request(f"error decoding YAML: {error}") from None
-    if not isinstance(doc, dict):
-        raise errors.bad_request("error decoding YAML: an applied document must be an object")
+            doc = decoding.load_yaml(body)
+        except decoding.Unreadable as error:
+            raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+        return _mapping(doc), bodies.survey_yaml(body)
+    doc = _mapping(doc)
     # Whatever it is written in, an applied document is read as YAML.
     return doc, bodies.survey_yaml(body) if bodies.duplicate_keys(body, doc) else schema.NO_REPEATS
+
+
+def _mapping(doc: Any) -> dict[str, Any]:
+    if doc is None:
+        return {}
+    if not isinstance(doc, dict):
+        raise errors.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+            f"{kind_of(doc)} into Go value of type map[string]interface {{}}"
+        )
+    return doc
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,28 @@ from typing import Any
 
 import orjson
 
-from bamikube.api import errors, patches, schema
-from bamikube.api.errors import ApiError, Cause
+from bamikube.api import errors, kinds, patches, schema
+from bamikube.api.errors import ApiError
+from bamikube.api.gojson import kind_of
 from bamikube.api.resources import Resource
+from bamikube.apiserver import decoding
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.base import deep
-from bamikube.apiserver.registry.writing import Change, Writing, Written, uid_conflict
-from bamikube.apiserver.warnings import telling
+from bamikube.apiserver.registry.writing import (
+    FOREIGN_NAMESPACE,
+    Change,
+    Writing,
+    Written,
+    uid_conflict,
+)
+from bamikube.apiserver.warnings import telling, with_warnings
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+REJECTED = "the server rejected our request due to an error in our request"
 KINDS = {"json": JSON_PATCH, "merge": MERGE_PATCH, "strategic": STRATEGIC_PATCH}
 
 
@@ -41,7 +50,8 @@ def parse_patch(media: str, body: bytes, resource: Resource) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise errors.bad_request(f"error decoding patch: {error}") from None
+        prefix = "" if media == STRATEGIC_PATCH else "error decoding patch: "
+        raise errors.bad_request(prefix + decoding.syntax(body, error)) from None
 
 
 def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) -> dict[str, Any]:
@@ -57,9 +67,8 @@ def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) ->
             raise errors.too_large(str(error)) from None
         if error.malformed:
             raise errors.bad_request(str(error)) from None
-        raise ApiError(
-            422, "Invalid", f"the server rejected our request due to an error in our request: {error}", {}
-        ) from None
+        # Kubernetes does not say why; a warning does, to the person at the terminal.
+        raise ApiError(422, "Invalid", REJECTED, {}, with_warnings({}, [str(error)])) from None
 
 
 def outcome_of(media: str, old: dict[str, Any], patch: Any, resource: Resource) -> schema.Patched:
@@ -124,35 +133,57 @@ class Patching(Writing):
     ) -> Change:
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             new = deep(apply_patch(media, old, patch, resource.definition))
-            before, after = old["metadata"], new.get("metadata")
-            if not isinstance(after, dict):
-                raise errors.bad_request("the patched object has no metadata")
-            version = str(after.get("resourceVersion") or "")
-            if version not in ("", "0") and version != before.get("resourceVersion"):
-                raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
-            if after.get("uid") and after["uid"] != before.get("uid"):
-                raise uid_conflict(resource, name, after["uid"], before.get("uid", ""))
-            for field in ("name", "namespace"):
-                if after.get(field) != before.get(field):
-                    shown = before.get(field, "")
-                    wrong = Cause(
-                        "FieldValueInvalid",
-                        f'Invalid value: "{after.get(field) or ""}": field is immutable',
-                        f"metadata.{field}",
-                    )
-                    if field == "name":
-                        raise errors.bad_request(
-                            f"the name of the object ({after.get(field) or ''}) does not match the name on the URL ({shown})"
-                        )
-                    raise errors.invalid(resource.kind, name, [wrong], resource.group)
-            for field, expected in (("apiVersion", resource.api_version), ("kind", resource.kind)):
-                if new.get(field, expected) != expected:
-                    raise errors.bad_request(
-                        f"the {field} of the object must stay {expected}, not {new[field]}"
-                    )
-                new[field] = expected
             outcome = outcome_of(media, old, patch, resource)
+            if media != STRATEGIC_PATCH:  # which reads a kind and does not heed it
+                _same_kind(resource, new, outcome)
+            new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+            _same_object(resource, name, new, old["metadata"])
             warnings[:] = schema.ensure(resource, new, field_validation, repeated, outcome)
             return new
 
         return change
+
+
+def _same_kind(resource: Resource, new: dict[str, Any], outcome: schema.Patched) -> None:
+    """Raises 422 when the patched object is of another kind or version, 400 for a version that is served."""
+    version, kind = new.get("apiVersion") or resource.api_version, new.get("kind") or resource.kind
+    for field, value in (("apiVersion", version), ("kind", kind)):
+        if not isinstance(value, str):
+            raise outcome.error(
+                "couldn't get version/kind; json parse error: "
+                f"json: cannot unmarshal {kind_of(value)} into Go struct field .{field} of type string"
+            )
+    if (version, kind) == (resource.api_version, resource.kind):
+        return
+    fault = kinds.misfit(resource, version, kind) if resource.custom is None else ""
+    if fault:
+        raise outcome.error(fault)
+    new["apiVersion"], new["kind"] = version, kind
+    if resource.custom is not None:
+        kinds.expect_kind(resource, new)
+
+
+def _same_object(resource: Resource, name: str, new: dict[str, Any], before: dict[str, Any]) -> None:
+    """Raises 400 or 409 when the patched object is not the one that was patched."""
+    after = new.setdefault("metadata", {})
+    if not isinstance(after, dict):
+        return  # the schema has the say
+    if not after.get("name"):
+        raise errors.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    version = str(after.get("resourceVersion") or "")
+    if version not in ("", "0") and version != before.get("resourceVersion"):
+        raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+    if after.get("uid") and after["uid"] != before.get("uid"):
+        raise uid_conflict(resource, name, after["uid"], before.get("uid", ""))
+    if resource.namespaced and after.get("namespace", before["namespace"]) != before["namespace"]:
+        raise errors.bad_request(FOREIGN_NAMESPACE)
+    if resource.namespaced:
+        after["namespace"] = before["namespace"]
+    else:
+        after.pop("namespace", None)
+    if after["name"] != before["name"]:
+        raise errors.bad_request(
+            f"the name of the object ({after['name']}) does not match the name on the URL ({before['name']})"
+        )

@@ -21,6 +21,7 @@ from typing import Any
 
 from bamikube.api import conversion, defaults, errors, strategy, validation, warnings
 from bamikube.api.errors import Cause
+from bamikube.api.kinds import expect_kind
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
@@ -455,19 +456,7 @@ class Writing(Base):
         return Item.of(self.stored(resource), encode(await self.to_stored(resource, obj)), revision)
 
 
-def expect_kind(resource: Resource, obj: dict[str, Any]) -> None:
-    """The body must be of the kind of its path; what it leaves out is filled in. Raises 400."""
-    version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
-    if kind != resource.kind:
-        raise errors.bad_request(
-            f"the kind in the data ({kind}) does not match the kind of the resource ({resource.kind}): "
-            f"{resource.plural} expects {resource.api_version}, Kind={resource.kind}"
-        )
-    if version != resource.api_version:
-        raise errors.bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
-        )
-    obj["kind"], obj["apiVersion"] = kind, version
+FOREIGN_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
 
 
 def settle_namespace(resource: Resource, metadata: dict[str, Any], namespace: str) -> str:
@@ -477,9 +466,7 @@ def settle_namespace(resource: Resource, metadata: dict[str, Any], namespace: st
         return ""
     given = metadata.get("namespace") or ""
     if namespace and given and namespace != given:
-        raise errors.bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request: {given} is not {namespace}"
-        )
+        raise errors.bad_request(FOREIGN_NAMESPACE)
     namespace = namespace or given
     if not namespace:
         raise errors.bad_request("an empty namespace may not be set during creation")
