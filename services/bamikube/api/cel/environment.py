@@ -89,7 +89,7 @@ class Program:
 
     def run(self, variables: dict[str, Any], limit: int = 1 << 62) -> tuple[Any, int]:
         """The value, and what it cost. Raises CelError and BudgetExceeded."""
-        from bamikube.api.cel.evaluate import Frame
+        from bamikube.api.cel.frames import Frame
         from bamikube.api.cel.types import BudgetExceeded
 
         frame = Frame(variables, limit)

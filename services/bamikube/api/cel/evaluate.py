@@ -4,8 +4,8 @@ Every node becomes a function of a :class:`Frame`: the variables, and what was s
 one for a name or a field, ten for a list, thirty for a map, and for a call what its function says; an evaluation that
 spends more than its limit is stopped by :class:`BudgetExceeded`, wherever it is.
 
-``&&`` and ``||`` absorb errors of one side when the other decides; so do the folds behind ``all`` and ``exists``. There
-an accumulated error is a value (:class:`_Failed`) until it is looked at.
+``&&`` and ``||`` absorb errors of one side when the other decides; so do the folds behind ``all`` and ``exists``
+(:mod:`bamikube.api.cel.folds`).
 
 Worked example: ``[1, 2].all(x, x > 0)`` arrives as a fold with the accumulator ``@result``, initially true, the
 condition ``@not_strictly_false(@result)`` and the step ``@result && x > 0``.
@@ -15,15 +15,14 @@ Source: the CEL language definition, "Evaluation"; costs after Kubernetes' "Reso
 
 from __future__ import annotations
 
-import abc
-import math
 from collections.abc import Callable
 from typing import Any
 
-from bamikube.api.cel import operators
+from bamikube.api.cel import folds, frames, operators
+from bamikube.api.cel.frames import MISSING, Eval, Frame
 from bamikube.api.cel.functions import FUNCTIONS, Function
-from bamikube.api.cel.functions.model import STRING_FACTOR, length
 from bamikube.api.cel.names import unescape
+from bamikube.api.cel.priced import OPERATORS, Operator
 from bamikube.api.cel.tree import (
     Call,
     Checked,
@@ -38,7 +37,6 @@ from bamikube.api.cel.tree import (
     StructNode,
 )
 from bamikube.api.cel.types import (
-    ABSENT,
     BudgetExceeded,
     CelError,
     NoOverload,
@@ -48,56 +46,9 @@ from bamikube.api.cel.types import (
     Uint,
 )
 
-UNLIMITED = 1 << 62
-
 # Variables whose names have a dot.
 QUALIFIED = frozenset({"authorizer.requestResource"})
 
-
-class Frame:
-    """One evaluation: ``vars`` by name, ``cost`` so far, and the ``limit`` it must not pass."""
-
-    __slots__ = ("cost", "limit", "vars")
-
-    def __init__(self, variables: dict[str, Any], limit: int = UNLIMITED) -> None:
-        self.vars = variables
-        self.cost = 0
-        self.limit = limit
-
-
-Eval = Callable[[Frame], Any]
-
-
-class Lazy(abc.ABC):
-    """An object whose fields are worked out when they are first looked at (``variables`` of a policy)."""
-
-    __slots__ = ()
-
-    @abc.abstractmethod
-    def has(self, name: str) -> bool:
-        """Whether there is such a field."""
-
-    @abc.abstractmethod
-    def field(self, frame: Frame, name: str) -> Any:
-        """Its value. Raises CelError when there is no such field."""
-
-
-class _Failed:
-    """An error held by an accumulator."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: CelError) -> None:
-        self.error = error
-
-
-class _Growing(list[Any]):
-    """The list that ``map`` and ``filter`` gather in: appended to instead of copied."""
-
-    __slots__ = ()
-
-
-_MISSING = object()
 
 _TYPES = {
     "bool": "bool",
@@ -120,53 +71,6 @@ _TYPES = {
 def compile_tree(checked: Checked) -> Eval:
     """The closure of a tree."""
     return _Compiler(checked).node(checked.root)
-
-
-def _select(value: Any, field: str, frame: Frame) -> Any:
-    """``value.field``. Raises CelError."""
-    if isinstance(value, dict):
-        found = value.get(field, _MISSING)
-        if found is _MISSING:
-            raise CelError(f"no such key: {field}")
-        return found
-    if isinstance(value, Lazy):
-        return value.field(frame, field)
-    if type(value) is Optional:
-        return _optional_select(value, field, frame)
-    raise NoOverload()
-
-
-def _has(value: Any, field: str) -> bool:
-    if isinstance(value, dict):
-        return field in value
-    if isinstance(value, Lazy):
-        return value.has(field)
-    if type(value) is Optional:
-        return value.present and _has(value.value, field)
-    raise NoOverload()
-
-
-def _optional_select(value: Any, field: str, frame: Frame) -> Optional:
-    if type(value) is Optional:
-        if not value.present:
-            return ABSENT
-        value = value.value
-    return Optional(True, _select(value, field, frame)) if _has(value, field) else ABSENT
-
-
-def _optional_index(value: Any, key: Any) -> Optional:
-    if type(value) is Optional:
-        if not value.present:
-            return ABSENT
-        value = value.value
-    if isinstance(value, dict):
-        found, item = operators.find_key(value, key)
-        return Optional(True, item) if found else ABSENT
-    if isinstance(value, list):
-        if type(key) not in (int, Uint):
-            raise NoOverload("_[?_]")
-        return Optional(True, value[key]) if 0 <= key < len(value) else ABSENT
-    raise NoOverload("_[?_]")
 
 
 class _Compiler:
@@ -204,7 +108,7 @@ class _Compiler:
 
             def accumulator(frame: Frame) -> Any:
                 value = frame.vars[name]
-                if type(value) is _Failed:
+                if type(value) is folds.Failed:
                     raise value.error
                 return value
 
@@ -233,16 +137,16 @@ class _Compiler:
         if self._checked.type_of(node.operand).kind == "object":
             field = unescape(field)
         if node.test:
-            return lambda frame: _has(operand(frame), field)
+            return lambda frame: frames.has(operand(frame), field)
 
         def select(frame: Frame) -> Any:
             frame.cost += 1
             value = operand(frame)
             if type(value) is dict:
-                found = value.get(field, _MISSING)
-                if found is not _MISSING:
+                found = value.get(field, MISSING)
+                if found is not MISSING:
                     return found
-            return _select(value, field, frame)
+            return frames.select(value, field, frame)
 
         return select
 
@@ -332,7 +236,7 @@ class _Compiler:
         special = _SPECIAL.get(name)
         if special is not None:
             return special(self, node)
-        operator = _OPERATORS.get(name)
+        operator = OPERATORS.get(name)
         if operator is not None:
             return self._operator(operator, node.args)
         if node.target is not None:
@@ -452,7 +356,7 @@ class _Compiler:
 
         def select(frame: Frame) -> Optional:
             frame.cost += 1
-            return _optional_select(operand(frame), name, frame)
+            return frames.optional_select(operand(frame), name, frame)
 
         return select
 
@@ -461,7 +365,7 @@ class _Compiler:
 
         def select(frame: Frame) -> Optional:
             frame.cost += 1
-            return _optional_index(items(frame), key(frame))
+            return frames.optional_index(items(frame), key(frame))
 
         return select
 
@@ -472,7 +376,7 @@ class _Compiler:
             frame.cost += 1
             value = items(frame)
             if type(value) is Optional:
-                return _optional_index(value, key(frame))
+                return frames.optional_index(value, key(frame))
             return operators.index(value, key(frame))
 
         return select
@@ -497,65 +401,19 @@ class _Compiler:
 
     # -- folds ---------------------------------------------------------------------------------------------------
 
-    def _quantifier(self, node: Comprehension) -> bool | None:
-        """The value that decides ``all`` (False) or ``exists`` (True); None for any other fold."""
-        step, init, result = node.step, node.init, node.result
-        if not (isinstance(step, Call) and isinstance(init, Const) and isinstance(result, Ident)):
-            return None
-        first = step.args[0] if step.args else None
-        if not (isinstance(first, Ident) and first.name == result.name == node.accu):
-            return None
-        if (step.function, init.value) == ("_&&_", True):
-            return False
-        return True if (step.function, init.value) == ("_||_", False) else None
-
-    def _quantify(self, node: Comprehension, decides: bool) -> Eval:
-        """``all`` and ``exists`` without the accumulator: the same outcome and cost in half the time."""
-        source = self.node(node.range)
-        outer_accumulators, outer_locals = self._accumulators, self._locals
-        self._accumulators = outer_accumulators - {node.var, node.var2}
-        self._locals = outer_locals | {node.var, node.var2}
-        assert isinstance(node.step, Call)
-        predicate = self.node(node.step.args[1])
-        self._accumulators, self._locals = outer_accumulators, outer_locals
-        var, var2, other = node.var, node.var2, not decides
-
-        def quantify(frame: Frame) -> bool:
-            items = source(frame)
-            names = frame.vars
-            saved = [(name, names.get(name, _MISSING)) for name in (var, var2) if name]
-            failed: CelError | None = None
-            try:
-                for key, value in _pairs(items, bool(var2)):
-                    names[var] = key
-                    if var2:
-                        names[var2] = value
-                    try:
-                        found = predicate(frame)
-                    except CelError as error:
-                        failed = failed or error
-                    else:
-                        if found is decides:
-                            return decides
-                        if found is not other:
-                            failed = failed or NoOverload()
-                    if frame.cost > frame.limit:
-                        raise BudgetExceeded
-            finally:
-                _restore(names, saved)
-            if failed is not None:
-                raise failed
-            return other
-
-        return quantify
-
     def _fold(self, node: Comprehension) -> Eval:
-        decides = self._quantifier(node)
-        if decides is not None:
-            return self._quantify(node, decides)
         source = self.node(node.range)
-        init = self.node(node.init)
         outer_accumulators, outer_locals = self._accumulators, self._locals
+        self._locals = outer_locals | {node.var, node.var2}
+        self._accumulators = outer_accumulators - {node.var, node.var2}
+        decides = folds.quantifier(node)
+        if decides is not None:
+            assert isinstance(node.step, Call)
+            predicate = self.node(node.step.args[1])
+            self._accumulators, self._locals = outer_accumulators, outer_locals
+            return folds.quantify(node, source, predicate, decides)
+        self._accumulators, self._locals = outer_accumulators, outer_locals
+        init = self.node(node.init)
         self._accumulators = outer_accumulators - {node.var, node.var2} | {node.accu}
         self._locals = outer_locals | {node.var, node.var2, node.accu}
         condition, step = self.node(node.condition), self.node(node.step)
@@ -563,52 +421,8 @@ class _Compiler:
         self._accumulators = outer_accumulators | {node.accu}
         result = self.node(node.result)
         self._accumulators, self._locals = outer_accumulators, outer_locals
-        var, var2, accu = node.var, node.var2, node.accu
         grows = isinstance(node.init, ListNode) and not node.init.items
-
-        def fold(frame: Frame) -> Any:
-            items = source(frame)
-            names = frame.vars
-            saved = [(name, names.get(name, _MISSING)) for name in (accu, var, var2) if name]
-            start = init(frame)
-            names[accu] = _Growing() if grows else start
-            try:
-                for key, value in _pairs(items, bool(var2)):
-                    names[var] = key
-                    if var2:
-                        names[var2] = value
-                    if condition(frame) is not True:
-                        break
-                    try:
-                        names[accu] = step(frame)
-                    except CelError as error:
-                        names[accu] = _Failed(error)
-                    if frame.cost > frame.limit:
-                        raise BudgetExceeded
-                done = result(frame)
-                return list(done) if type(done) is _Growing else done
-            finally:
-                _restore(names, saved)
-
-        return fold
-
-
-def _restore(names: dict[str, Any], saved: list[tuple[str, Any]]) -> None:
-    """Give outer variables back the names that a fold took."""
-    for name, before in saved:
-        if before is _MISSING:
-            names.pop(name, None)
-        else:
-            names[name] = before
-
-
-def _pairs(items: Any, two: bool) -> Any:
-    """What a fold walks over: elements or keys, in the first place of a pair."""
-    if isinstance(items, list):
-        return enumerate(items) if two else ((item, None) for item in items)
-    if isinstance(items, dict):
-        return list(items.items()) if two else [(key, None) for key in items]
-    raise NoOverload()
+        return folds.fold(node, folds.Parts(source, init, condition, step, result, grows))
 
 
 def _unknown(name: str) -> Eval:
@@ -617,70 +431,6 @@ def _unknown(name: str) -> Eval:
 
     return fail
 
-
-def _add(left: Any, right: Any) -> Any:
-    if type(left) is int and type(right) is int:
-        total = left + right
-        if operators.MIN_INT <= total <= operators.MAX_INT:
-            return total
-    if type(left) is _Growing:
-        if not isinstance(right, list):
-            raise NoOverload("_+_")
-        left.extend(right)
-        return left
-    return operators.add(left, right)
-
-
-def _not(value: Any) -> bool:
-    if value is True:
-        return False
-    if value is False:
-        return True
-    raise NoOverload("!_")
-
-
-def _ordered(test: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
-    def call(left: Any, right: Any) -> bool:
-        order = operators.compare(left, right)
-        return order is not None and test(order)
-
-    return call
-
-
-def _compared(left: Any, right: Any) -> int:
-    if type(left) is int or type(right) is int:
-        return 1
-    return math.ceil(min(length(left), length(right)) * STRING_FACTOR)
-
-
-def _joined(left: Any, right: Any) -> int:
-    kind = type(left)
-    if kind is int:
-        return 1
-    return math.ceil((length(left) + length(right)) * STRING_FACTOR) if kind is str or kind is bytes else 1
-
-
-Operator = tuple[Callable[..., Any], "Callable[[Any, Any], int] | None"]
-
-_OPERATORS: dict[str, Operator] = {
-    "_==_": (operators.equal, _compared),
-    "_!=_": (lambda left, right: not operators.equal(left, right), _compared),
-    "_<_": (_ordered(lambda order: order < 0), _compared),
-    "_<=_": (_ordered(lambda order: order <= 0), _compared),
-    "_>_": (_ordered(lambda order: order > 0), _compared),
-    "_>=_": (_ordered(lambda order: order >= 0), _compared),
-    "_+_": (_add, _joined),
-    "_-_": (operators.subtract, None),
-    "_*_": (operators.multiply, None),
-    "_/_": (operators.divide, None),
-    "_%_": (operators.modulo, None),
-    "-_": (operators.negate, None),
-    "!_": (_not, None),
-    "@in": (
-        lambda item, items: operators.contains(items, item),
-        lambda item, items: length(items) if isinstance(items, list) else 1,
-    ),
-}
 
 _SPECIAL: dict[str, Callable[[_Compiler, Call], Eval]] = {
     "_&&_": lambda compiler, node: compiler.both(node, False),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bamikube.api.cel.environment import Program
-from bamikube.api.cel.evaluate import Frame, Lazy
+from bamikube.api.cel.frames import Frame, Lazy
 from bamikube.api.cel.policies import BUDGET, Compiled
 from bamikube.api.cel.types import BudgetExceeded, CelError
 from bamikube.apiserver.admission.expressions import PER_CALL
