@@ -1,12 +1,18 @@
 """What ownership of fields costs: plain writes that keep ``managedFields``, and server-side apply of a 4 KB Deployment.
 
 CPU microseconds each, the median of several runs. First the decisions alone, then whole requests through the API server
-on its in-memory store (no etcd, no HTTP): admission, defaults, validation and encoding included.
+on its in-memory store (no etcd, no HTTP): admission, defaults, validation and encoding included. At last the same over the
+wire: an API server and an etcd as ``bench/api.py`` starts them, one client on one TLS connection, and the CPU time of the
+API server's process, all its threads. ``--no-wire`` leaves that out.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import http.client
+import itertools
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +24,7 @@ import orjson
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "services")]
 
+import api  # noqa: E402
 import report  # noqa: E402
 
 from bamikube.api import defaults, table  # noqa: E402
@@ -177,10 +184,65 @@ async def requests() -> list[tuple[str, str]]:
     return rows
 
 
+def cpu_seconds(pid: int) -> float:
+    """What all threads of a process have used so far, to the nanosecond (``/proc/PID/stat`` counts hundredths)."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
+
+
+def over_the_wire() -> list[tuple[str, str, str]]:
+    """CPU of the API server's process for each apply, and how long the client waited for it."""
+    same = orjson.dumps(deployment())
+    fresh = (
+        same.replace(b"1.25.3", b"2.%d" % number) for number in itertools.count()
+    )  # none is applied twice
+    rows = []
+    with api.private_cluster() as cluster:
+        pid = cluster.processes["apiserver"].pid
+        host, _, port = cluster.server.removeprefix("https://").partition(":")
+        trust = ssl.create_default_context(cafile=cluster.ca)
+        connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=trust)
+        headers = {
+            "Authorization": f"Bearer {cluster.token}",
+            "Content-Type": "application/apply-patch+yaml",
+            "Accept": "application/json",
+        }
+
+        def apply(body: bytes) -> None:
+            target = "/apis/apps/v1/namespaces/load/deployments/web?fieldManager=kubectl"
+            connection.request("PATCH", target, body=body, headers=headers)
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status not in (200, 201):
+                raise SystemExit(f"PATCH {target}: {answer.status} {said[:300]!r}")
+
+        for _ in range(ROUNDS):  # until every path has been taken
+            apply(next(fresh))
+            apply(same)
+        for name, documents in (("apply, nothing new", itertools.repeat(same)), ("apply, new images", fresh)):
+            used: list[float] = []
+            waited: list[float] = []
+            for _ in range(RUNS):
+                cpu, start = cpu_seconds(pid), time.perf_counter()
+                for document in itertools.islice(documents, ROUNDS):
+                    apply(document)
+                used.append((cpu_seconds(pid) - cpu) / ROUNDS)
+                waited.append((time.perf_counter() - start) / ROUNDS)
+            rows.append((name, f"{report.median(used) * 1e6:.0f}", f"{report.median(waited) * 1e3:.2f}"))
+    return rows
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--no-wire", action="store_true", help="leave out what needs an etcd")
+    args = parser.parse_args()
     print(report.machine())
     report.show("decisions alone", ("", "CPU us"), decisions())
     report.show("whole requests, in-memory store", ("", "CPU us"), asyncio.run(requests()))
+    if not args.no_wire:
+        report.show("over TLS, on etcd", ("", "API server's CPU us", "ms each"), over_the_wire())
 
 
 if __name__ == "__main__":

@@ -145,6 +145,16 @@ def is_wildcard_dns1123_subdomain(value: str) -> list[str]:
 
 def is_qualified_name(value: str) -> list[str]:
     """A key of labels, annotations, taints, resources: ``MyName`` or ``example.com/MyName``."""
+    prefix, slash, name = value.partition("/")
+    if not slash:
+        name = value
+    # Most are good, and what is good is ASCII: then the messages need not be put together.
+    if (
+        _QUALIFIED_RE.fullmatch(name)
+        and len(name) <= QUALIFIED_NAME_MAX
+        and (not slash or (prefix and not is_dns1123_subdomain(prefix)))
+    ):
+        return []
     wrong_name = _pattern(
         "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
         _QUALIFIED,
@@ -152,10 +162,9 @@ def is_qualified_name(value: str) -> list[str]:
         "my.name",
         "123-abc",
     )
-    prefix, slash, name = value.partition("/")
     messages: list[str] = []
     if not slash:
-        name = value
+        pass
     elif "/" in name:
         return [
             f"a qualified name {wrong_name} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"

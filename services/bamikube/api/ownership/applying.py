@@ -42,11 +42,15 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The outcome: the object (without ``managedFields``), its managers, and the conflicts that forbid it."""
+    """The outcome: the object (without ``managedFields``), its managers, and the conflicts that forbid it.
+
+    ``nothing``: the object and its managers are what they were.
+    """
 
     object: Object
     managers: Managers
     conflicts: tuple[Conflict, ...] = ()
+    nothing: bool = False
 
 
 def apply(
@@ -67,7 +71,8 @@ def apply(
     """
     assert author.operation == APPLY
     bare = _bare(live or {})
-    known = entries.settled(entries.read((live or {}).get("metadata", {}).get("managedFields")), versions)
+    found = entries.read((live or {}).get("metadata", {}).get("managedFields"))
+    known = entries.settled(found, versions)
     if live is not None and not known:
         before = Author(BEFORE, UPDATE, author.api_version, author.subresource)
         known = updating.updated({}, bare, {}, before, versions, now, reset)
@@ -90,7 +95,9 @@ def apply(
     elif last is not None and same:
         # Where nothing is new the time stays, too.
         managers[author.key] = last.at(now) if any(changes.at(author.api_version)) else last
-    return Applied(merged, entries.capped(managers))
+    managers = entries.capped(managers)
+    # Entries that nobody touched are the very ones that were read, so this is a comparison of identities.
+    return Applied(merged, managers, nothing=merged is bare and managers == found)
 
 
 def _bare(obj: Object) -> Object:

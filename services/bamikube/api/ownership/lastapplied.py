@@ -42,12 +42,15 @@ def excused(live: dict[str, Any], said: dict[str, Any], kind: Object) -> FieldSe
     return fields
 
 
+def noted_in(obj: dict[str, Any]) -> bool:
+    """Whether ``obj`` has the annotation."""
+    return bool(((obj.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION))
+
+
 def renew(obj: dict[str, Any], doc: dict[str, Any]) -> None:
-    """Write ``doc`` into the annotation of ``obj``, in place, if it has one."""
-    metadata = obj.get("metadata") or {}
-    annotations = metadata.get("annotations") or {}
-    if not annotations.get(ANNOTATION):
-        return
+    """Write ``doc`` into the annotation of ``obj``, in place."""
+    metadata = obj["metadata"]
+    annotations = metadata["annotations"]
     told = {**doc, "metadata": dict(doc.get("metadata") or {})}
     others = {
         name: value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api.errors import Cause
+from bamikube.api.memory import Approved
 from bamikube.api.names import (
     is_config_map_key,
     is_dns1123_label,
@@ -57,6 +58,7 @@ _RESOURCE_FIELDS = (
     "requests.memory",
 )
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
+_APPROVED = Approved(2048)
 
 
 def _port_list(field: str, ports: list[dict[str, Any]]) -> list[Cause]:
@@ -395,6 +397,15 @@ def container(path: str, each: dict[str, Any], volumes: set[str], claims: set[st
         causes.append(required(f"{path}.image"))
     elif image.strip() != image:
         causes.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    # Everything else is what pods of one series, and versions of one workload, have in common.
+    rest = [name_and_value for name_and_value in each.items() if name_and_value[0] not in ("image", "name")]
+    about = (rest, sorted(volumes), sorted(claims))
+    return causes + _APPROVED.judge(about, lambda: _parts(path, each, volumes, claims))
+
+
+def _parts(path: str, each: dict[str, Any], volumes: set[str], claims: set[str]) -> list[Cause]:
+    """The rules of everything but a container's name and image."""
+    causes: list[Cause] = []
     if each.get("lifecycle") is not None:
         causes += _lifecycle(f"{path}.lifecycle", each["lifecycle"])
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):

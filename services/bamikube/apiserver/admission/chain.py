@@ -25,6 +25,7 @@ from bamikube.apiserver.warnings import with_warnings
 
 Key = tuple[str, str]
 Step = Callable[[AdmissionContext], Awaitable[None]]
+Ask = Callable[[AdmissionContext], bool]
 
 
 class Plugin:
@@ -42,6 +43,10 @@ class Plugin:
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Change ``ctx.object``, or raise ApiError."""
 
+    def changes(self, ctx: AdmissionContext) -> bool:
+        """Whether ``mutate`` may do anything at all about the request. When in doubt, yes."""
+        return True
+
     async def validate(self, ctx: AdmissionContext) -> None:
         """Raise ApiError to refuse."""
 
@@ -54,7 +59,7 @@ class Admission:
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self.plugins = tuple(plugins)
-        self._steps: dict[tuple[Key, str], tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        self._steps: dict[tuple[Key, str], tuple[tuple[Step, ...], tuple[Step, ...], tuple[Ask, ...]]] = {}
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Let every mutating plugin work on ``ctx.object``."""
@@ -63,6 +68,10 @@ class Admission:
         if ctx.rounds is not None and ctx.rounds.again:
             ctx.rounds.number += 1
             await self._run(steps, ctx)
+
+    def changes(self, ctx: AdmissionContext) -> bool:
+        """Whether any mutating plugin has something to do with the request."""
+        return any(ask(ctx) for ask in self._of(ctx)[2])
 
     async def validate(self, ctx: AdmissionContext) -> None:
         """Let every validating plugin judge the final object."""
@@ -81,14 +90,16 @@ class Admission:
             if ctx.annotations:
                 annotate(ctx.annotations)
 
-    def _of(self, ctx: AdmissionContext) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-        """The mutating and the validating steps that a request has to pass."""
+    def _of(self, ctx: AdmissionContext) -> tuple[tuple[Step, ...], tuple[Step, ...], tuple[Ask, ...]]:
+        """The mutating and the validating steps that a request has to pass, and who says whether the former matter."""
         about = (ctx.resource.key, ctx.operation)
         steps = self._steps.get(about)
         if steps is None:
             concerned = [plugin for plugin in self.plugins if plugin.concerned(*about)]
+            mutating = [one for one in concerned if type(one).mutate is not Plugin.mutate]
             steps = self._steps[about] = (
-                tuple(one.mutate for one in concerned if type(one).mutate is not Plugin.mutate),
+                tuple(one.mutate for one in mutating),
                 tuple(one.validate for one in concerned if type(one).validate is not Plugin.validate),
+                tuple(one.changes for one in mutating),
             )
         return steps

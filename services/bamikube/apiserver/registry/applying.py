@@ -66,19 +66,19 @@ def _mapping(doc: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What somebody applies: as he said it, and as it will be merged, with quantities and times as they are stored.
+    """What somebody applies, as it will be merged: with quantities and times as they are stored.
 
-    ``fields`` are the ones it states; ``nulls``: it says null somewhere.
+    ``fields`` are the ones it states; ``nulls``: it says null somewhere; ``said`` gives the document as he said it.
     """
 
-    said: dict[str, Any]
     meant: dict[str, Any]
     fields: FieldSet
     nulls: bool
+    said: Callable[[], dict[str, Any]]
 
 
 def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name: str) -> Document:
-    """The document, ready to be applied. Raises 400."""
+    """The document, ready to be applied; ``doc`` is changed on the way. Raises 400."""
     if not isinstance(doc.get("metadata", {}), dict):
         raise errors.bad_request("error decoding YAML: metadata must be an object")
     metadata = doc.get("metadata") or {}
@@ -103,19 +103,33 @@ def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name
             "the namespace of the provided object does not match the namespace sent on the request: "
             f"{metadata['namespace']} is not {namespace}"
         )
-    normal = deep(doc)
+    text = _text_of(doc)
+    kept = None if text else deep(doc)
+
+    def said() -> dict[str, Any]:
+        # Few ask, so the text is read again rather than a copy made each time.
+        return orjson.loads(text) if kept is None else kept  # type: ignore[no-any-return]
+
     kind = owners.type_of(resource)
-    report = schema.check(resource, normal)
+    report = schema.check(resource, doc)
     if report.errors or report.unknown or resource.custom is not None:
-        if faults := kind.check(doc):
+        if faults := kind.check(said()):
             raise untyped(resource, namespace, name, faults)
         if report.errors:
             raise schema.decode_error(resource, report)
-    nulls = normal != doc and _restore_nulls(normal, doc)
+    nulls = (not text or b"null" in text) and _restore_nulls(doc, said())
     try:
-        return Document(doc, normal, kind.stated(normal), nulls)
+        return Document(doc, kind.stated(doc), nulls, said)
     except Unfit:
-        raise untyped(resource, namespace, name, kind.check(doc) or []) from None
+        raise untyped(resource, namespace, name, kind.check(said()) or []) from None
+
+
+def _text_of(doc: dict[str, Any]) -> bytes:
+    """The document as JSON; nothing when it cannot be written: integers beyond 64 bits, hundreds of levels."""
+    try:
+        return orjson.dumps(doc)
+    except (TypeError, ValueError):
+        return b""
 
 
 def untyped(resource: Resource, namespace: str, name: str, faults: Faults) -> errors.ApiError:
@@ -147,15 +161,15 @@ def _restore_nulls(normal: Any, doc: Any) -> bool:
     return found
 
 
-def applied(
+def _outcome(
     resource: Resource,
     live: dict[str, Any] | None,
     doc: Document,
     author: Author,
     now: str,
     force: bool,
-) -> dict[str, Any]:
-    """``live`` after ``doc`` has been applied, ``managedFields`` included. Raises 409 for conflicts."""
+) -> Applied:
+    """What applying ``doc`` makes of ``live``. Raises 409 for conflicts."""
     versions = owners.versions_of(resource)
     reset = owners.reset_fields(resource, author.subresource)
 
@@ -170,11 +184,30 @@ def applied(
         if conflicts:
             raise ownership.conflict_error(conflicts)
         outcome = once(True)
-    new: dict[str, Any] = outcome.object
-    new = deep(new)
-    new.setdefault("metadata", {})
-    if author.manager == lastapplied.MANAGER and not author.subresource:
-        lastapplied.renew(new, doc.said)
+    return outcome
+
+
+def applied(
+    resource: Resource,
+    live: dict[str, Any] | None,
+    doc: Document,
+    author: Author,
+    now: str,
+    force: bool,
+) -> dict[str, Any]:
+    """``live`` after ``doc`` has been applied, ``managedFields`` included: ``live`` itself when nothing is new.
+
+    What is new is so on the outside only: its parts are parts of ``live`` and of ``doc``. Raises 409 for conflicts.
+    """
+    outcome = _outcome(resource, live, doc, author, now, force)
+    renews = author.manager == lastapplied.MANAGER and not author.subresource
+    renews = renews and lastapplied.noted_in(outcome.object)
+    if live is not None and outcome.nothing and not renews:
+        return live
+    new: dict[str, Any] = deep(outcome.object) if doc.nulls else dict(outcome.object)
+    new["metadata"] = dict(new.get("metadata") or {})
+    if renews:
+        lastapplied.renew(new, doc.said())
     if doc.nulls:
         schema.check(resource, new)  # they have done their work
     owners.put(new, ownership.written(outcome.managers))
@@ -216,8 +249,13 @@ class Applying(Patching):
     ) -> Written:
         """PATCH with an applied document. ``may_create`` raises 403 when it may only patch."""
         author = Author(manager, APPLY, resource.api_version, subresource)
-        metadata = doc.said.get("metadata") or {}
+        metadata = doc.meant.get("metadata") or {}
         version, uid = str(metadata.get("resourceVersion") or ""), metadata.get("uid") or ""
+        left = [doc]
+
+        def document() -> Document:
+            """The document, as nobody has had it: parts of what was used once have become parts of an object."""
+            return left.pop() if left else check_document(resource, doc.said(), namespace, name)
 
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             there = old["metadata"]
@@ -225,7 +263,7 @@ class Applying(Patching):
                 raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
             if uid and uid != there.get("uid"):
                 raise uid_conflict(resource, name, uid, there.get("uid", ""))
-            return applied(resource, old, doc, author, self._now(), force)
+            return applied(resource, old, document(), author, self._now(), force)
 
         async def absent() -> Written:
             if subresource:
@@ -238,7 +276,7 @@ class Applying(Patching):
                 raise errors.conflict(resource.plural, name, message, resource.group)
             if version not in ("", "0"):
                 raise self.missing(resource, name)
-            obj = applied(resource, None, doc, author, self._now(), force)
+            obj = applied(resource, None, document(), author, self._now(), force)
             obj["metadata"]["name"] = name
             return await self.create_item(
                 resource, obj, namespace=namespace, user=user, dry_run=dry_run, options=options, manager=None

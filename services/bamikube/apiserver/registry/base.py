@@ -209,6 +209,10 @@ class Base:
         if self.admission is not None:
             await self.admission.mutate(ctx)
 
+    def changes(self, ctx: AdmissionContext) -> bool:
+        """Whether mutating admission has anything to do with the request."""
+        return self.admission is not None and self.admission.changes(ctx)
+
     async def judge(self, ctx: AdmissionContext) -> None:
         if self.admission is not None:
             await self.admission.validate(ctx)

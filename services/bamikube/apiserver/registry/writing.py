@@ -178,7 +178,8 @@ class Writing(Base):
         """Replace an object by what ``change`` makes of it, trying again when somebody was faster.
 
         ``manager`` takes what he changes; None when ``change`` says itself who owns what. Such a change only reads what
-        it is given, so it is given no copy.
+        it is given, so it is given no copy: it returns that very object when there is nothing to change, else one that
+        has its ``metadata`` for itself and may share everything else.
 
         ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
         ``absent`` is called when there is no such object (create on update).
@@ -218,11 +219,9 @@ class Writing(Base):
                 if written.changed or fresh or dry_run:
                     return written
                 # Nothing to write, judged by a state that may be old: look once more.
-                newest_kv = await self.store.get(self.key(resource, namespace, name))
-                fresh = True
-                if newest_kv is not None and newest_kv.mod_revision == item.revision:
+                if await self._stands(resource, item):
                     return written
-                item = self.item_of(resource, newest_kv)
+                item, fresh = await self.fetch(resource, namespace, name), True
                 continue
             item, fresh = item_now, True
         raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
@@ -246,14 +245,22 @@ class Writing(Base):
         metadata = new.setdefault("metadata", {})
         metadata.pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
-        defaults.apply(resource, new)
-        if manager is not None:
-            ownership.track(resource, old, new, manager, subresource, self._now())
-        self._prepare(resource, new, old, subresource)
         ctx = AdmissionContext(
             "UPDATE", resource, namespace, name, user, new, old, subresource, dry_run, options
         )
         ctx.revision = item.revision
+        hooks = self.hooks_of(resource) if subresource in ("", "scale") else []
+        changes = self.changes(ctx)
+        if new is old and not (changes or hooks or item.outdated):
+            return await self._unchanged(item, ctx), None
+        if new is old or (manager is None and (changes or hooks)):
+            # It will be changed in place. What is left else, defaults, adds nothing to a part that was stored before.
+            ctx.object = new = deep(new)
+            metadata = new["metadata"]
+        defaults.apply(resource, new)
+        if manager is not None:
+            ownership.track(resource, old, new, manager, subresource, self._now())
+        self._prepare(resource, new, old, subresource)
         managed = metadata.get("managedFields")
         await self.admit(ctx)
         new = ctx.object if ctx.object is not None else new
@@ -262,7 +269,6 @@ class Writing(Base):
             # A webhook may change what the request itself may, and no more.
             self._prepare(resource, new, old, subresource)
         key = self.key(resource, namespace, name)
-        hooks = self.hooks_of(resource) if subresource in ("", "scale") else []
         prepared = deep(new) if hooks else new
         for _ in range(TRIES):
             if hooks:
@@ -302,6 +308,21 @@ class Writing(Base):
         raise errors.conflict(
             resource.plural, name, "too many others allocate at the same time; try again", resource.group
         )
+
+    async def _unchanged(self, item: Item, ctx: AdmissionContext) -> Written:
+        """The outcome of a change that changes nothing and that nobody will add to: judged all the same."""
+        obj = ctx.object
+        assert obj is not None
+        if ctx.subresource == "":
+            ctx.warnings += warnings.on_update(ctx.resource, obj, obj)
+        await self.judge(ctx)
+        return Written(item, changed=False, warnings=ctx.warnings)
+
+    async def _stands(self, resource: Resource, item: Item) -> bool:
+        """Whether the store still holds this revision of an object. Its value need not come along."""
+        key = self.key(resource, item.namespace, item.name)
+        there = (await self.store.range(key, limit=1, keys_only=True)).kvs
+        return bool(there) and there[0].key == key and there[0].mod_revision == item.revision
 
     async def _remove_instead(self, resource: Resource, item: Item, dry_run: bool) -> Written | None:
         """Nothing holds the object any more: take it away, with what hooks release. None when somebody was faster."""

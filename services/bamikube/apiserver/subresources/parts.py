@@ -20,6 +20,7 @@ from bamikube.apiserver.call import Call
 from bamikube.apiserver.endpoints import patch_options, repeated_in_patch
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.applying import applied, check_document, parse_document
+from bamikube.apiserver.registry.base import deep
 from bamikube.apiserver.registry.patching import APPLY_PATCH, apply_patch, outcome_of, parse_patch
 from bamikube.apiserver.subresources.rewriting import Object, current, dry, rewrite
 from bamikube.kit.clock import rfc3339
@@ -84,7 +85,7 @@ def _applied(call: Call) -> Callable[[Object], Object]:
     document = check_document(resource, doc, call.namespace, call.name)
     author = Author(options["fieldManager"], APPLY, resource.api_version, call.subresource)
     now = rfc3339(call.world.clock.now())
-    return lambda stored: applied(resource, stored, document, author, now, bool(options["force"]))
+    return lambda stored: deep(applied(resource, stored, document, author, now, bool(options["force"])))
 
 
 async def ephemeral_containers(call: Call) -> Answer:

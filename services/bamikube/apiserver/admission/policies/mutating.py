@@ -58,6 +58,9 @@ class MutatingAdmissionPolicy(Plugin):
             reader, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", rows
         )
 
+    def changes(self, ctx: AdmissionContext) -> bool:
+        return bool(self._policies.about(ctx))
+
     async def mutate(self, ctx: AdmissionContext) -> None:
         if ctx.operation == "DELETE" or ctx.object is None:
             return

@@ -49,6 +49,9 @@ class MutatingAdmissionWebhook(Plugin):
         self._hooks = Hooks(reader, MUTATING, rows)
         self._asker = Asker(reader, caller, world, ADMIT)
 
+    def changes(self, ctx: AdmissionContext) -> bool:
+        return bool(self._hooks.about(ctx.operation, ctx.resource, ctx.subresource))
+
     async def mutate(self, ctx: AdmissionContext) -> None:
         matches = self._hooks.about(ctx.operation, ctx.resource, ctx.subresource)
         if matches:
