@@ -35,7 +35,10 @@ from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
-from bamikube.nodeagent.server.usage import Usage
+from bamikube.nodeagent.stats.groups import Groups
+from bamikube.nodeagent.stats.provider import Stats
+from bamikube.nodeagent.stats.sampler import Sampler
+from bamikube.nodeagent.stats.subjects import Subject, subjects
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ class NodeAgent:
             allocatable=lambda: allocatable,
         )
         self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
-        usage = Usage(self._runtime, world, node)
+        stats = Stats(world, self._sampler(root), node, machine, options.container_runtime_endpoint)
         low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
         if low >= high:
             raise ValueError(
@@ -108,7 +111,23 @@ class NodeAgent:
         )
         auth = Delegated(self._client, world, node)
         shown = Shown(configuration(options), Path(options.log_dir))
-        self._api = NodeApi(self.agent, self._runtime, world, auth, usage, shown)
+        self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
+
+    def _sampler(self, root: Path) -> Sampler:
+        options, host = self._options, self._host
+        systemd = options.cgroup_driver == "systemd"
+        kubepods = "/kubepods.slice" if systemd else f"{options.cgroup_root.rstrip('/')}/kubepods"
+
+        def chosen() -> list[Subject]:
+            return subjects(list(self.agent.workers.values()), host.cgroup_parent, systemd)
+
+        def logs(subject: Subject) -> str:
+            return host.log_directory(subject.pod)
+
+        kinds = ("burstable", "besteffort")
+        below = [f"kubepods-{kind}.slice" if systemd else kind for kind in kinds]
+        above = (kubepods, *(f"{kubepods}/{part}" for part in below))
+        return Sampler(self._world, self._runtime, chosen, root, logs, Groups(), above)
 
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""

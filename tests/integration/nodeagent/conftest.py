@@ -81,9 +81,10 @@ class Node:
     """A node without an API server: workers on real containerd."""
 
     def __init__(self, containerd: PrivateContainerd, base: Path, group: str) -> None:
-        self.runtime = CriRuntime(containerd.endpoint)
+        self.endpoint = containerd.endpoint
+        self.runtime = CriRuntime(self.endpoint)
         self.api = Recorded()
-        self.logs = base / "log"
+        self.logs, self.root = base / "log", base / "kubelet"
         self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs"))
         self.host.start()
         self.shared = Shared(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from bamikube.client.client import Client
 from bamikube.client.transport import InProcessTransport
@@ -17,10 +20,14 @@ from bamikube.kit.http import Request, Response
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.nodeagent.node.facts import inspect
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
-from bamikube.nodeagent.server.usage import Usage
+from bamikube.nodeagent.stats.groups import Groups
+from bamikube.nodeagent.stats.provider import Stats
+from bamikube.nodeagent.stats.sampler import Sampler
+from bamikube.nodeagent.stats.subjects import Subject, subjects
 
 
 class Reviews:
@@ -60,10 +67,18 @@ async def api(node: Any) -> AsyncIterator[Any]:
     world, tasks = World(), Tasks("test")
     reviews = Reviews()
     client = Client(InProcessTransport(reviews), world)
-    usage = Usage(node.runtime, world, "node-1")
+
+    def chosen() -> list[Subject]:
+        return subjects(list(node.workers.values()), node.host.cgroup_parent, False)
+
+    def logs(subject: Subject) -> str:
+        return str(node.host.log_directory(subject.pod))
+
+    sampler = Sampler(world, node.runtime, chosen, node.root, logs, Groups())
+    stats = Stats(world, sampler, "node-1", inspect(node.root), node.endpoint)
     shown = Shown({"kind": "KubeletConfiguration"}, node.logs)
     auth = Delegated(client, world, "node-1")
-    handler = NodeApi(Workers(node), node.runtime, world, auth, usage, shown)  # type: ignore[arg-type]
+    handler = NodeApi(Workers(node), node.runtime, world, auth, stats, shown)  # type: ignore[arg-type]
     server = await serve(handler.handle, host="127.0.0.1", port=0, ssl=None, tasks=tasks)
     async with aiohttp.ClientSession(
         f"http://127.0.0.1:{server.port}", headers={"Authorization": "Bearer good"}
@@ -157,11 +172,73 @@ async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -
         assert pod["metadata"]["uid"] == uid and [c["name"] for c in pod["spec"]["containers"]] == ["app"]
     async with api.get("/configz") as answer:
         assert (await answer.json())["kubeletconfig"]["kind"] == "KubeletConfiguration"
+
+
+async def test_what_pods_use_is_told(node: Any, api: Any, until: Any) -> None:
+    script = "dd if=/dev/zero of=/cache/f bs=1k count=500; echo hi; "
+    container = {
+        "name": "app",
+        "command": ["sh", "-c", script + "sleep 1000"],
+        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+        "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}},
+    }
+    worker = node.run(
+        node.pod("eater", {"containers": [container], "volumes": [{"name": "cache", "emptyDir": {}}]})
+    )
+    log = node.logs / "pods" / f"default_eater_{worker.uid}" / "app" / "0.log"
+    await until(lambda: log.exists() and b"hi" in log.read_bytes())
     async with api.get("/stats/summary") as answer:
-        pods = (await answer.json())["pods"]
-        assert [p["podRef"]["name"] for p in pods] == ["shell"]
+        found = await answer.json()
+    (pod,), (app,) = found["pods"], found["pods"][0]["containers"]
+    assert pod["podRef"] == {"name": "eater", "namespace": "default", "uid": worker.uid}
+    assert app["cpu"]["usageCoreNanoSeconds"] > 1_000_000 and app["cpu"]["usageNanoCores"] > 0
+    assert 0 < app["memory"]["workingSetBytes"] <= app["memory"]["usageBytes"] < 64 * 2**20
+    assert app["memory"]["availableBytes"] == 64 * 2**20 - app["memory"]["workingSetBytes"]
+    assert app["rootfs"]["capacityBytes"] > 0 and app["logs"]["usedBytes"] >= 4096
+    (volume,) = pod["volume"]
+    assert volume["name"] == "cache" and 500 * 1024 <= volume["usedBytes"] < 600 * 1024
+    ephemeral = pod["ephemeral-storage"]["usedBytes"]
+    assert ephemeral == app["rootfs"]["usedBytes"] + app["logs"]["usedBytes"] + volume["usedBytes"]
+    assert pod["network"]["name"] == "eth0" and pod["process_stats"]["process_count"] >= 2
+    node_stats = found["node"]
+    assert [c["name"] for c in node_stats["systemContainers"]] == ["kubelet", "runtime", "pods"]
+    assert node_stats["rlimit"]["curproc"] > 1
+    assert node_stats["runtime"]["imageFs"]["capacityBytes"] > 0
+    async with api.get("/stats/summary?only_cpu_and_memory=true") as answer:
+        assert set((await answer.json())["pods"][0]) == {
+            "podRef", "startTime", "containers", "cpu", "memory", "swap",
+        }  # fmt: skip
+
+
+async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, until: Any) -> None:
+    spec = {
+        "containers": [{"name": "app", "command": ["sleep", "1000"], "resources": {"limits": {"cpu": "1"}}}]
+    }
+    worker = node.run(node.pod("idle", spec))
+    await until(lambda: worker.status.get("phase") == "Running")
     async with api.get("/metrics/resource") as answer:
-        assert 'container="app",namespace="default",pod="shell"' in await answer.text()
+        text = await answer.text()
+    found = {s.name: s for f in text_string_to_metric_families(text) for s in f.samples}
+    labels = {"namespace": "default", "pod": "idle"}
+    assert found["pod_cpu_usage_seconds_total"].labels == labels
+    assert found["container_memory_working_set_bytes"].labels == {"container": "app", **labels}
+    assert found["container_memory_working_set_bytes"].value > 0
+    assert abs(found["container_start_time_seconds"].value - time.time()) < 60
+    assert found["resource_scrape_error"].value == 0 and found["node_cpu_usage_seconds_total"].value > 0
+    async with api.get("/metrics/cadvisor") as answer:
+        samples = [s for f in text_string_to_metric_families(await answer.text()) for s in f.samples]
+    of_app = {s.name: s for s in samples if s.labels.get("container") == "app"}
+    for name in (
+        "container_cpu_usage_seconds_total", "container_memory_rss", "container_memory_cache",
+        "container_memory_failures_total", "container_fs_usage_bytes", "container_cpu_cfs_periods_total",
+        "container_spec_memory_limit_bytes", "container_processes", "container_last_seen",
+    ):  # fmt: skip
+        assert of_app[name].labels["pod"] == "idle", name
+    assert of_app["container_cpu_usage_seconds_total"].labels["cpu"] == "total"
+    network = [s for s in samples if s.name == "container_network_receive_bytes_total"]
+    assert [s.labels["interface"] for s in network if s.labels["pod"] == "idle"] == ["eth0"]
+    assert [s for s in samples if s.name == "container_memory_usage_bytes" and s.labels["id"] == "/"]
+    assert [s.value for s in samples if s.name == "machine_cpu_cores"] == [os.cpu_count()]
 
 
 async def test_nobody_is_anonymous_and_permission_is_asked(api: Any) -> None:

@@ -22,10 +22,10 @@ from bamikube.nodeagent.runtime.port import (
     Container,
     ContainerSpec,
     ContainerState,
-    ContainerUsage,
     Credentials,
     ExecResult,
     Image,
+    LayerUsage,
     Namespaces,
     Profile,
     Resources,
@@ -249,20 +249,10 @@ class CriRuntime:
             self._runtime.ReopenContainerLog, pb.ReopenContainerLogRequest(container_id=container_id)
         )
 
-    async def usage(self) -> list[ContainerUsage]:
+    async def layers(self) -> list[LayerUsage]:
         answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())
         return [
-            ContainerUsage(
-                id=s.attributes.id,
-                name=s.attributes.metadata.name,
-                labels=dict(s.attributes.labels),
-                timestamp=s.cpu.timestamp / 1e9,
-                cpu_core_nanoseconds=s.cpu.usage_core_nano_seconds.value,
-                memory_working_set=s.memory.working_set_bytes.value,
-                memory_usage=s.memory.usage_bytes.value,
-                memory_rss=s.memory.rss_bytes.value,
-                filesystem_used=s.writable_layer.used_bytes.value,
-            )
+            LayerUsage(s.attributes.id, s.writable_layer.used_bytes.value, s.writable_layer.inodes_used.value)
             for s in answer.stats
         ]
 

@@ -192,18 +192,12 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerUsage:
-    """A sample of one container: cumulative CPU in core-nanoseconds, memory in bytes."""
+class LayerUsage:
+    """What a container has written into its root file system."""
 
     id: str
-    name: str
-    labels: Mapping[str, str]
-    timestamp: float
-    cpu_core_nanoseconds: int
-    memory_working_set: int
-    memory_usage: int = 0
-    memory_rss: int = 0
-    filesystem_used: int = 0
+    bytes: int = 0
+    inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +291,7 @@ class Runtime(Protocol):
     async def image_filesystem(self) -> tuple[str, int]:
         """Where images lie, and the bytes they use."""
 
-    async def usage(self) -> list[ContainerUsage]: ...
+    async def layers(self) -> list[LayerUsage]: ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
         """Events as they happen, until cancelled or the runtime goes away (then RuntimeFailure)."""

@@ -6,7 +6,7 @@
 ``/portForward/<ns>/<pod>[/<uid>]``               the same, into the pod's network
 ``/run/<ns>/<pod>[/<uid>]/<container>?cmd=``      a command, its output as the answer
 ``/pods /runningpods``                            what is bound here; what the runtime runs
-``/stats/summary /metrics[/resource]``            what it uses
+``/stats/summary /metrics[/resource|/cadvisor]``  what it uses
 ``/configz``                                      the configuration in effect
 ``/logs/<path>``                                  files below ``/var/log``
 ``/healthz[/ping|/syncloop]``                     whether it works
@@ -39,7 +39,7 @@ from bamikube.nodeagent.server.logs import read
 from bamikube.nodeagent.server.refusal import TEXT, Refusal, no_page, no_pod, wrong_method
 from bamikube.nodeagent.server.running import running_pods
 from bamikube.nodeagent.server.streams import Streams
-from bamikube.nodeagent.server.usage import Usage
+from bamikube.nodeagent.stats.provider import Stats
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,10 @@ class NodeApi:
     """``handle(Request) -> Answer`` for the node's HTTPS port."""
 
     def __init__(
-        self, agent: PodAgent, runtime: Runtime, world: World, auth: Delegated, usage: Usage, shown: Shown
+        self, agent: PodAgent, runtime: Runtime, world: World, auth: Delegated, stats: Stats, shown: Shown
     ) -> None:
         self._agent, self._runtime, self._world = agent, runtime, world
-        self._auth, self._usage, self._shown = auth, usage, shown
+        self._auth, self._stats, self._shown = auth, stats, shown
         self._streams = Streams(runtime)
 
     async def handle(self, request: Request) -> Answer:
@@ -106,11 +106,14 @@ class NodeApi:
             return logfiles.answer(self._shown.logs, request.path.removeprefix("/logs"))
         match "/".join([verb, *parts]):
             case "stats/summary":
-                return Response(200, orjson.dumps(await self._usage.summary()))
+                short = request.flag("only_cpu_and_memory")
+                return Response(200, orjson.dumps(await self._stats.summary(short)))
             case "metrics":
                 return _exposition(metrics.render())
             case "metrics/resource":
-                return _exposition((await self._usage.resource_metrics()).encode())
+                return _exposition(await self._stats.resource_metrics())
+            case "metrics/cadvisor":
+                return _exposition(await self._stats.cadvisor_metrics())
         raise no_page()
 
     # -- pods --------------------------------------------------------------------------------------------------

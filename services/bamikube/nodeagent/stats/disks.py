@@ -1,0 +1,78 @@
+"""How full file systems are, and what a folder takes of one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system, in bytes and inodes."""
+
+    capacity: int = 0
+    available: int = 0
+    used: int = 0
+    inodes: int = 0
+    inodes_free: int = 0
+
+    @property
+    def inodes_used(self) -> int:
+        return self.inodes - self.inodes_free
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What files take: bytes of blocks, and how many there are."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(self.bytes + other.bytes, self.inodes + other.inodes)
+
+
+def disk(path: Path | str) -> Disk:
+    """The file system ``path`` lies on; all zero when it cannot be asked."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return Disk()
+    size = found.f_frsize
+    return Disk(
+        found.f_blocks * size,
+        found.f_bavail * size,
+        (found.f_blocks - found.f_bfree) * size,
+        found.f_files,
+        found.f_ffree,
+    )
+
+
+def taken(path: Path | str) -> Taken:
+    """What a folder takes, links of one file counted once and other file systems left out."""
+    seen: set[int] = set()
+    total = count = 0
+    try:
+        root = os.lstat(path)
+    except OSError:
+        return Taken()
+    total, count = root.st_blocks * 512, 1
+    waiting = [os.fspath(path)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    try:
+                        stat = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue  # gone meanwhile
+                    if stat.st_dev != root.st_dev or (stat.st_nlink > 1 and stat.st_ino in seen):
+                        continue
+                    seen.add(stat.st_ino)
+                    total, count = total + stat.st_blocks * 512, count + 1
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            continue
+    return Taken(total, count)

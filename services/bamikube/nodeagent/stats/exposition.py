@@ -1,0 +1,42 @@
+"""Prometheus' text format, for figures that are read when they are asked for and kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+class Exposition:
+    """Families in the order of their names, each with its help and type; families without samples are left out."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, tuple[str, str, list[str]]] = {}
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        text: str,
+        labels: Mapping[str, str],
+        value: float,
+        at: float | None = None,
+    ) -> None:
+        """One sample; ``at`` (seconds since the epoch) becomes its time stamp."""
+        family = self._families.get(name)
+        if family is None:
+            family = self._families[name] = (kind, text, [])
+        inner = ",".join(f'{key}="{labels[key].translate(_ESCAPES)}"' for key in sorted(labels))
+        stamp = "" if at is None else f" {int(at * 1000)}"
+        family[2].append(f"{name}{'{' + inner + '}' if inner else ''} {_number(value)}{stamp}")
+
+    def text(self) -> bytes:
+        lines: list[str] = []
+        for name in sorted(self._families):
+            kind, text, samples = self._families[name]
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples]
+        return ("\n".join(lines) + "\n").encode()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)

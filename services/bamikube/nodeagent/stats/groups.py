@@ -1,0 +1,204 @@
+"""What one cgroup has used, read from its files; version 1 (a tree for each controller) and version 2 (one tree).
+
+The working set is what the kernel could not take back at once: use without the file pages that nobody touched lately.
+A file that is not there counts as zero; a cgroup that is not there is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TICK = 10_000_000  # nanoseconds of a USER_HZ tick
+_NO_LIMIT = 1 << 62  # what a version 1 cgroup without a limit says is about that
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Cumulative CPU in nanoseconds, memory in bytes; 0 where a limit is not set. The second half is read on demand."""
+
+    time: float
+    cpu: int = 0
+    memory: int = 0
+    working_set: int = 0
+    rss: int = 0
+    swap: int = 0
+    limit: int = 0
+    page_faults: int = 0
+    major_faults: int = 0
+    swap_limit: int = 0
+
+    user: int = 0
+    system: int = 0
+    periods: int = 0
+    throttled: int = 0
+    throttled_time: int = 0  # nanoseconds
+    shares: int = 0
+    quota: int = 0
+    period: int = 0
+    cache: int = 0
+    mapped: int = 0
+    kernel: int = 0
+    peak: int = 0
+    failures: int = 0  # how often the limit was hit
+    reservation: int = 0
+    oom_kills: int = 0
+    processes: tuple[int, ...] = ()
+    threads: int = 0
+    threads_max: int = 0
+
+
+class Groups:
+    """The cgroups of this machine below ``base``."""
+
+    def __init__(self, base: Path = Path("/sys/fs/cgroup")) -> None:
+        self._base = base
+        self.v2 = (base / "cgroup.controllers").exists()
+
+    def read(self, group: str, now: float, detailed: bool = False) -> Figures | None:
+        """The figures of ``/kubepods/burstable/pod.../<id>``, None when there is no such cgroup."""
+        relative = group.strip("/")
+        if self.v2:
+            folder = self._base / relative
+            return _read_v2(folder, now, detailed) if folder.is_dir() else None
+        folders = {name: self._base / name / relative for name in ("cpu", "cpuacct", "memory", "pids")}
+        return _read_v1(folders, now, detailed) if folders["memory"].is_dir() else None
+
+    def processes(self, group: str) -> tuple[int, ...]:
+        """The processes of exactly this cgroup."""
+        folder = self._base / group.strip("/") if self.v2 else self._base / "memory" / group.strip("/")
+        return _processes(folder)
+
+
+def children(parent: str, systemd: bool) -> tuple[str, str]:
+    """Where the cgroup of a pod lies that the runtime knows as ``parent``, and the form of its containers' paths.
+
+    >>> children("kubepods-burstable-pod1_2.slice", True)
+    ('/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice', '/cri-containerd-{}.scope')
+    """
+    if not systemd:
+        return parent, "/{}"
+    words = parent.removesuffix(".slice").split("-")
+    path = "".join(f"/{'-'.join(words[: n + 1])}.slice" for n in range(len(words)))
+    return path, "/cri-containerd-{}.scope"
+
+
+def _read_v1(folders: dict[str, Path], now: float, detailed: bool) -> Figures:
+    memory = folders["memory"]
+    stat = _table(memory / "memory.stat")
+    used = _number(memory / "memory.usage_in_bytes")
+    basic: dict[str, Any] = {
+        "cpu": _number(folders["cpuacct"] / "cpuacct.usage"),
+        "memory": used,
+        "working_set": max(0, used - stat.get("total_inactive_file", 0)),
+        "rss": stat.get("total_rss", 0),
+        "swap": stat.get("total_swap", 0),
+        "limit": _limit(stat.get("hierarchical_memory_limit", 0)),
+        "page_faults": stat.get("total_pgfault", 0),
+        "major_faults": stat.get("total_pgmajfault", 0),
+        "swap_limit": _limit(stat.get("hierarchical_memsw_limit", 0)),
+    }
+    if not detailed:
+        return Figures(now, **basic)
+    cpu, spent = _table(folders["cpu"] / "cpu.stat"), _table(folders["cpuacct"] / "cpuacct.stat")
+    return Figures(
+        now,
+        **basic,
+        user=spent.get("user", 0) * TICK,
+        system=spent.get("system", 0) * TICK,
+        periods=cpu.get("nr_periods", 0),
+        throttled=cpu.get("nr_throttled", 0),
+        throttled_time=cpu.get("throttled_time", 0),
+        shares=_number(folders["cpu"] / "cpu.shares"),
+        quota=max(0, _number(folders["cpu"] / "cpu.cfs_quota_us")),
+        period=_number(folders["cpu"] / "cpu.cfs_period_us"),
+        cache=stat.get("total_cache", 0),
+        mapped=stat.get("total_mapped_file", 0),
+        kernel=_number(memory / "memory.kmem.usage_in_bytes"),
+        peak=_number(memory / "memory.max_usage_in_bytes"),
+        failures=_number(memory / "memory.failcnt"),
+        reservation=_limit(_number(memory / "memory.soft_limit_in_bytes")),
+        oom_kills=_table(memory / "memory.oom_control").get("oom_kill", 0),
+        processes=_processes(memory),
+        threads=_number(folders["pids"] / "pids.current"),
+        threads_max=_number(folders["pids"] / "pids.max"),
+    )
+
+
+def _read_v2(folder: Path, now: float, detailed: bool) -> Figures:
+    stat, cpu = _table(folder / "memory.stat"), _table(folder / "cpu.stat")
+    used = _number(folder / "memory.current") or stat.get("anon", 0) + stat.get("file", 0)
+    swap = _number(folder / "memory.swap.current")
+    limit = _number(folder / "memory.max")
+    most_swap = folder / "memory.swap.max"
+    basic: dict[str, Any] = {
+        "cpu": cpu.get("usage_usec", 0) * 1000,
+        "memory": used,
+        "working_set": max(0, used - stat.get("inactive_file", 0)),
+        "rss": stat.get("anon", 0),
+        "swap": swap,
+        "limit": limit,
+        "page_faults": stat.get("pgfault", 0),
+        "major_faults": stat.get("pgmajfault", 0),
+        "swap_limit": limit + _number(most_swap) if limit and _words(most_swap)[:1] != ["max"] else 0,
+    }
+    if not detailed:
+        return Figures(now, **basic)
+    quota, period = (*_words(folder / "cpu.max"), "", "")[:2]
+    events = _table(folder / "memory.events")
+    weight = _number(folder / "cpu.weight")
+    return Figures(
+        now,
+        **basic,
+        user=cpu.get("user_usec", 0) * 1000,
+        system=cpu.get("system_usec", 0) * 1000,
+        periods=cpu.get("nr_periods", 0),
+        throttled=cpu.get("nr_throttled", 0),
+        throttled_time=cpu.get("throttled_usec", 0) * 1000,
+        shares=2 + ((weight - 1) * 262142) // 9999 if weight else 0,
+        quota=int(quota) if quota.isdigit() else 0,
+        period=int(period) if period.isdigit() else 0,
+        cache=stat.get("file", 0),
+        mapped=stat.get("file_mapped", 0),
+        kernel=stat.get("kernel", 0),
+        peak=_number(folder / "memory.peak"),
+        failures=events.get("max", 0),
+        reservation=_number(folder / "memory.low"),
+        oom_kills=events.get("oom_kill", 0),
+        processes=_processes(folder),
+        threads=_number(folder / "pids.current"),
+        threads_max=_number(folder / "pids.max"),
+    )
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> int:
+    """The number a file holds; 0 for ``max`` and for no file."""
+    words = _words(path)
+    return int(words[0]) if words and words[0].lstrip("-").isdigit() else 0
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Lines of a name and a number."""
+    words = _words(path)
+    return {name: int(value) for name, value in _pairs(words) if value.isdigit()}
+
+
+def _pairs(words: list[str]) -> Iterable[tuple[str, str]]:
+    return zip(words[::2], words[1::2], strict=False)
+
+
+def _limit(value: int) -> int:
+    return 0 if value >= _NO_LIMIT else value
+
+
+def _processes(folder: Path) -> tuple[int, ...]:
+    return tuple(int(word) for word in _words(folder / "cgroup.procs"))

@@ -1,0 +1,148 @@
+"""Samples: the figures of everything on the node at one time, and CPU as a rate between two of them.
+
+A sample is good for a second, so that two readers do not disturb each other's rates. Reading is done on a thread: it
+is a few hundred small files, and pods must not wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bamikube.kit.world import World
+from bamikube.nodeagent.host.threads import beside
+from bamikube.nodeagent.node.facts import meminfo
+from bamikube.nodeagent.runtime.port import LayerUsage, Runtime, RuntimeFailure
+from bamikube.nodeagent.stats import disks, network
+from bamikube.nodeagent.stats.disks import Disk, Taken
+from bamikube.nodeagent.stats.groups import Figures, Groups
+from bamikube.nodeagent.stats.network import Interface
+from bamikube.nodeagent.stats.subjects import Subject
+
+log = logging.getLogger(__name__)
+
+FRESH = 1.0  # seconds a sample is good for
+FILES_FRESH = 60.0  # seconds what folders take is good for: counting reads every entry
+PATIENCE = 20.0  # seconds a file system is waited for
+LAYERS_FRESH = 10.0  # seconds: as often as containerd looks at what containers have written
+NODE = "/"
+
+
+@dataclass(slots=True)
+class Sample:
+    """What was found at ``time`` (seconds since the epoch)."""
+
+    time: float
+    subjects: list[Subject] = field(default_factory=list)
+    figures: dict[str, Figures] = field(default_factory=dict)  # by cgroup
+    rates: dict[str, int] = field(default_factory=dict)  # by cgroup: nanocores
+    networks: dict[str, tuple[Interface, ...]] = field(default_factory=dict)  # by uid; the node's by ""
+    memory: dict[str, int] = field(default_factory=dict)  # /proc/meminfo
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Files:
+    """What lies on disks: the two file systems, and what pods take."""
+
+    node: Disk = field(default_factory=Disk)
+    images: Disk = field(default_factory=Disk)
+    images_used: int = 0
+    layers: Mapping[str, LayerUsage] = field(default_factory=dict)  # by container id
+    logs: dict[tuple[str, str], Taken] = field(default_factory=dict)  # by uid and container
+    volumes: dict[tuple[str, str], tuple[Disk, Taken]] = field(default_factory=dict)  # by uid and volume
+
+
+class Sampler:
+    """``subjects`` tells what runs; ``log_directory`` and ``volumes`` where a pod's files lie."""
+
+    def __init__(
+        self,
+        world: World,
+        runtime: Runtime,
+        subjects: Callable[[], list[Subject]],
+        root: Path,
+        log_directory: Callable[[Subject], str],
+        groups: Groups,
+        above: tuple[str, ...] = (),
+    ) -> None:
+        self._world, self._runtime = world, runtime
+        self._subjects, self._root, self._log_directory = subjects, root, log_directory
+        self._groups, self._above = groups, above
+        self._sample, self._detailed = Sample(0.0), False
+        self._files, self._counted = Files(), float("-inf")
+        self._images, self._images_used, self._asked = "", 0, float("-inf")
+        self._layers: dict[str, LayerUsage] = {}
+
+    async def sample(self, detailed: bool = False) -> Sample:
+        """The figures now; with ``detailed`` those that only cadvisor's metrics show."""
+        now = self._world.clock.now()
+        if now - self._sample.time < FRESH and (self._detailed or not detailed):
+            return self._sample
+        before, chosen = self._sample, self._subjects()
+        fresh = await beside(lambda: self._read(chosen, now, detailed), "stats")
+        started = {m.group: m.container.started_at for s in chosen for m in s.members}
+        started |= {s.group: s.started for s in chosen}
+        for group, figures in fresh.figures.items():
+            old = before.figures.get(group)
+            if old is not None and figures.time - old.time >= FRESH:
+                fresh.rates[group] = max(0, int((figures.cpu - old.cpu) / (figures.time - old.time)))
+            elif old is not None and group in before.rates:
+                fresh.rates[group] = before.rates[group]
+            elif 0 < (since := started.get(group, 0.0)) < now:
+                fresh.rates[group] = int(figures.cpu / (now - since))  # nothing to compare with yet
+        self._sample, self._detailed = fresh, detailed
+        return fresh
+
+    def _read(self, chosen: list[Subject], now: float, detailed: bool) -> Sample:
+        result = Sample(now, chosen, memory=meminfo())
+        for group in (NODE, *self._above, *(g for s in chosen for g in s.groups())):
+            figures = self._groups.read(group, now, detailed)
+            if figures is not None:
+                result.figures[group] = figures
+        result.failed = NODE not in result.figures
+        result.networks[""] = network.of_process("self")
+        for subject in chosen:
+            if subject.pod["spec"].get("hostNetwork"):
+                result.networks[subject.uid] = result.networks[""]
+            elif pids := self._groups.processes(subject.sandbox_group):
+                result.networks[subject.uid] = network.of_process(pids[0])
+        return result
+
+    async def files(self) -> Files:
+        """What lies on the disks: counted a minute ago at most, and what the runtime said ten seconds ago at most."""
+        now = self._world.clock.monotonic()
+        if now - self._asked >= LAYERS_FRESH:
+            try:
+                self._images, self._images_used = await self._runtime.image_filesystem()
+                self._layers = {item.id: item for item in await self._runtime.layers()}
+                self._asked = now
+            except RuntimeFailure as failure:
+                log.warning("the runtime does not tell what images and containers take: %s", failure)
+        if now - self._counted >= FILES_FRESH or not self._knows_all():
+            chosen = self._subjects()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    self._files = await beside(lambda: self._count(chosen, self._images), "stats-files")
+            except TimeoutError:
+                log.warning("a file system does not answer: what pods take on disks is not counted now")
+            self._counted = now
+        self._files.images_used, self._files.layers = self._images_used, self._layers
+        return self._files
+
+    def _knows_all(self) -> bool:
+        return all((s.uid, m.container.name) in self._files.logs for s in self._subjects() for m in s.members)
+
+    def _count(self, chosen: list[Subject], images: str) -> Files:
+        files = Files(node=disks.disk(self._root), images=disks.disk(images or self._root))
+        for subject in chosen:
+            folder = Path(self._log_directory(subject))
+            for member in subject.members:
+                name = member.container.name
+                files.logs[subject.uid, name] = disks.taken(folder / name)
+            for volume in self._root.glob(f"pods/{subject.uid}/volumes/*/*"):
+                files.volumes[subject.uid, volume.name] = (disks.disk(volume), disks.taken(volume))
+        return files

@@ -1,0 +1,211 @@
+"""What is read from cgroups and /proc, and how it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bamikube.nodeagent.pod.state import RuntimeState
+from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
+from bamikube.nodeagent.stats import system
+from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
+from bamikube.nodeagent.stats.disks import Disk, Taken, taken
+from bamikube.nodeagent.stats.groups import Figures, Groups, children
+from bamikube.nodeagent.stats.network import interfaces
+from bamikube.nodeagent.stats.resource import resource_metrics
+from bamikube.nodeagent.stats.sampler import Files, Sample
+from bamikube.nodeagent.stats.subjects import Subject, subjects
+from bamikube.nodeagent.stats.summary import summary
+
+NET = """Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
+  eth0: 5000      40    1    2    0     0          0         0    7000      50    3    4    0     0       0          0
+vethab: 9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0
+"""
+
+
+def write(base: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = base / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_version_1_cgroups(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "cpuacct/p/c/cpuacct.usage": "2500000000\n",
+            "cpuacct/p/c/cpuacct.stat": "user 150\nsystem 50\n",
+            "cpu/p/c/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_time 77\n",
+            "cpu/p/c/cpu.shares": "512\n",
+            "cpu/p/c/cpu.cfs_quota_us": "-1\n",
+            "cpu/p/c/cpu.cfs_period_us": "100000\n",
+            "memory/p/c/memory.usage_in_bytes": "1000\n",
+            "memory/p/c/memory.stat": "total_inactive_file 300\ntotal_rss 500\ntotal_cache 400\nhierarchical_memory_limit 9223372036854771712\n",
+            "memory/p/c/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            "memory/p/c/cgroup.procs": "10\n11\n",
+            "pids/p/c/pids.current": "4\n",
+            "pids/p/c/pids.max": "max\n",
+        },
+    )
+    groups = Groups(tmp_path)
+    found = groups.read("/p/c", 5.0, detailed=True)
+    assert found == Figures(
+        5.0, cpu=2_500_000_000, memory=1000, working_set=700, rss=500, cache=400, user=1_500_000_000,
+        system=500_000_000, periods=9, throttled=3, throttled_time=77, shares=512, period=100_000,
+        oom_kills=2, processes=(10, 11), threads=4,
+    )  # fmt: skip
+    assert groups.read("/none", 5.0) is None and groups.processes("/p/c") == (10, 11)
+
+
+def test_version_2_cgroups(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "cgroup.controllers": "cpu memory",
+            "p/cpu.stat": "usage_usec 1000\nuser_usec 600\nsystem_usec 400\nnr_throttled 1\nthrottled_usec 5\n",
+            "p/cpu.max": "50000 100000\n",
+            "p/cpu.weight": "100\n",
+            "p/memory.current": "900\n",
+            "p/memory.max": "2000\n",
+            "p/memory.swap.max": "500\n",
+            "p/memory.stat": "anon 400\nfile 450\ninactive_file 100\npgfault 7\n",
+            "p/memory.events": "max 3\noom_kill 1\n",
+        },
+    )
+    found = Groups(tmp_path).read("/p", 1.0, detailed=True)
+    assert found is not None
+    assert (found.cpu, found.user, found.throttled_time) == (1_000_000, 600_000, 5_000)
+    assert (found.working_set, found.rss, found.limit, found.swap_limit) == (800, 400, 2000, 2500)
+    assert (found.quota, found.period, found.shares, found.failures, found.oom_kills) == (
+        50000,
+        100000,
+        2597,
+        3,
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("parent", "systemd", "path", "form"),
+    [
+        ("/x/kubepods/burstable/podu", False, "/x/kubepods/burstable/podu", "/{}"),
+        ("kubepods-podu_1.slice", True, "/kubepods.slice/kubepods-podu_1.slice", "/cri-containerd-{}.scope"),
+    ],
+)
+def test_where_containers_cgroups_lie(parent: str, systemd: bool, path: str, form: str) -> None:
+    assert children(parent, systemd) == (path, form)
+
+
+def test_a_folder_is_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 5000)
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    (tmp_path / "s").symlink_to("/etc")
+    found = taken(tmp_path)
+    assert found.inodes == 3 and 8192 <= found.bytes <= 20480
+    assert taken(tmp_path / "none") == Taken()
+
+
+def test_processes_and_boot_are_read_from_proc() -> None:
+    stat = "7 (odd ) name) S 1 7 7 0 -1 4194560 100 0 5 0 30 20 0 0 20 0 1 0 600 1000000 256 184"
+    found = system.spent(stat)
+    assert (found.cpu, found.faults, found.major, found.started) == (500_000_000, 100, 5, 600)
+    assert found.memory == 256 * 4096
+    assert system.booted("cpu  1 2\nbtime 1700000000\n") == 1.7e9
+
+
+class Worker:
+    """What is asked of a worker."""
+
+    def __init__(self) -> None:
+        self.pod: dict[str, Any] = {
+            "metadata": {"name": "web", "namespace": "default", "uid": "u"},
+            "spec": {
+                "volumes": [
+                    {"name": "data", "persistentVolumeClaim": {"claimName": "d"}},
+                    {"name": "scratch", "emptyDir": {}},
+                ]
+            },
+        }
+        self.status: dict[str, Any] = {"startTime": "2026-01-01T00:00:00Z"}
+        running = Container("c1", "s1", "app", 0, "running", 10.0, image="nginx:1", started_at=11.0)
+        ended = Container("c0", "s1", "app", 0, "exited", 10.0)
+        self.state = RuntimeState((Sandbox("s1", "web", "default", "u", 0, True, 9.0),), (running, ended))
+
+
+def sample() -> tuple[Sample, Files]:
+    workers: Any = [Worker()]
+    chosen = subjects(workers, lambda pod: "/kubepods/podu", False)
+    found = Sample(100.0, chosen, memory={"MemTotal": 10_000, "SwapTotal": 50, "SwapFree": 40})
+    found.figures = {
+        "/": Figures(100.0, cpu=9_000_000_000, memory=5000, working_set=4000),
+        "/kubepods": Figures(100.0, cpu=4, memory=4),
+        "/kubepods/podu": Figures(100.0, cpu=2_000_000_000, memory=300, working_set=250),
+        "/kubepods/podu/s1": Figures(100.0, cpu=1, processes=(1,)),
+        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3)),
+    }  # fmt: skip
+    found.rates = {"/kubepods/podu/c1": 42}
+    found.networks = {"": (), "u": interfaces(NET)}
+    files = Files(node=Disk(1000, 600, 400, 100, 90), layers={"c1": LayerUsage("c1", 7, 2)})
+    files.logs = {("u", "app"): Taken(5, 1)}
+    files.volumes = {
+        ("u", "data"): (Disk(500, 100, 400, 10, 5), Taken(3, 1)),
+        ("u", "scratch"): (Disk(1000, 600, 400, 100, 90), Taken(11, 4)),
+    }
+    return found, files
+
+
+def test_the_summary_of_a_pod() -> None:
+    found = summary(*sample(), "node-1", 5.0, {"maxpid": 9, "curproc": 3}, [{"name": "kubelet"}])
+    (pod,) = found["pods"]
+    (app,) = pod["containers"]
+    assert app["cpu"]["usageNanoCores"] == 42 and app["memory"]["availableBytes"] == 800
+    assert app["startTime"] == "1970-01-01T00:00:11Z" and pod["startTime"] == "1970-01-01T00:00:09Z"
+    assert pod["memory"]["workingSetBytes"] == 250 and "availableBytes" not in pod["memory"]
+    assert (pod["network"]["name"], pod["network"]["rxBytes"], pod["network"]["txErrors"]) == (
+        "eth0",
+        5000,
+        3,
+    )
+    claimed, scratch = pod["volume"]
+    assert claimed["pvcRef"] == {"name": "d", "namespace": "default"} and claimed["usedBytes"] == 400
+    assert scratch["usedBytes"] == 11
+    assert pod["ephemeral-storage"]["usedBytes"] == 7 + 5 + 11
+    assert pod["process_stats"] == {"process_count": 3}
+    node = found["node"]
+    assert [c["name"] for c in node["systemContainers"]] == ["kubelet", "pods"]
+    assert node["memory"]["availableBytes"] == 6000 and node["swap"]["swapUsageBytes"] == 10
+    assert node["fs"]["inodesUsed"] == 10 and node["rlimit"]["maxpid"] == 9
+
+
+def test_metrics_can_be_parsed_and_have_the_right_labels() -> None:
+    found, files = sample()
+    text = resource_metrics(found).decode()
+    names = [f.name for f in text_string_to_metric_families(text)]
+    assert names == sorted(names)
+    line = 'container_cpu_usage_seconds_total{container="app",namespace="default",pod="web"} 1.5 100000'
+    assert line in text.splitlines()
+    assert 'container_start_time_seconds{container="app",namespace="default",pod="web"} 11' in text
+    machine = Processor(4, 10_000, 50, "m", "s", "b", "6.1", 'Say "Linux"')
+    samples = {
+        (s.name, s.labels.get("id"), s.labels.get("interface")): s
+        for f in text_string_to_metric_families(cadvisor_metrics(found, files, machine).decode())
+        for s in f.samples
+    }
+    network = samples["container_network_receive_bytes_total", "/kubepods/podu/s1", "eth0"]
+    assert (network.value, network.labels["pod"], network.labels["container"]) == (5000, "web", "")
+    assert samples["container_cpu_cfs_periods_total", "/kubepods/podu/c1", None].labels["name"] == "c1"
+    assert samples["container_fs_usage_bytes", "/kubepods/podu/c1", None].value == 7
+    assert samples["machine_memory_bytes", None, None].value == 10_000
+
+
+def test_a_pod_without_a_sandbox_is_no_subject() -> None:
+    worker: Any = Worker()
+    worker.state = RuntimeState()
+    assert subjects([worker], lambda pod: "/x", False) == []
+    assert Subject(worker.pod, "/x", "s", "/x/s", 1.0).groups() == ["/x", "/x/s"]
