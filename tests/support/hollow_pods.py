@@ -223,11 +223,38 @@ class HollowChecks:
         return answer if isinstance(answer, Result) else await answer()
 
 
+def merged(status: JSON, patch: JSON) -> JSON:
+    """What a strategic merge patch makes of a status: conditions by type, addresses by ip, the rest replaced."""
+    result = dict(status)
+    for field, value in patch.items():
+        key = {"conditions": "type", "podIPs": "ip", "hostIPs": "ip"}.get(field)
+        if value is None:
+            result.pop(field, None)
+        elif key is None:
+            result[field] = value
+        else:
+            old = {item[key]: item for item in status.get(field) or ()}
+            for item in value:
+                if item.get("$patch") == "delete":
+                    old.pop(item[key], None)
+                else:
+                    both = old.get(item[key], {}) | item
+                    old[item[key]] = {k: v for k, v in both.items() if v is not None or k in _KEPT_NULLS}
+            result[field] = list(old.values())
+    return result
+
+
+_KEPT_NULLS = ("lastProbeTime",)
+
+
 class HollowApi:
     """A cluster that takes down what it is told."""
 
     def __init__(self) -> None:
         self.status: dict[str, JSON] = {}
+        self.version = 0
+        self.fails: list[Exception] = []  # what the next writes end with
+        self.patches: list[JSON] = []
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
         self.deleted: list[str] = []
 
@@ -243,8 +270,20 @@ class HollowApi:
     def services(self, namespace: str) -> list[JSON]:
         return []
 
-    async def write_status(self, pod: JSON, patch: JSON) -> None:
-        self.status.setdefault(pod["metadata"]["name"], {}).update(patch)
+    async def write_status(self, pod: JSON, patch: JSON) -> JSON:
+        await asyncio.sleep(0.001)
+        if self.fails:
+            raise self.fails.pop(0)
+        self.patches.append(patch)
+        name = pod["metadata"]["name"]
+        self.version += 1
+        self.status[name] = merged(self.status.get(name, {}), patch)
+        return self.pod(pod)
+
+    def pod(self, pod: JSON) -> JSON:
+        """The pod as it stands in this cluster."""
+        meta = pod["metadata"] | {"resourceVersion": str(self.version)}
+        return pod | {"metadata": meta, "status": self.status[meta["name"]]}
 
     async def delete(self, pod: JSON) -> None:
         self.deleted.append(pod["metadata"]["name"])

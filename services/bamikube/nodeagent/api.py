@@ -29,8 +29,8 @@ class PodApi(Protocol):
     def services(self, namespace: str) -> list[JSON]:
         """The services whose addresses a pod of that namespace gets as variables."""
 
-    async def write_status(self, pod: JSON, patch: JSON) -> None:
-        """Patch the status of exactly this pod (its uid is a precondition)."""
+    async def write_status(self, pod: JSON, patch: JSON) -> JSON:
+        """Patch the status of exactly this pod (its uid is a precondition); the pod as it is then."""
 
     async def delete(self, pod: JSON) -> None:
         """Remove the API object of exactly this pod, at once."""
@@ -78,10 +78,10 @@ class ClusterApi:
             or (item["metadata"]["namespace"] == "default" and item["metadata"]["name"] == "kubernetes")
         ]
 
-    async def write_status(self, pod: JSON, patch: JSON) -> None:
+    async def write_status(self, pod: JSON, patch: JSON) -> JSON:
         meta = pod["metadata"]
         body = {"metadata": {"uid": meta["uid"]}, "status": patch}
-        await self._client.patch(
+        return await self._client.patch(
             "pods", meta["name"], body, meta["namespace"], kind="strategic", subresource="status"
         )
 

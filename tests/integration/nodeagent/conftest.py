@@ -22,6 +22,7 @@ from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import RuntimeFailure
+from tests.support.hollow_pods import merged
 from tests.support.private_containerd import PrivateContainerd, images, network_namespace
 
 JSON = dict[str, Any]
@@ -49,6 +50,7 @@ class Recorded:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], JSON] = {}
         self.patches: list[JSON] = []
+        self.statuses: dict[str, JSON] = {}
         self.deleted: list[str] = []
         self.events: list[tuple[str, str]] = []
 
@@ -64,8 +66,11 @@ class Recorded:
     def services(self, namespace: str) -> list[JSON]:
         return []
 
-    async def write_status(self, pod: JSON, patch: JSON) -> None:
+    async def write_status(self, pod: JSON, patch: JSON) -> JSON:
         self.patches.append(patch)
+        uid = pod["metadata"]["uid"]
+        self.statuses[uid] = merged(self.statuses.get(uid, {}), patch)
+        return {"metadata": pod["metadata"], "status": self.statuses[uid]}
 
     async def delete(self, pod: JSON) -> None:
         self.deleted.append(pod["metadata"]["name"])

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 
 MAX_SERVERS = 3
 MAX_SEARCHES = 32
+MAX_SEARCH_LINE = 2048  # characters
+MAX_SEARCH_DOMAIN = 253  # characters
+MAX_FQDN = 64  # characters of a host name, by the kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,48 @@ def parse(text: str) -> Resolver:
 
 def resolver(pod: JSON, *, node: Resolver, cluster_dns: tuple[str, ...], domain: str) -> Resolver:
     """What the pod's resolv.conf says."""
-    policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
+    return _fitting(_asked_for(pod, node, cluster_dns, domain))
+
+
+def warnings(
+    pod: JSON, *, node: Resolver, cluster_dns: tuple[str, ...], domain: str
+) -> list[tuple[str, str]]:
+    """Reasons and messages of what the pod asks for in its resolv.conf and does not get."""
+    found = []
+    if _policy(pod) == "ClusterFirst" and not cluster_dns:
+        text = 'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy.'
+        name = facts.full_name(pod)
+        found.append(("MissingClusterDNS", f'pod: "{name}". {text} Falling back to "Default" policy.'))
+    asked = _asked_for(pod, node, cluster_dns, domain)
+    given = _fitting(asked)
+    if given.servers != asked.servers:
+        line = " ".join(given.servers)
+        text = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is"
+        found.append(("DNSConfigForming", f"{text}: {line}"))
+    if given.searches != asked.searches:
+        line = " ".join(given.searches)
+        text = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is"
+        found.append(("DNSConfigForming", f"{text}: {line}"))
+    return found
+
+
+def _fitting(asked: Resolver) -> Resolver:
+    """As much of it as a resolver library takes."""
+    searches = [s for s in asked.searches if len(s) <= MAX_SEARCH_DOMAIN][:MAX_SEARCHES]
+    while len(" ".join(searches)) > MAX_SEARCH_LINE:
+        searches.pop()
+    return Resolver(asked.servers[:MAX_SERVERS], tuple(searches), asked.options)
+
+
+def _policy(pod: JSON) -> str:
+    policy = str(pod["spec"].get("dnsPolicy") or "ClusterFirst")
     if policy == "ClusterFirst" and facts.host_network(pod):
-        policy = "Default"
-    if policy == "ClusterFirstWithHostNet":
-        policy = "ClusterFirst"
+        return "Default"
+    return "ClusterFirst" if policy == "ClusterFirstWithHostNet" else policy
+
+
+def _asked_for(pod: JSON, node: Resolver, cluster_dns: tuple[str, ...], domain: str) -> Resolver:
+    policy = _policy(pod)
     if policy == "None":
         base = Resolver()
     elif policy == "Default" or not cluster_dns:
@@ -63,8 +104,8 @@ def resolver(pod: JSON, *, node: Resolver, cluster_dns: tuple[str, ...], domain:
         value = option.get("value")
         options[option["name"]] = f"{option['name']}:{value}" if value is not None else option["name"]
     return Resolver(
-        tuple(dict.fromkeys((*base.servers, *(extra.get("nameservers") or ()))))[:MAX_SERVERS],
-        tuple(dict.fromkeys((*base.searches, *(extra.get("searches") or ()))))[:MAX_SEARCHES],
+        tuple(dict.fromkeys((*base.servers, *(extra.get("nameservers") or ())))),
+        tuple(dict.fromkeys((*base.searches, *(extra.get("searches") or ())))),
         tuple(options.values()),
     )
 
@@ -83,6 +124,19 @@ def fqdn(pod: JSON, node_name: str, domain: str) -> str:
     if not subdomain or facts.host_network(pod):
         return ""
     return f"{hostname(pod, node_name)}.{subdomain}.{pod['metadata'].get('namespace', '')}.svc.{domain}"
+
+
+def own_name(pod: JSON, node_name: str, domain: str) -> str:
+    """The host name a pod gets, its full name where it asks for that. Raises ConfigError for one that is too long."""
+    full = fqdn(pod, node_name, domain)
+    if not pod["spec"].get("setHostnameAsFQDN") or not full:
+        return hostname(pod, node_name)
+    if len(full) > MAX_FQDN:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({MAX_FQDN} characters is the max, {len(full)} characters requested)"
+        )
+    return full
 
 
 def hosts_file(pod: JSON, ips: tuple[str, ...], node_name: str, domain: str, node_hosts: str) -> str:

@@ -31,9 +31,7 @@ def sandbox_spec(
     meta, spec = pod["metadata"], pod["spec"]
     context = spec.get("securityContext") or {}
     names = dns.resolver(pod, node=node.resolver, cluster_dns=node.cluster_dns, domain=node.domain)
-    host = dns.hostname(pod, node.name)
-    if spec.get("setHostnameAsFQDN") and (full := dns.fqdn(pod, node.name, node.domain)):
-        host = full
+    host = dns.own_name(pod, node.name, node.domain)
     ports = tuple(
         PortMapping(
             int(p["containerPort"]), int(p["hostPort"]), p.get("protocol", "TCP"), p.get("hostIP", "")

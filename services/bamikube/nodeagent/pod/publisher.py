@@ -1,7 +1,8 @@
 """A pod's status on its way to the API: only changes, newest wins, in order.
 
-The worker offers a status after every plan; while a patch is under way newer ones replace each other. A failed patch
-is tried again; one that says the pod is gone, or another one, ends the publishing.
+The worker offers a status after every plan; while a patch is under way newer ones replace each other. A failed patch is
+tried again, also one that was refused as a conflict; only a pod that is gone ends the publishing. What somebody else has
+made of the node agent's own fields is put right again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bamikube.nodeagent.pod.facts import JSON
 
 log = logging.getLogger(__name__)
 
+RECONCILE = 2.0  # seconds until fields that somebody else wrote are put right: two that fight do so slowly
 FLUSH = 30.0  # seconds the last words of a pod may take
 OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
 _FIELDS = ("reason", "message", "podIP", "podIPs")
@@ -54,25 +56,59 @@ class Publisher:
         self._pod = pod
         self._sent: JSON = dict(pod().get("status") or {})
         self._wanted: JSON | None = None
+        self._version = 0  # resourceVersion of the last write's answer
+        self._kept: JSON = {}  # what the API server keeps different from what was sent; asking again is in vain
+        self._scheduled = False  # the API has the condition PodScheduled
+        self._said = False  # something was written
+        self._foreign = False  # what is wanted next only puts right what somebody else wrote
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
 
     def known(self, status: JSON) -> JSON:
-        """``status`` with the conditions that others own as the API has them now."""
-        foreign = (self._pod().get("status") or {}).get("conditions") or ()
+        """``status`` with what others own as the API has it now: their conditions, and an end that they declared."""
+        there = self._pod().get("status") or {}
+        foreign = there.get("conditions") or ()
         own = [c for c in status.get("conditions") or () if c["type"] in OWN]
         if not own:
             own = [c for c in foreign if c["type"] in OWN]
-        return status | {"conditions": [*own, *(c for c in foreign if c["type"] not in OWN)]}
+        known = status | {"conditions": [*own, *(c for c in foreign if c["type"] not in OWN)]}
+        if there.get("phase") in ("Succeeded", "Failed"):
+            known |= {key: there[key] for key in ("phase", "reason", "message") if key in there}
+        return known
 
     def offer(self, status: JSON) -> None:
         """Publish ``status`` soon, if it differs from what was published last."""
-        if not self._closed and patch_between(self._sent, status):
-            self._wanted = status
-            self._idle.clear()
-            self._changed.set()
+        mine = self._mine(status)
+        if not self._closed and patch_between(self._sent, mine):
+            self._want(mine, foreign=False)
+
+    def _mine(self, status: JSON) -> JSON:
+        """``status`` with the node agent's own conditions; PodScheduled is told once, where nobody else did."""
+        there = (self._pod().get("status") or {}).get("conditions") or ()
+        self._scheduled = self._scheduled or any(c["type"] == "PodScheduled" for c in there)
+        own = OWN if self._scheduled else (*OWN, "PodScheduled")
+        return status | {"conditions": [c for c in status.get("conditions") or () if c["type"] in own]}
+
+    def _want(self, status: JSON, *, foreign: bool) -> None:
+        self._wanted, self._foreign = status, foreign
+        self._idle.clear()
+        self._changed.set()
+
+    def observe(self, pod: JSON) -> None:
+        """The pod as the API has it: where its status is not what was written, write it again.
+
+        What the informer tells may be older than the last write; then it says nothing.
+        """
+        if self._closed or not self._said or not self._idle.is_set() or _version(pod) <= self._version:
+            return
+        there = dict(pod.get("status") or {})
+        right = self._mine(self._sent)
+        wrong = patch_between(there, right)
+        if wrong and wrong != self._kept:
+            self._sent = there
+            self._want(right, foreign=True)
 
     def close(self) -> None:
         """The pod is gone: publish nothing more."""
@@ -94,21 +130,44 @@ class Publisher:
             await self._changed.wait()
             self._changed.clear()
             while self._wanted is not None:
+                if self._foreign:
+                    self._foreign = False
+                    await self._shared.world.clock.sleep(RECONCILE)
+                    continue
                 status, self._wanted = self._wanted, None
                 try:
-                    await self._shared.api.write_status(self._pod(), patch_between(self._sent, status))
-                    self._sent, wait = status, 0.2
+                    written = await self._shared.api.write_status(
+                        self._pod(), patch_between(self._sent, status)
+                    )
                 except ApiError as error:
-                    if error.code in (404, 409):
+                    if error.code == 404:
                         self.close()
                         continue
                     wait = await self._later(status, error, wait)
                 except OSError as error:
                     wait = await self._later(status, error, wait)
+                else:
+                    self._said, wait = True, 0.2
+                    self._answered(status, written)
             self._idle.set()
+
+    def _answered(self, status: JSON, written: JSON) -> None:
+        """``status`` was written. Where the answer differs somebody wrote in between (or the API server knows better)."""
+        self._sent, self._version = status, _version(written)
+        self._scheduled = True
+        there = dict(written.get("status") or {})
+        before, self._kept = self._kept, patch_between(there, status)
+        if self._kept and self._kept != before and self._wanted is None:
+            self._sent = there
+            self._want(status, foreign=True)
 
     async def _later(self, status: JSON, error: Any, wait: float) -> float:
         log.warning("cannot write the status of pod %s: %s", self._pod()["metadata"]["name"], error)
         self._wanted = self._wanted or status
         await self._shared.world.clock.sleep(wait)
         return min(wait * 2, 5.0)
+
+
+def _version(pod: JSON) -> int:
+    text = str((pod.get("metadata") or {}).get("resourceVersion") or "0")
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -101,12 +101,18 @@ class Starter:
     async def create_sandbox(self, pod: JSON, action: Action) -> bool:
         if action.reason == "SandboxChanged":
             self._event(pod, "Normal", "SandboxChanged", action.message)
+        node = self._shared.node
+        lacking = dns.warnings(pod, node=node.resolver, cluster_dns=node.cluster_dns, domain=node.domain)
+        for reason, text in lacking:
+            self._event(pod, "Warning", reason, text)
         try:
+            spec = self.sandbox_spec(pod, action.attempt)
             async with self._shared.slots:
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
-                await _to_the_end(self._shared.runtime.run_sandbox(self.sandbox_spec(pod, action.attempt)))
-        except RuntimeFailure as failure:
-            message = f"Failed to create pod sandbox: {failure.in_go()}"
+                await _to_the_end(self._shared.runtime.run_sandbox(spec))
+        except (RuntimeFailure, ConfigError) as failure:
+            text = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
+            message = f"Failed to create pod sandbox: {text}"
             self._block("FailedCreatePodSandBox", message)
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
             return False

@@ -98,6 +98,7 @@ class PodWorker:
             self._lane.cancel()
         if facts.deleted(pod):
             self._stopper.hurry(facts.grace(pod))
+        self._publisher.observe(pod)
         self.wake()
 
     def removed(self) -> None:

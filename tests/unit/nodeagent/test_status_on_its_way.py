@@ -1,0 +1,137 @@
+"""A pod's status reaches the API whole: through conflicts, and against others who write the node agent's fields."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from bamikube.api.errors import ApiError
+from bamikube.nodeagent.pod.worker import PodWorker
+from tests.simulation import virtual
+from tests.support.hollow_pods import HollowNode, running
+
+JSON = dict[str, Any]
+
+
+def live(story: Coroutine[Any, Any, None]) -> None:
+    virtual.run(story)
+
+
+async def _started(node: HollowNode) -> PodWorker:
+    worker = node.run("web", containers=[{"name": "app"}])
+    await node.until(lambda: running(worker))
+    await asyncio.sleep(1)
+    return worker
+
+
+def _overwrite(node: HollowNode, worker: PodWorker, **what: Any) -> None:
+    node.api.version += 1
+    node.api.status["web"] = node.api.status["web"] | what
+    worker.update(node.api.pod(worker.pod))
+
+
+def test_a_conflict_is_tried_again() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            node.api.fails = [ApiError(409, "Conflict", "try again"), ApiError(500, "InternalError", "oh")]
+            await _started(node)
+            assert node.api.status["web"]["phase"] == "Running"
+
+    live(story())
+
+
+def test_a_pod_that_is_gone_is_not_written_to() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            node.api.fails = [ApiError(404, "NotFound", "gone")]
+            await _started(node)
+            assert node.api.patches == []
+
+    live(story())
+
+
+def test_what_others_wrote_is_put_right() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            _overwrite(node, worker, phase="Pending", podIP="10.0.0.1")
+            await node.until(lambda: node.api.status["web"]["phase"] == "Running", 5)
+            assert node.api.status["web"]["podIP"] == worker.status["podIP"]
+
+    live(story())
+
+
+def test_what_others_own_stays() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            mine = node.api.status["web"]["conditions"]
+            gate = {"type": "example.com/gate", "status": "True"}
+            scheduled = {"type": "PodScheduled", "status": "True", "reason": "Theirs"}
+            others = [*(c for c in mine if c["type"] != "PodScheduled"), gate, scheduled]
+            patches = len(node.api.patches)
+            _overwrite(node, worker, conditions=others)
+            await asyncio.sleep(60)
+            assert len(node.api.patches) == patches
+            _overwrite(node, worker, conditions=[gate, scheduled])
+            await asyncio.sleep(60)
+            kept = {c["type"]: c for c in node.api.status["web"]["conditions"]}
+            assert kept["Ready"]["status"] == "True"
+            assert kept["example.com/gate"] == gate and kept["PodScheduled"] == scheduled
+
+    live(story())
+
+
+def test_old_news_is_no_overwriting() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            patches = len(node.api.patches)
+            meta = worker.pod["metadata"] | {"resourceVersion": "1"}
+            worker.update(worker.pod | {"metadata": meta, "status": {"phase": "Pending"}})
+            await asyncio.sleep(60)
+            assert len(node.api.patches) == patches
+
+    live(story())
+
+
+def test_an_end_that_others_declared_is_one() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            _overwrite(node, worker, phase="Failed", reason="Evicted", message="by somebody")
+            await node.until(lambda: node.host.cleaned, 60)
+            assert not worker.state.running()
+            await asyncio.sleep(5)
+            status = node.api.status["web"]
+            assert (status["phase"], status["reason"], status["message"]) == (
+                "Failed",
+                "Evicted",
+                "by somebody",
+            )
+
+    live(story())
+
+
+def test_a_server_that_knows_better_is_not_fought() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            write = node.api.write_status
+
+            async def stubborn(pod: JSON, patch: JSON) -> JSON:
+                written = await write(pod, patch)
+                node.api.status["web"]["qosClass"] = "Odd"
+                return written | {"status": dict(node.api.status["web"])}
+
+            node.api.write_status = stubborn  # type: ignore[method-assign]
+            _overwrite(node, worker, phase="Pending")
+            await asyncio.sleep(30)
+            patches = len(node.api.patches)
+            for _ in range(5):
+                _overwrite(node, worker)
+                await asyncio.sleep(30)
+            assert len(node.api.patches) == patches
+
+    live(story())
