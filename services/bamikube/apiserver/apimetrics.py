@@ -6,7 +6,7 @@ somebody asks (watchers, objects, requests under way, delivered events) is put t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 
 from bamikube.api import table
+from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.version import version_info
+from bamikube.kit.http import Request, Response, Stream
 from bamikube.kit.metrics import REGISTRY
 
 if TYPE_CHECKING:
@@ -173,3 +175,48 @@ def refresh(cache: Cache, under_way: Mapping[str, int]) -> None:
             scope = "namespace" if namespace else "cluster"
             labels = ("WATCH", row.group, row.version, row.plural, "", scope, COMPONENT)
             LONG_RUNNING.labels(*labels).set(watching)
+
+
+def count(
+    request: Request,
+    info: RequestInfo,
+    answer: Response | Stream,
+    seconds: float,
+    is_served: Callable[[RequestInfo], bool],
+) -> None:
+    """Count an answered request; ``seconds`` is how long its answer took to begin (streams are not measured).
+
+    ``is_served`` says whether there is such a resource: names that a stranger made up become no labels.
+    """
+    code = answer.status
+    if info.is_resource and code != 404 and is_served(info):
+        scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+        verb = _REPORTED.get(info.verb) or (request.method if request.method in _METHODS else "other")
+        if info.subresource in _CONNECTS:
+            verb = "CONNECT"
+        elif verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
+            verb = "APPLY"
+        labels = (verb, info.group, info.version, info.resource, info.subresource, scope)
+    else:
+        labels = (request.method if request.method in _METHODS else "other", "", "", "", "", "")
+    dry_run = "All" if "dryRun" in request.raw_query and request.param("dryRun") == "All" else ""
+    counter, histogram = request_series(*labels, code, dry_run)
+    counter.inc()
+    if isinstance(answer, Response):
+        histogram.observe(seconds)
+
+
+# How metrics call the verbs: by their HTTP method, where one method is one verb.
+_REPORTED = {
+    "get": "GET",
+    "list": "LIST",
+    "watch": "WATCH",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+    "deletecollection": "DELETECOLLECTION",
+}
+_CONNECTS = frozenset({"attach", "exec", "portforward", "proxy"})
+_APPLY = "application/apply-patch"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -20,28 +20,27 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver import accesslog, apimetrics, negotiation, requestinfo, version
+from bamikube.apiserver import accesslog, apimetrics, failures, negotiation, requestinfo
 from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
-from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.attributes import Attributes, attributes_of
 from bamikube.apiserver.audit.auditor import auditor_of
 from bamikube.apiserver.audit.trail import Trail
 from bamikube.apiserver.authn import Method, impersonate
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.bootstrap import Bootstrap
 from bamikube.apiserver.cache import Cache
-from bamikube.apiserver.call import Call, Services
+from bamikube.apiserver.call import Services
 from bamikube.apiserver.catalog import DEFINITIONS, Catalog
 from bamikube.apiserver.converting import Converter
 from bamikube.apiserver.default_service_cidr import COMPONENT, DefaultServiceCidr
 from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery, subresource
+from bamikube.apiserver.dispatch import Dispatcher
 from bamikube.apiserver.endpoints import Endpoints
 from bamikube.apiserver.events import recorder
 from bamikube.apiserver.flow import FlowControl
@@ -55,27 +54,23 @@ from bamikube.apiserver.meteredstore import MeteredStore
 from bamikube.apiserver.openapi import OpenApi
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.outbound import Caller
+from bamikube.apiserver.paths import Paths
 from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
-from bamikube.apiserver.registry.base import DefinitionChanged
 from bamikube.apiserver.requestinfo import RequestInfo, allowed_methods
-from bamikube.apiserver.subresources import SPECIAL
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
-from bamikube.apiserver.warnings import telling, with_warnings
-from bamikube.kit import metrics
-from bamikube.kit.http import Answer, Request, Response, Stream, Tunnel
+from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.inline import Notes, Reply
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.store.compaction import Compactor
-from bamikube.store.port import NoSpace, Store, StoreError, TooLarge, Unavailable
+from bamikube.store.port import Store, StoreError
 
 log = logging.getLogger(__name__)
 
 # Answered while the server starts; everything else waits up to OPENING seconds for the bootstrap objects.
 EARLY = (*PATHS, "/version", "/metrics")
 OPENING = 10.0
-DEFINITION_TRIES = 8  # how often a request is judged anew because its resource's definition changed meanwhile
 _IMPERSONATE = "impersonate-user"
 
 
@@ -176,6 +171,27 @@ class ApiServer:
             self.cache,
             options.max_requests_inflight + options.max_mutating_requests_inflight,
             options.request_timeout / 4,
+        )
+        paths = Paths(
+            self.health,
+            self.discovery,
+            self.openapi,
+            self.issuer,
+            self.catalog,
+            self.aggregator,
+            self.cache,
+            self.flow,
+            self._under_way,
+        )
+        self._dispatcher = Dispatcher(
+            self.cache,
+            self.catalog,
+            self.registry,
+            self.endpoints,
+            self.aggregator,
+            self.services,
+            paths,
+            world,
         )
         self._quick = QuickGets(
             self.authenticator, self.authorizer, self.cache, self.catalog.find, self.flow, world, self._finish
@@ -352,39 +368,12 @@ class ApiServer:
                 self.options.request_timeout
             ):  # the answer's head; streams go on after it
                 answer = await self._answer(request, info, trail)
-        except ApiError as error:
-            if error.code == 405:
-                error.headers.setdefault("Allow", self._allowed(info))
-            answer = self._failed(request, error)
-        except TimeoutError:
-            late = (
-                f"the request was not done within {self.options.request_timeout:g} s; its outcome is unknown"
-            )
-            answer = self._failed(request, errors.timeout(late))
-        except TooLarge as error:
-            answer = self._failed(
-                request, errors.too_large(f"the object is larger than the store takes: {error}")
-            )
-        except NoSpace as error:
-            log.error("%s", error)
-            answer = self._failed(
-                request, errors.internal("the store's quota is used up: see bamikube etcd alarms")
-            )
-        except Unavailable as error:
-            log.warning("%s %s: the store is unavailable: %s", request.method, request.path, error)
-            answer = self._failed(
-                request, errors.unavailable("the store cannot be reached at present; try again")
-            )
-        except StoreError as error:
-            log.error("%s %s: %s", request.method, request.path, error)
-            answer = self._failed(request, errors.internal("the store refused the request"))
-        except (RecursionError, OverflowError) as error:
-            answer = self._failed(request, errors.bad_request(f"the request cannot be processed: {error}"))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            answer = self._failed(
-                request, errors.internal("the request failed; the server's log has the details")
-            )
+        except Exception as error:
+            refusal = failures.told(request, error, self.options.request_timeout)
+            if refusal.code == 405:
+                refusal.headers.setdefault("Allow", self._allowed(info))
+            answer = negotiation.answer_object(request, refusal.status(), refusal.code)
+            answer.headers.update(refusal.headers)
         finally:
             self._under_way[kind] -= 1
         if isinstance(answer, Response | Stream):
@@ -401,7 +390,7 @@ class ApiServer:
         headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-cache, private"
-        self._count(request, info, answer, start)
+        apimetrics.count(request, info, answer, self.world.clock.monotonic() - start, self._is_served)
         if self.options.access_log:
             accesslog.write(request, info, answer, self.world.clock.monotonic() - start)
 
@@ -415,33 +404,10 @@ class ApiServer:
             verbs = subresource(resource, info.subresource)[3]
         return ", ".join(allowed_methods(verbs, bool(info.name)))
 
-    def _failed(self, request: Request, error: ApiError) -> Response:
-        answer = negotiation.answer_object(request, error.status(), error.code)
-        answer.headers.update(error.headers)
-        return answer
-
     def _is_served(self, info: RequestInfo) -> bool:
         """Whether there is such a resource. Names that a stranger made up are no labels: each would be kept for ever."""
         row = self.catalog.find(info.group, info.version, info.resource)
         return row is not None and (not info.subresource or info.subresource in row.subresources)
-
-    def _count(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
-        code = answer.status
-        if info.is_resource and code != 404 and self._is_served(info):
-            scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-            verb = _REPORTED.get(info.verb) or (request.method if request.method in _METHODS else "other")
-            if info.subresource in _CONNECTS:
-                verb = "CONNECT"
-            elif verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
-                verb = "APPLY"
-            labels = (verb, info.group, info.version, info.resource, info.subresource, scope)
-        else:
-            labels = (request.method if request.method in _METHODS else "other", "", "", "", "", "")
-        dry_run = "All" if "dryRun" in request.raw_query and request.param("dryRun") == "All" else ""
-        counter, histogram = apimetrics.request_series(*labels, code, dry_run)
-        counter.inc()
-        if isinstance(answer, Response):
-            histogram.observe(self.world.clock.monotonic() - start)
 
     async def _answer(self, request: Request, info: RequestInfo, trail: Trail | None) -> Answer:
         if not self._opened.is_set() and not request.path.startswith(EARLY):
@@ -450,14 +416,14 @@ class ApiServer:
         if user is None:
             raise errors.unauthorized()
         if trail is not None:
-            trail.starts(self._attributes(request, info, user))
+            trail.starts(attributes_of(request, info, user))
         if _IMPERSONATE in request.headers or any(
             name.startswith("impersonate-") for name in request.headers
         ):
             user = impersonate(request, user, self.authorizer)
             if trail is not None:
                 trail.impersonates(user)
-        attributes = self._attributes(request, info, user)
+        attributes = attributes_of(request, info, user)
         width = self._width(request, attributes)
         if not width:
             return await self._admitted(request, info, user, attributes, trail)
@@ -506,155 +472,7 @@ class ApiServer:
             if not self._opened.is_set():
                 raise starting()
             raise denied(attributes, verdict.reason)
-        elsewhere = self.aggregator.route(request.path)
-        if elsewhere is not None:
-            return await self.aggregator.send_on(request, user, elsewhere)
-        if not info.is_resource:
-            return await self._other(request)
-        resource = self.catalog.find(info.group, info.version, info.resource)
-        if resource is None:
-            # Perhaps another API server has just been given its definition.
-            await self.cache.consistent()
-            resource = self.catalog.find(info.group, info.version, info.resource)
-        if resource is None:
-            raise errors.no_such_path()
-        if resource.custom is not None:
-            return await self._custom(request, info, resource, user)
-        namespace = info.namespace
-        if resource.key == ("", "namespaces"):
-            namespace = ""
-        elif namespace and not resource.namespaced:
-            raise errors.no_such_path()
-        special = SPECIAL.get((resource.group, resource.plural, info.subresource))
-        if special is not None:
-            call = Call(
-                request,
-                user,
-                resource,
-                namespace,
-                info.name,
-                info.subresource,
-                info.verb,
-                attributes,
-                self.registry,
-                self.world,
-                self.services,
-            )
-            with telling(call.told):
-                return _warned(await special(call), resource.deprecation)
-        if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
-            raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
-        answer = await self.endpoints.serve(request, info, resource, namespace, user)
-        return _warned(answer, resource.deprecation) if resource.deprecation else answer
-
-    async def _custom(self, request: Request, info: RequestInfo, resource: Resource, user: User) -> Answer:
-        """A custom resource. What was decided by a definition that changed meanwhile is decided again."""
-        for _ in range(DEFINITION_TRIES):
-            if resource.custom is None or (info.namespace and not resource.namespaced):
-                break
-            if info.subresource and info.subresource not in resource.subresources:
-                break
-            try:
-                answer = await self.endpoints.serve(request, info, resource, info.namespace, user)
-            except DefinitionChanged as changed:
-                await self.cache.reach(changed.revision)
-            except errors.ApiError as refusal:
-                # The definition that refuses may be one that another server has replaced already.
-                if refusal.code not in (400, 422) or not await self._outdated(info, resource):
-                    raise
-            else:
-                warning = resource.custom.deprecation if resource.custom is not None else ""
-                return _warned(answer, warning)
-            found = self.catalog.find(info.group, info.version, info.resource)
-            if found is None:
-                break
-            resource = found
-        else:
-            raise errors.unavailable("the definition of the resource changes all the time; try again")
-        raise errors.no_such_path()
-
-    async def _outdated(self, info: RequestInfo, resource: Resource) -> bool:
-        """Whether the store holds another definition than ``resource`` is served by."""
-        if resource.custom is None or not await self.cache.consistent():
-            return False
-        found = self.catalog.find(info.group, info.version, info.resource)
-        return (
-            found is None
-            or found.custom is None
-            or found.custom.family.revision != resource.custom.family.revision
-        )
-
-    @staticmethod
-    def _attributes(request: Request, info: RequestInfo, user: User) -> Attributes:
-        if not info.is_resource:
-            return Attributes(user, info.verb, info.path, is_resource=False)
-        labels = fields = ""
-        if request.raw_query and "Selector" in request.raw_query:
-            labels, fields = request.param("labelSelector"), request.param("fieldSelector")
-        return Attributes(
-            user,
-            info.verb,
-            info.path,
-            info.group,
-            info.version,
-            info.resource,
-            info.subresource,
-            info.namespace,
-            info.name,
-            True,
-            labels,
-            fields,
-        )
-
-    async def _other(self, request: Request) -> Answer:
-        """Paths that are no resources."""
-        path = request.path
-        if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed()
-        if path.startswith(PATHS):
-            return await self.health.answer(request)
-        if path == "/metrics":
-            apimetrics.refresh(self.cache, self._under_way)
-            self.flow.tell()
-            return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
-        if path in ("/version", "/version/"):
-            return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
-        if path == "/":
-            return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
-        answer: Answer | None = await self.issuer.handle(request) if self.issuer is not None else None
-        if answer is None:
-            answer = await self.discovery.handle(request)
-        if answer is None:
-            answer = await self.openapi.handle(request)
-        if answer is None:
-            raise errors.no_such_path()
-        return answer
-
-    def _paths(self) -> list[str]:
-        groups = {(row.group, row.version) for row in self.catalog.rows if row.group}
-        groups |= {(offer.group, offer.version) for offer in self.aggregator.offers()}
-        found = {
-            "/api",
-            "/api/v1",
-            "/apis",
-            "/healthz",
-            "/livez",
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/readyz",
-            "/version",
-        }
-        for group, group_version in groups:
-            found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
-        return sorted(found)
-
-
-def _warned(answer: Answer, warning: str) -> Answer:
-    """``answer`` with the warning that its resource is deprecated, if it is."""
-    if warning and not isinstance(answer, Tunnel):
-        answer.headers.update(with_warnings(answer.headers, [warning]))
-    return answer
+        return await self._dispatcher.serve(request, info, user, attributes)
 
 
 def starting() -> ApiError:
@@ -662,19 +480,3 @@ def starting() -> ApiError:
     error = errors.unavailable("the server is starting: its first objects are not written yet; try again")
     error.headers["Retry-After"] = "1"
     return error
-
-
-# How metrics call the verbs: by their HTTP method, where one method is one verb.
-_REPORTED = {
-    "get": "GET",
-    "list": "LIST",
-    "watch": "WATCH",
-    "create": "POST",
-    "update": "PUT",
-    "patch": "PATCH",
-    "delete": "DELETE",
-    "deletecollection": "DELETECOLLECTION",
-}
-_CONNECTS = frozenset({"attach", "exec", "portforward", "proxy"})
-_APPLY = "application/apply-patch"
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

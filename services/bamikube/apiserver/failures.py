@@ -1,0 +1,39 @@
+"""What a failed request is told: an ``ApiError`` for every exception, so that nobody is answered without a ``Status``.
+
+The client's mistakes are 4xx; what the store could not do is 5xx and logged, with the request it happened to.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from bamikube.api import errors
+from bamikube.api.errors import ApiError
+from bamikube.kit.http import Request
+from bamikube.store.port import NoSpace, StoreError, TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+def told(request: Request, error: Exception, patience: float) -> ApiError:
+    """The refusal that ``error`` becomes. ``patience`` is how long a request may take, in seconds."""
+    match error:
+        case ApiError():
+            return error
+        case TimeoutError():
+            return errors.timeout(f"the request was not done within {patience:g} s; its outcome is unknown")
+        case TooLarge():
+            return errors.too_large(f"the object is larger than the store takes: {error}")
+        case NoSpace():
+            log.error("%s", error)
+            return errors.internal("the store's quota is used up: see bamikube etcd alarms")
+        case Unavailable():
+            log.warning("%s %s: the store is unavailable: %s", request.method, request.path, error)
+            return errors.unavailable("the store cannot be reached at present; try again")
+        case StoreError():
+            log.error("%s %s: %s", request.method, request.path, error)
+            return errors.internal("the store refused the request")
+        case RecursionError() | OverflowError():
+            return errors.bad_request(f"the request cannot be processed: {error}")
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return errors.internal("the request failed; the server's log has the details")

@@ -1,0 +1,79 @@
+"""What is served under paths that are no resources: health, metrics, the version, discovery, documents, the token issuer's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from bamikube.api import errors
+from bamikube.apiserver import apimetrics, version
+from bamikube.apiserver.aggregation.aggregator import Aggregator
+from bamikube.apiserver.cache import Cache
+from bamikube.apiserver.catalog import Catalog
+from bamikube.apiserver.discovery import Discovery
+from bamikube.apiserver.flow import FlowControl
+from bamikube.apiserver.health import PATHS, Health
+from bamikube.apiserver.openapi import OpenApi
+from bamikube.apiserver.subresources.tokens import IssuerDiscovery
+from bamikube.kit import metrics
+from bamikube.kit.http import Answer, Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """``_issuer`` is None when the server knows no key; ``_under_way`` counts the requests whose answer has not begun."""
+
+    _health: Health
+    _discovery: Discovery
+    _openapi: OpenApi
+    _issuer: IssuerDiscovery | None
+    _catalog: Catalog
+    _aggregator: Aggregator
+    _cache: Cache
+    _flow: FlowControl
+    _under_way: Mapping[str, int]
+
+    async def answer(self, request: Request) -> Answer:
+        """Paths that are no resources."""
+        path = request.path
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed()
+        if path.startswith(PATHS):
+            return await self._health.answer(request)
+        if path == "/metrics":
+            apimetrics.refresh(self._cache, self._under_way)
+            self._flow.tell()
+            return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
+        if path in ("/version", "/version/"):
+            return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
+        if path == "/":
+            return Response(200, orjson.dumps({"paths": self._all()}, option=orjson.OPT_INDENT_2))
+        answer: Answer | None = await self._issuer.handle(request) if self._issuer is not None else None
+        if answer is None:
+            answer = await self._discovery.handle(request)
+        if answer is None:
+            answer = await self._openapi.handle(request)
+        if answer is None:
+            raise errors.no_such_path()
+        return answer
+
+    def _all(self) -> list[str]:
+        groups = {(row.group, row.version) for row in self._catalog.rows if row.group}
+        groups |= {(offer.group, offer.version) for offer in self._aggregator.offers()}
+        found = {
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        }
+        for group, group_version in groups:
+            found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
+        return sorted(found)
