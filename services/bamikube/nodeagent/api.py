@@ -23,6 +23,9 @@ class PodApi(Protocol):
 
     async def secret(self, namespace: str, name: str) -> JSON | None: ...
 
+    async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
+        """Any other object, None when there is none."""
+
     async def token(self, pod: JSON, audience: str, seconds: int) -> tuple[str, float]:
         """A service account token bound to the pod, and when it expires (seconds since the epoch)."""
 
@@ -54,6 +57,14 @@ class ClusterApi:
 
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return await self._referenced.get("Secret", namespace, name)
+
+    async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
+        try:
+            return await self._client.get(resource, name, namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
 
     async def token(self, pod: JSON, audience: str, seconds: int) -> tuple[str, float]:
         meta = pod["metadata"]

@@ -60,6 +60,9 @@ class Recorded:
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return self.objects.get(("Secret", name))
 
+    async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
+        return self.objects.get((resource, name))
+
     async def token(self, pod: JSON, audience: str, seconds: int) -> tuple[str, float]:
         return "token-of-the-pod", 4e9
 

@@ -150,6 +150,7 @@ async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: A
             "volumes": [
                 {"name": "v", "projected": {"sources": sources}},
                 {"name": "required", "configMap": {"name": "required"}},
+                {"name": "unused", "configMap": {"name": "which-nobody-mounts"}},
             ],
             "containers": [
                 {
@@ -157,7 +158,10 @@ async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: A
                     "image": "bamikube.test/busybox:1",
                     "command": ["sleep", "1000"],
                     "env": [variable],
-                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                    "volumeMounts": [
+                        {"name": "v", "mountPath": "/v"},
+                        {"name": "required", "mountPath": "/required"},
+                    ],
                 }
             ],
         },

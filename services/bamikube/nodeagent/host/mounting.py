@@ -11,10 +11,17 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from bamikube.nodeagent.host.port import HostFailure
 
-_BIND = 4096  # MS_BIND
+_BIND, _REMOUNT = 4096, 32  # MS_BIND, MS_REMOUNT
+# Mount options that are flags of the kernel, in mount(8)'s names; only these can be given to a bind.
+_FLAGS = {
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
+    "strictatime": 1 << 24, "rw": 0, "suid": 0, "dev": 0, "exec": 0, "atime": 0, "bind": 0, "defaults": 0,
+}  # fmt: skip
+_KEPT = 1 | 2 | 4 | 8  # ro, nosuid, nodev, noexec
 _DETACH = 2  # MNT_DETACH: take it out of sight now, free it when its last user is gone
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes blanks and the like
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,10 +43,38 @@ def mount_tmpfs(path: Path, options: str) -> None:
     raise HostFailure(f"cannot mount a tmpfs at {path}: {os.strerror(ctypes.get_errno())}")
 
 
-def bind(source: str, target: Path) -> None:
+def flags(options: list[str]) -> int:
+    """Mount options as the kernel's flags. Raises HostFailure for one that a bind cannot have."""
+    result = 0
+    for option in options:
+        if option not in _FLAGS:
+            raise HostFailure(f"mount failed: a bind mount has no option {option!r}")
+        result |= _FLAGS[option]
+    return result
+
+
+def bind(source: str, target: Path, flags: int = 0) -> None:
     """Show at ``target`` what is at ``source``, without what is mounted below it. Raises HostFailure."""
-    if _libc.mount(os.fsencode(source), os.fsencode(target), None, _BIND, None) != 0:
+    where = os.fsencode(target)
+    if _libc.mount(os.fsencode(source), where, None, _BIND, None) != 0:
         raise HostFailure(f"cannot bind {source} to {target}: {os.strerror(ctypes.get_errno())}")
+    # The kernel heeds flags only when a bind is mounted anew, and then forgets those that the source has.
+    more = flags | (os.statvfs(target).f_flag & _KEPT)
+    if flags and _libc.mount(None, where, None, _BIND | _REMOUNT | more, None) != 0:
+        code = ctypes.get_errno()
+        unmount(str(target))
+        raise HostFailure(f"cannot set the mount options of {target}: {os.strerror(code)}")
+
+
+def bound_elsewhere(source: Path) -> bool:
+    """Whether this folder is bound to another place. Nothing is asked of the file systems: one of them may hang."""
+    real, known = os.path.realpath(source), _mounts()
+    over = [m for m in known if real == m.point or real.startswith(m.point.rstrip("/") + "/")]
+    if not over:
+        return False
+    holder = max(over, key=lambda m: len(m.point))
+    root = os.path.normpath(f"{holder.root}/{os.path.relpath(real, holder.point)}")
+    return any(m.device == holder.device and m.root == root and m.point != real for m in known)
 
 
 def unmount(path: str) -> None:
@@ -48,9 +83,24 @@ def unmount(path: str) -> None:
         raise HostFailure(f"cannot unmount {path}: {os.strerror(ctypes.get_errno())}")
 
 
-def mount_points() -> list[str]:
-    """Where something is mounted in this mount namespace."""
+class _Mount(NamedTuple):
+    """A line of mountinfo: ``root`` is the part of the file system that is shown at ``point``."""
+
+    device: str
+    root: str
+    point: str
+
+
+def _mounts() -> list[_Mount]:
     found = []
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        found.append(os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m.group(1), 8)]), line.split()[4])))
+        device, root, point = (
+            os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m.group(1), 8)]), part)) for part in line.split()[2:5]
+        )
+        found.append(_Mount(device, root, point))
     return found
+
+
+def mount_points() -> list[str]:
+    """Where something is mounted in this mount namespace."""
+    return [mount.point for mount in _mounts()]

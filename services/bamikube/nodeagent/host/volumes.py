@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from bamikube.nodeagent.host.threads import beside
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Mount
+from bamikube.nodeagent.volumes import claims
+from bamikube.nodeagent.volumes.faults import TimedOut
 from bamikube.nodeagent.volumes.kinds import plugin_in, plugin_of
 from bamikube.nodeagent.volumes.plugin import Given, Made, Order
 
@@ -38,27 +41,41 @@ class Volumes:
         self._root = root
         self._patience = patience
         self._made: dict[str, dict[str, Made]] = {}  # pod uid -> volume -> where it is
+        self._users: dict[str, set[str]] = {}  # persistent volume -> uids of pods
         self._running: dict[tuple[str, str], asyncio.Future[object]] = {}
 
     async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
         """Make a volume, or bring it up to date. False when nothing had to be done."""
         uid, name = facts.uid(pod), volume["name"]
-        plugin = plugin_of(volume)
-        path = self._root / uid / "volumes" / plugin.name.replace("/", "~") / name
+        plugin = plugin_of(volume, given.behind)
+        folder = name
+        if given.behind is not None:
+            folder = given.behind["metadata"]["name"]
+            self._occupy(folder, uid, given.behind)
+        path = self._root / uid / "volumes" / plugin.name.replace("/", "~") / folder
         order = Order(pod, volume, path, given, version)
         made: Made = await self._patiently(uid, name, lambda: plugin.set_up(order))
         self._made.setdefault(uid, {})[name] = made
         return made.changed
 
+    def _occupy(self, name: str, uid: str, behind: JSON) -> None:
+        """Note who uses a persistent volume; one that is for a single pod is refused to a second."""
+        users = self._users.setdefault(name, set())
+        if users - {uid} and claims.for_one_pod(behind):
+            raise HostFailure(
+                "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+            )
+        users.add(uid)
+
     async def _patiently(self, uid: str, name: str, work: Callable[[], T]) -> T:
         key = (uid, name)
         begun = self._running.get(key)
         if begun is not None:
-            await self._within(begun, name)
+            await self._within(begun)
         future = beside(work, f"volume/{uid}/{name}")
         self._running[key] = future  # type: ignore[assignment]
         future.add_done_callback(lambda done: self._ended(key, done))  # type: ignore[arg-type]
-        await self._within(future, name)
+        await self._within(future)
         return future.result()
 
     def _ended(self, key: tuple[str, str], future: asyncio.Future[object]) -> None:
@@ -67,13 +84,10 @@ class Volumes:
         if not future.cancelled():
             future.exception()  # somebody has seen it, even if nobody waits any more
 
-    async def _within(self, future: asyncio.Future[object] | asyncio.Future[T], name: str) -> None:
+    async def _within(self, future: asyncio.Future[object] | asyncio.Future[T]) -> None:
         done, _ = await asyncio.wait([future], timeout=self._patience)
         if not done:
-            raise HostFailure(
-                f"unmounted volumes=[{name}], unattached volumes=[], failed to process volumes=[]: "
-                "context deadline exceeded"
-            )
+            raise TimedOut
 
     # -- what containers get -----------------------------------------------------------------------------------
 
@@ -101,11 +115,15 @@ class Volumes:
 
     async def tear_down(self, uid: str) -> None:
         """Unmount and remove everything of the pod. Raises HostFailure while something is still at work or mounted."""
-        for (owner, name), future in list(self._running.items()):
+        for (owner, _), future in list(self._running.items()):
             if owner == uid:
-                await self._within(future, name)
+                await self._within(future)
         await self._patiently(uid, "", lambda: _remove(self._root / uid))
         self._made.pop(uid, None)
+        for name in [name for name, users in self._users.items() if uid in users]:
+            self._users[name].discard(uid)
+            if not self._users[name]:
+                del self._users[name]
 
 
 def _remove(folder: Path) -> None:
@@ -117,11 +135,25 @@ def _remove(folder: Path) -> None:
         raise HostFailure(f"{folder}: still mounted below; not removing anything")
     for kind in (folder / "volumes").glob("*"):
         plugin = plugin_in(kind.name)
-        if plugin is None:
-            continue  # a kind of an older or newer node agent: the whole folder goes below
         for path in kind.iterdir():
-            plugin.tear_down(path)
+            if plugin is None:
+                path.rmdir()  # a kind of an older or newer node agent: nothing may be in it any more
+            else:
+                plugin.tear_down(path)
+    _remove_places(folder / "volume-subpaths")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_places(folder: Path) -> None:
+    """Remove what subPaths were bound to: empty folders and files. Anything else is somebody's data, and stays."""
+    for above, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            path = Path(above, name)
+            if path.stat().st_size:
+                raise HostFailure(f"{path}: not empty; not removing it")
+            path.unlink()
+        for name in folders:
+            Path(above, name).rmdir()
 
 
 def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> list[Mount]:

@@ -171,6 +171,8 @@ class Starter:
     async def _configure(
         self, pod: JSON, spec: JSON, attempt: int, image: Image, known: Sources, ips: tuple[str, ...]
     ) -> Any:
+        if faults := await self._volumes.set_up(pod, ips):  # a container that came later may mount more
+            raise HostFailure(faults[0])
         env = environment(pod, spec, known)
         node = self._shared.node
         hosts = dns.hosts_file(pod, ips, node.name, node.domain, self._shared.host.node_hosts())

@@ -27,6 +27,7 @@ class EmptyDir:
     field = "emptyDir"
     name = "kubernetes.io/empty-dir"
     refreshes = False
+    takes_options = False
 
     def needs(self, pod: JSON, volume: JSON) -> Needs:
         return Needs()

@@ -19,6 +19,7 @@ class _Files:
 
     in_memory = True
     refreshes = True
+    takes_options = False
 
     def needs(self, pod: JSON, volume: JSON) -> Needs:
         return payload.needs(volume)

@@ -24,17 +24,18 @@ class HostPath:
     field = "hostPath"
     name = "kubernetes.io/host-path"
     refreshes = False
+    takes_options = False
 
     def needs(self, pod: JSON, volume: JSON) -> Needs:
         return Needs()
 
     def set_up(self, order: Order) -> Made:
-        source = order.volume["hostPath"]
+        source = order.source("hostPath")
         path = Path(source["path"])
         if ".." in path.parts:
             raise HostFailure(f"invalid HostPath `{path}`: must not contain '..'")
         check(path, source.get("type") or "")
-        return Made(path)
+        return Made(path, read_only=order.given.read_only)
 
     def tear_down(self, path: Path) -> None:
         """It is the machine's, not the pod's."""

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from bamikube.api.errors import ApiError
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.volumes import claims
+from bamikube.nodeagent.volumes.faults import OPTIONS, StepFailed, told
 from bamikube.nodeagent.volumes.kinds import plugin_of
-from bamikube.nodeagent.volumes.plugin import Given, TokenNeed
+from bamikube.nodeagent.volumes.plugin import Given, Plugin, TokenNeed, options_of
 
 DAY = 86_400.0  # seconds
 TOKEN_LIFE = 0.8  # the part of a token's life after which it is replaced
@@ -32,22 +35,32 @@ class PodVolumes:
         self._versions = 0
 
     async def set_up(self, pod: JSON, ips: tuple[str, ...]) -> list[str]:
-        """Make what is not there yet; one message for each volume that cannot be had now."""
-        wanted = [v for v in pod["spec"].get("volumes") or () if v["name"] not in self._ready]
+        """Make what is used and not there yet; one message for each volume that cannot be had now."""
+        names = used(pod)
+        wanted = [
+            v for v in pod["spec"].get("volumes") or () if v["name"] in names and v["name"] not in self._ready
+        ]
         return await self._all(pod, wanted, ips)
 
     async def refresh(self, pod: JSON, ips: tuple[str, ...]) -> list[str]:
         """Bring up to date what may have changed; what cannot be had stays as it is."""
-        return await self._all(pod, [v for v in pod["spec"].get("volumes") or () if refreshes(v)], ips)
+        there = [v for v in pod["spec"].get("volumes") or () if v["name"] in self._ready and refreshes(v)]
+        return await self._all(pod, there, ips)
 
     async def _all(self, pod: JSON, volumes: list[JSON], ips: tuple[str, ...]) -> list[str]:
         said = await asyncio.gather(*(self._one(pod, volume, ips) for volume in volumes))
         return [text for text in said if text]
 
     async def _one(self, pod: JSON, volume: JSON, ips: tuple[str, ...]) -> str:
-        name = volume["name"]
+        name = inner = volume["name"]
         try:
-            needs = plugin_of(volume).needs(pod, volume)
+            behind, read_only = await self._behind(pod, volume)
+            if behind is not None:
+                inner = behind["metadata"]["name"]
+            plugin = plugin_of(volume, behind)
+            if behind is not None:
+                await self._judge(behind, plugin)
+            needs = plugin.needs(pod, volume)
             tokens = dict(
                 zip(
                     needs.tokens,
@@ -56,11 +69,31 @@ class PodVolumes:
                 )
             )
             known = await self._shared.sources(pod, set(needs.objects), ips)
-            await self._shared.host.set_up(pod, volume, Given(known, tokens), self._version())
+            given = Given(known, tokens, behind, read_only)
+            await self._shared.host.set_up(pod, volume, given, self._version())
         except (HostFailure, ConfigError, ApiError, OSError) as error:
-            return f'MountVolume.SetUp failed for volume "{name}" : {_text(error)}'
+            return told(error, name, inner)
         self._ready.add(name)
         return ""
+
+    async def _behind(self, pod: JSON, volume: JSON) -> tuple[JSON | None, bool]:
+        """The persistent volume of a claim, and whether it is used for reading only. Raises NotProcessed."""
+        wanted = claims.claim_of(pod, volume)
+        if wanted is None:
+            return None, False
+        api = self._shared.api
+        claim = await api.find("persistentvolumeclaims", pod["metadata"]["namespace"], wanted.name)
+        name = claims.bound(pod, wanted, claim)
+        found = await api.find("persistentvolumes", "", name)
+        return claims.behind(pod, volume, wanted, claim or {}, found), wanted.read_only
+
+    async def _judge(self, behind: JSON, plugin: Plugin) -> None:
+        if behind["spec"].get("nodeAffinity"):
+            name = self._shared.node.name
+            node = await self._shared.api.find("nodes", "", name)
+            claims.check_node(behind, ((node or {}).get("metadata") or {}).get("labels") or {}, name)
+        if options_of(behind) and not plugin.takes_options:
+            raise StepFailed(OPTIONS, "Mount options are not supported for this volume type")
 
     def _version(self) -> str:
         """The name of a version of files, as ``2026_01_02_03_04_05.17``; never used twice for a pod."""
@@ -87,7 +120,7 @@ def refreshes(volume: JSON) -> bool:
         return False
 
 
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+def used(pod: JSON) -> set[str]:
+    """The volumes that a container mounts; what nobody mounts need not be there."""
+    everyone = (*facts.all_containers(pod), *(pod["spec"].get("ephemeralContainers") or ()))
+    return {mount["name"] for spec in everyone for mount in spec.get("volumeMounts") or ()}

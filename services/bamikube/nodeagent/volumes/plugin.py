@@ -4,6 +4,7 @@
 volume and must be harmless when repeated; ``tear_down`` takes away what lies at a path, also for a pod nobody remembers.
 :data:`bamikube.nodeagent.volumes.kinds.PLUGINS` lists them all.
 
+A volume that goes through a claim is made by the plugin of the PersistentVolume behind it.
 A kind that ``refreshes`` is set up again whenever what it was made from may have changed.
 """
 
@@ -34,10 +35,12 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was given for the needs."""
+    """What was given for the needs; ``behind`` is the PersistentVolume of a claim."""
 
     known: Sources
     tokens: Mapping[TokenNeed, str] = field(default_factory=dict)
+    behind: JSON | None = None
+    read_only: bool = False  # the claim is used for reading only
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,33 @@ class Order:
     given: Given
     version: str
 
+    def source(self, field: str) -> JSON:
+        """What a volume is made of: the part of the pod's volume, or of the persistent one, named as the plugin is."""
+        holder = self.given.behind["spec"] if self.given.behind is not None else self.volume
+        return dict(holder[field] or {})
+
+    @property
+    def mount_options(self) -> list[str]:
+        return options_of(self.given.behind)
+
+    @property
+    def group_policy(self) -> str:
+        """When everything in the volume is given to the pod's group: Always, or OnRootMismatch."""
+        context = self.pod["spec"].get("securityContext") or {}
+        return str(context.get("fsGroupChangePolicy") or "Always")
+
     @property
     def fs_group(self) -> int | None:
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         return None if group is None else int(group)
+
+
+def options_of(behind: JSON | None) -> list[str]:
+    """The mount options of a persistent volume, the old annotation's included."""
+    if behind is None:
+        return []
+    old = (behind["metadata"].get("annotations") or {}).get("volume.beta.kubernetes.io/mount-options") or ""
+    return [part for part in old.split(",") if part] + list(behind["spec"].get("mountOptions") or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +100,7 @@ class Plugin(Protocol):
     field: str  # of a pod's volume: "emptyDir"
     name: str  # as Kubernetes calls the plugin: "kubernetes.io/empty-dir"
     refreshes: bool
+    takes_options: bool  # whether a persistent volume of this kind may name mount options
 
     def needs(self, pod: JSON, volume: JSON) -> Needs: ...
 

@@ -1,0 +1,131 @@
+"""Persistent volumes on real containerd: local and hostPath ones behind a claim, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+JSON = dict[str, Any]
+
+
+def claim(node: Any, name: str, source: JSON, **spec: Any) -> None:
+    """A claim, and the volume it is bound to."""
+    node.api.objects[("persistentvolumeclaims", name)] = {
+        "metadata": {"name": name, "uid": f"uid-of-{name}"},
+        "spec": {"volumeName": f"pv-{name}"},
+        "status": {"phase": "Bound"},
+    }
+    node.api.objects[("persistentvolumes", f"pv-{name}")] = {
+        "metadata": {"name": f"pv-{name}"},
+        "spec": {"claimRef": {"uid": f"uid-of-{name}"}} | source | spec,
+    }
+
+
+def pod(node: Any, name: str, script: str, *claims: str, read_only: bool = False, **security: Any) -> Any:
+    spec = {
+        "restartPolicy": "Never",
+        "securityContext": security,
+        "volumes": [
+            {"name": c, "persistentVolumeClaim": {"claimName": c, "readOnly": read_only}} for c in claims
+        ],
+        "containers": [
+            {
+                "name": "app",
+                "command": ["sh", "-c", script],
+                "volumeMounts": [{"name": c, "mountPath": f"/{c}"} for c in claims],
+            }
+        ],
+    }
+    return node.run(node.pod(name, spec))
+
+
+def said(worker: Any) -> str:
+    items = worker.status.get("containerStatuses") or [{}]
+    return str(items[0].get("state", {}).get("terminated", {}).get("message", ""))
+
+
+async def test_what_lies_in_a_persistent_volume_outlives_its_pods(
+    node: Any, until: Any, tmp_path: Path
+) -> None:
+    disk, plain = tmp_path / "disk", tmp_path / "plain"
+    for folder in (disk, plain):
+        (folder / "old").mkdir(parents=True, mode=0o755)
+        (folder / "old" / "file").write_text("here\n")
+    claim(node, "disk", {"local": {"path": str(disk)}}, mountOptions=["noexec"])
+    claim(node, "plain", {"hostPath": {"path": str(plain)}})
+    script = (
+        "cat /disk/old/file /plain/old/file; echo new > /disk/made; echo new > /plain/made; "
+        "{ stat -c %a-%g /disk/old /disk/old/file /plain/old/file /disk/made; id -G; "
+        "grep ' /disk ' /proc/mounts | grep -o noexec; } > /dev/termination-log"
+    )
+    worker = pod(node, "one", script, "disk", "plain", fsGroup=1234)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    lines = said(worker).split("\n")
+    assert lines[:4] == ["2775-1234", "664-1234", "644-0", "644-1234"]  # hostPath obeys no fsGroup
+    assert "1234" in lines[4].split() and lines[5] == "noexec"
+    bound = node.host._pod(worker.uid) / "volumes" / "kubernetes.io~local-volume" / "pv-disk"
+    assert bound.is_dir() or not bound.exists()  # the pod has ended and is being tidied up
+    node.delete(worker)
+    await until(lambda: not node.workers)
+    assert (disk / "made").read_text() == "new\n" and (plain / "made").read_text() == "new\n"
+    assert str(bound) not in Path("/proc/self/mountinfo").read_text()
+
+    script = "cat /disk/made; touch /disk/x /plain/x 2>&1 | grep -c Read-only > /dev/termination-log"
+    worker = pod(node, "two", script, "disk", "plain", read_only=True)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    assert said(worker) == "2\n"
+
+
+async def test_the_group_is_changed_once_where_the_pod_says_so(node: Any, until: Any, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "in").mkdir(parents=True)
+    disk.chmod(0o2775)
+    os.chown(disk, -1, 1234)
+    claim(node, "disk", {"local": {"path": str(disk)}})
+    policy = {"fsGroup": 1234, "fsGroupChangePolicy": "OnRootMismatch"}
+    worker = pod(node, "root-matches", "true", "disk", **policy)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    assert (disk / "in").stat().st_gid == 0
+    node.delete(worker)
+    await until(lambda: not node.workers)
+    worker = pod(node, "always", "true", "disk", fsGroup=1234)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    assert (disk / "in").stat().st_gid == 1234
+
+
+async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
+    node: Any, until: Any, tmp_path: Path
+) -> None:
+    def events() -> set[str]:
+        return {message for reason, message in node.api.events if reason == "FailedMount"}
+
+    claim(node, "late", {"local": {"path": str(tmp_path / "late")}})
+    node.api.objects[("persistentvolumeclaims", "late")]["status"]["phase"] = "Pending"
+    worker = pod(node, "waits", "sleep 1000", "late")
+    await until(
+        lambda: (
+            "Unable to attach or mount volumes: unmounted volumes=[late], unattached volumes=[], failed to process "
+            "volumes=[late]: error processing PVC default/late: PVC is not bound" in events()
+        )
+    )
+    node.api.objects[("persistentvolumeclaims", "late")]["status"]["phase"] = "Bound"
+    text = f'MountVolume.NewMounter initialization failed for volume "pv-late" : path "{tmp_path}/late" does not exist'
+    await until(lambda: text in events())
+    (tmp_path / "late").mkdir()
+    await until(lambda: worker.status.get("phase") == "Running")
+
+    (tmp_path / "single").mkdir()
+    claim(node, "single", {"local": {"path": str(tmp_path / "single")}}, accessModes=["ReadWriteOncePod"])
+    first = pod(node, "first", "sleep 1000", "single")
+    await until(lambda: first.status.get("phase") == "Running")
+    second = pod(node, "second", "sleep 1000", "single")
+    text = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+    await until(lambda: f'MountVolume.SetUp failed for volume "pv-single" : {text}' in events())
+    node.delete(first)
+    await until(lambda: second.status.get("phase") == "Running")
+
+    claim(node, "options", {"hostPath": {"path": str(tmp_path)}}, mountOptions=["noexec"])
+    pod(node, "options", "sleep 1000", "options")
+    text = 'for volume "pv-options" : Mount options are not supported for this volume type'
+    await until(lambda: f"MountVolume.MountOptionSupport check failed {text}" in events())
