@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 
@@ -73,7 +74,7 @@ class ApiServerProcess:
             world=world,
             prefix=options.etcd_prefix.encode(),
         )
-        self.server = ApiServer(self._store, options, world)
+        self.server = ApiServer(self._store, options, world, hostname=socket.gethostname())
         self.ready = self.server.ready
         self._options = options
 

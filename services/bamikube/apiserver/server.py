@@ -49,6 +49,7 @@ from bamikube.apiserver.flow.status import FlowStatus
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.identification import make_authenticator, published_trust
 from bamikube.apiserver.identity import User
+from bamikube.apiserver.identity_lease import IdentityLease
 from bamikube.apiserver.kubernetes_service import KubernetesService
 from bamikube.apiserver.meteredstore import MeteredStore
 from bamikube.apiserver.openapi import OpenApi
@@ -77,7 +78,8 @@ _IMPERSONATE = "impersonate-user"
 class ApiServer:
     """``store`` holds all state. ``methods`` are further ways of authentication, asked before the built-in ones.
 
-    ``caller`` is the way to webhooks and other API servers; None calls over real sockets.
+    ``caller`` is the way to webhooks and other API servers; None calls over real sockets. ``hostname`` names the
+    server's lease in kube-system; "" does without.
     """
 
     name = "apiserver"
@@ -90,8 +92,10 @@ class ApiServer:
         *,
         methods: tuple[Method, ...] = (),
         caller: Caller | None = None,
+        hostname: str = "",
     ) -> None:
         self.options = options
+        self._hostname = hostname
         self.world = world
         self.ready = asyncio.Event()
         self._tasks = Tasks("apiserver")
@@ -305,6 +309,10 @@ class ApiServer:
                     service_cidr=options.service_ranges[0],
                 )
                 spawn(service.run(), "kubernetes-service")
+            if self._hostname:
+                identity = IdentityLease(self.cache, self.registry, self.world, self._hostname)
+                spawn(identity.run(), "identity-lease")
+                spawn(identity.collect(), "identity-leases-expired")
             self.ready.set()
             log.info("ready at revision %d", self.cache.revision)
             await feeding

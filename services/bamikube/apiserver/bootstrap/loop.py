@@ -44,6 +44,9 @@ class Writer(Protocol):
     ) -> dict[str, Any]:
         """Raises ApiError (Conflict) and StoreError."""
 
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str = "") -> bool:
+        """Raises ApiError (NotFound; Conflict when the uid is another) and StoreError."""
+
 
 class Bootstrap:
     """``authentication`` is the data of the ConfigMap that extension API servers read their trust from."""
