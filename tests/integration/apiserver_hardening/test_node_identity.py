@@ -84,7 +84,7 @@ def test_a_node_sees_what_belongs_to_it_and_is_told_why_no_more(
     assert node(*asks("registry")).count(".") == 2
     said = node.run("auth", "can-i", "--list")
     assert (
-        "warning: the list may be incomplete: node authorizer does not support user rule resolution"
+        "Warning: the list may be incomplete: node authorizer does not support user rule resolution"
         in said.stderr
     )
     assert "selfsubjectreviews.authentication.k8s.io" in said.stdout

@@ -57,7 +57,10 @@ async def test_a_restarted_server_takes_its_lease_over_and_removes_those_of_serv
         # The first, should it run on the same host, renews and leaves the holder alone.
         await first.renew()
         await cache.consistent()
-        assert cache.get(LEASES, "kube-system", name)["spec"]["holderIdentity"] == after["spec"]["holderIdentity"]  # type: ignore[index]
+        assert (
+            cache.get(LEASES, "kube-system", name)["spec"]["holderIdentity"]
+            == after["spec"]["holderIdentity"]
+        )  # type: ignore[index]
         gone = {
             "metadata": {"name": "apiserver-gone", "labels": dict(before["metadata"]["labels"])},
             "spec": {"renewTime": "2020-01-01T00:00:00.000000Z", "leaseDurationSeconds": 3600},
