@@ -197,4 +197,6 @@ def unavailable(message: str) -> ApiError:
 
 
 def timeout(message: str) -> ApiError:
-    return ApiError(504, "Timeout", message, {"retryAfterSeconds": 1}, {"Retry-After": "1"})
+    return ApiError(
+        504, "Timeout", message, {}
+    )  # no Retry-After: clients would send a write again by themselves

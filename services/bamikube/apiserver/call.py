@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bamikube.api.resources import Resource
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.identity import User
-from bamikube.apiserver.warnings import header
+from bamikube.apiserver.warnings import with_warnings
 from bamikube.kit.http import Answer, Request
 from bamikube.kit.world import World
 
@@ -103,7 +103,7 @@ class Call:
 
         answer = negotiation.answer_object(self.request, obj, status)
         if self.told or self.warnings:
-            answer.headers["Warning"] = header([*self.told, *self.warnings])
+            answer.headers.update(with_warnings({}, [*self.told, *self.warnings]))
         return answer
 
 

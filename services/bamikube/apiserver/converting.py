@@ -27,7 +27,7 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.negotiation import Shape
-from bamikube.apiserver.outbound import Caller, CallError, Unresolved, of_client_config
+from bamikube.apiserver.outbound import JSON_HEADERS, Caller, CallError, Unresolved, of_client_config
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.http import Stream
 from bamikube.kit.world import World
@@ -36,7 +36,6 @@ Object = dict[str, Any]
 
 TIMEOUT = 30.0  # seconds, as Kubernetes waits
 _KNOWN = ("v1", "v1beta1")
-_HEADERS = (("Content-Type", "application/json"), ("Accept", "application/json, */*"))
 
 
 def calls_out(resource: Resource) -> bool:
@@ -91,7 +90,7 @@ class Converter:
             to = of_client_config(family.webhook.get("clientConfig") or {}, self._reader, self._world.chance)
             target = f"{to.path or '/'}?timeout=30s"
             reply = await self._caller.call(
-                to, "POST", target, headers=_HEADERS, body=orjson.dumps(body), timeout=TIMEOUT
+                to, "POST", target, headers=JSON_HEADERS, body=orjson.dumps(body), timeout=TIMEOUT
             )
         except Unresolved as error:
             raise _failed(f"{prefix} failed: {error}") from None

@@ -29,7 +29,7 @@ from bamikube.apiserver.registry.scale import SCALE, patched_scale, scale_of
 from bamikube.apiserver.registry.selection import make_filter
 from bamikube.apiserver.registry.writing import Written, settle_namespace
 from bamikube.apiserver.requestinfo import RequestInfo
-from bamikube.apiserver.warnings import header, telling
+from bamikube.apiserver.warnings import telling, with_warnings
 from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 
@@ -258,7 +258,7 @@ class Endpoints:
                 raise errors.method_not_allowed()
         answer = negotiation.answer_object(request, scale)
         if warnings:
-            answer.headers["Warning"] = header(warnings)
+            answer.headers.update(with_warnings({}, warnings))
         return answer
 
     async def _delete(
@@ -281,7 +281,7 @@ class Endpoints:
         }
         answer = negotiation.answer_object(request, status)
         if written.warnings:
-            answer.headers["Warning"] = header(written.warnings)
+            answer.headers.update(with_warnings({}, written.warnings))
         return answer
 
     async def _delete_collection(
@@ -328,7 +328,7 @@ class Endpoints:
         raw = (await self._raws(resource, shape, [written.item]))[0]
         answer = shape.object(raw, 201 if written.created else 200)
         if warnings or written.warnings:
-            answer.headers["Warning"] = header([*warnings, *written.warnings])
+            answer.headers.update(with_warnings({}, [*warnings, *written.warnings]))
         return answer
 
 
@@ -370,14 +370,15 @@ def _number(request: Request, name: str) -> int:
 def write_options(request: Request, kind: str) -> dict[str, Any]:
     """dryRun, fieldValidation and fieldManager of create, update and patch. Raises 400 and 422.
 
-    ``kind`` is what the options are called: CreateOptions, UpdateOptions, PatchOptions.
+    ``kind`` is what the options are called: CreateOptions, UpdateOptions, PatchOptions. What the request does not say
+    stays empty, as webhooks see it; an empty fieldValidation means Warn.
     """
     if not request.raw_query:
-        return {"dryRun": [], "fieldValidation": "Warn", "fieldManager": ""}
+        return {"dryRun": [], "fieldValidation": "", "fieldManager": ""}
     dry = request.query.get("dryRun") or []
     check_dry_run(dry, kind)
-    validation = request.param("fieldValidation") or "Warn"
-    if validation not in ("Ignore", "Warn", "Strict"):
+    validation = request.param("fieldValidation")
+    if validation not in ("", "Ignore", "Warn", "Strict"):
         supported = 'supported values: "Ignore", "Strict", "Warn"'
         cause = Cause(
             "FieldValueNotSupported", f'Unsupported value: "{validation}": {supported}', "fieldValidation"

@@ -9,19 +9,20 @@ import logging
 
 from bamikube.api import errors
 from bamikube.api.errors import ApiError
+from bamikube.apiserver import deadline
 from bamikube.kit.http import Request
 from bamikube.store.port import NoSpace, StoreError, TooLarge, Unavailable
 
 log = logging.getLogger(__name__)
 
 
-def told(request: Request, error: Exception, patience: float) -> ApiError:
-    """The refusal that ``error`` becomes. ``patience`` is how long a request may take, in seconds."""
+def told(request: Request, error: Exception) -> ApiError:
+    """The refusal that ``error`` becomes."""
     match error:
         case ApiError():
             return error
         case TimeoutError():
-            return errors.timeout(f"the request was not done within {patience:g} s; its outcome is unknown")
+            return errors.timeout(deadline.LATE)
         case TooLarge():
             return errors.too_large(f"the object is larger than the store takes: {error}")
         case NoSpace():

@@ -23,7 +23,7 @@ from typing import Any
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver import accesslog, apimetrics, failures, negotiation, requestinfo
+from bamikube.apiserver import accesslog, apimetrics, deadline, failures, negotiation, requestinfo
 from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import ServiceAllocator, repair
@@ -372,12 +372,11 @@ class ApiServer:
         kind = "readOnly" if request.method in ("GET", "HEAD") else "mutating"
         self._under_way[kind] += 1
         try:
-            async with asyncio.timeout(
-                self.options.request_timeout
-            ):  # the answer's head; streams go on after it
+            patience = deadline.seconds(request, info, self.options.request_timeout)
+            async with asyncio.timeout(patience):  # the answer's head; streams go on after it
                 answer = await self._answer(request, info, trail)
         except Exception as error:
-            refusal = failures.told(request, error, self.options.request_timeout)
+            refusal = failures.told(request, error)
             if refusal.code == 405:
                 refusal.headers.setdefault("Allow", self._allowed(info))
             answer = negotiation.answer_object(request, refusal.status(), refusal.code)

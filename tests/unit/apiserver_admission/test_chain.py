@@ -116,8 +116,10 @@ async def test_warnings_go_out_with_a_refusal_too() -> None:
 
 def test_warning_headers() -> None:
     assert header(["a", "b", "a"]) == '299 - "a"\n299 - "b"'
-    assert header(["two\nlines"]) == '299 - "two lines"'
-    assert len(header([str(number) for number in range(50)]).split("\n")) == 20
+    assert header(["two\nlines", ""]) == "" and with_warnings({"X": "y"}, ["two\nlines"]) == {"X": "y"}
+    assert len(header([str(number) for number in range(50)]).split("\n")) == 50
+    assert header(["a" * 4000, "b" * 96]) == f'299 - "{"a" * 4000}"\n299 - "{"b" * 96}"'
+    assert header(["a" * 4000, "b" * 97]) == f'299 - "{"a" * 256}"\n299 - "{"b" * 97}"'
     assert with_warnings({"Warning": '299 - "old"', "X": "y"}, ["new"]) == {
         "Warning": '299 - "new"\n299 - "old"',
         "X": "y",

@@ -185,7 +185,6 @@ async def test_what_a_webhook_is_asked(cluster: Cluster, others: Others) -> None
         "kind": "CreateOptions",
         "apiVersion": "meta.k8s.io/v1",
         "fieldManager": "me",
-        "fieldValidation": "Warn",
     }
     made = await cluster.call("GET", f"{MAPS}/one")
     await cluster.call("PUT", f"{MAPS}/one", {"metadata": {"name": "one"}, "data": {"a": "c"}})
@@ -197,6 +196,34 @@ async def test_what_a_webhook_is_asked(cluster: Cluster, others: Others) -> None
     request = others.asked[-1][1]
     assert (request["operation"], request["options"]["kind"]) == ("DELETE", "DeleteOptions")
     assert request["object"] is None and request["oldObject"]["data"] == {"a": "c"}
+
+
+async def test_options_are_those_the_client_gave(cluster: Cluster, others: Others) -> None:
+    await cluster.configure(
+        VALIDATING, "judge", hook("judge", others, allow, rules=[rule("*", resources=["configmaps"])])
+    )
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "b"}}
+    for data in ({"a": "b"}, {"a": "c"}):
+        made = await cluster.call(
+            "PATCH",
+            f"{MAPS}/one?fieldManager=me&force=true&fieldValidation=Strict",
+            body | {"data": data},
+            content_type="application/apply-patch+yaml",
+        )
+        kind = others.asked[-1][1]["options"]["kind"]
+        assert others.asked[-1][1]["options"] == {
+            "kind": kind,
+            "apiVersion": "meta.k8s.io/v1",
+            "fieldManager": "me",
+            "fieldValidation": "Strict",
+        }
+    options = {"gracePeriodSeconds": 5, "preconditions": {"uid": made["metadata"]["uid"]}, "dryRun": ["All"]}
+    await cluster.call("DELETE", f"{MAPS}/one", options)
+    assert others.asked[-1][1]["options"] == {
+        "kind": "DeleteOptions",
+        "apiVersion": "meta.k8s.io/v1",
+        **options,
+    }
 
 
 async def test_nobody_is_asked_about_other_things(cluster: Cluster, others: Others) -> None:
@@ -285,9 +312,26 @@ FAILURES: list[tuple[Judge, str]] = [
     ),
     (
         lambda request: Reply(200, {}, b"{}"),
-        "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got , Kind=",
+        "received invalid webhook response: webhook response was absent",
+    ),
+    (
+        lambda request: Reply(200, {}, orjson.dumps({"response": allow(request)})),
+        "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, "
+        "got /, Kind=",
     ),
     (lambda request: allow({"uid": "other"}), "received invalid webhook response: expected response.uid="),
+    (
+        lambda request: allow(request) | {"allowed": "true"},
+        "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool",
+    ),
+    (
+        lambda request: allow(request, warnings=[1]),
+        "json: cannot unmarshal number into Go struct field AdmissionResponse.response.warnings of type string",
+    ),
+    (
+        lambda request: deny(request, code="403"),
+        "json: cannot unmarshal string into Go struct field Status.response.status.code of type int32",
+    ),
     (lambda request: allow(request, patch="e30="), "validating webhook may not return response.patch"),
 ]
 
@@ -323,6 +367,34 @@ async def test_dry_runs_only_reach_webhooks_without_side_effects(cluster: Cluste
     await cluster.make(query="?dryRun=All")
     assert others.asked[-1][1]["dryRun"] is True
     assert others.asked[-1][1]["options"]["dryRun"] == ["All"]
+
+
+async def test_a_patch_that_is_none_is_never_ignored(cluster: Cluster, others: Others) -> None:
+    texts = {
+        "word": b"hello",
+        "operation": b'{"op": "add"}',
+        "nothing": b"null",
+        "empty": b"[]",
+    }
+
+    def judge(request: Review) -> Review:
+        patch = base64.b64encode(texts[request["name"]]).decode()
+        return allow(request, patchType="JSONPatch", patch=patch)
+
+    await cluster.configure(MUTATING, "m", hook("m", others, judge, failurePolicy="Ignore"))
+    await cluster.make("word", 500)
+    await cluster.make("operation", 500)
+    await cluster.make("nothing")
+    await cluster.make("empty")
+
+
+async def test_warnings_of_a_webhook_are_bounded(cluster: Cluster, others: Others) -> None:
+    """A header of any length would make the answer unreadable for the client."""
+    told = ["x" * 9000, "line\nbreak", *(f"{number} " + "y" * 300 for number in range(20))]
+    await cluster.configure(VALIDATING, "w", hook("w", others, lambda request: allow(request, warnings=told)))
+    answer = await cluster.raw("POST", MAPS, {"metadata": {"name": "one"}})
+    lines = answer.headers["Warning"].split("\n")
+    assert len(lines) == 16 and lines[0] == f'299 - "{"x" * 256}"' and lines[1].startswith('299 - "0 yyy')
 
 
 # -- mutation ----------------------------------------------------------------------------------------------------------

@@ -78,3 +78,25 @@ async def test_health_says_what_is_checked(server: ApiServer) -> None:
     assert (await server.handle(Request.make("GET", "/livez/ping"))).status == 200  # type: ignore[union-attr]
     metrics = await server.handle(Request.make("GET", "/metrics"))
     assert isinstance(metrics, Response) and b"apiserver_request_total" in metrics.joined()
+
+
+async def test_a_request_may_ask_for_less_time(server: ApiServer) -> None:
+    for text in ("3m", "0s", "-1s", ""):
+        assert (await call(server, "GET", f"/version?timeout={text}"))[0] == 200
+    status, refused = await call(server, "GET", "/version?timeout=invalid")
+    assert (status, refused["message"]) == (
+        400,
+        'invalid timeout specified in the request URL - time: invalid duration "invalid"',
+    )
+    forever = asyncio.Event()
+
+    async def stuck(*_: Any, **__: Any) -> None:
+        await forever.wait()
+
+    server.cache.consistent = stuck  # type: ignore[method-assign,assignment]
+    status, late = await call(server, "GET", f"{CMS}?timeout=20ms")
+    assert (status, late["reason"], late["message"]) == (
+        504,
+        "Timeout",
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+    )

@@ -69,14 +69,14 @@ def _hook(path: str, hook: dict[str, Any], mutating: bool) -> list[Cause]:
         causes.append(invalid(f"{path}.timeoutSeconds", seconds, text))
     causes += client_config(f"{path}.clientConfig", hook.get("clientConfig") or {})
     conditions, field = hook.get("matchConditions") or [], f"{path}.matchConditions"
-    wrong = match_conditions(field, conditions)
-    if conditions and not wrong:
+    causes += match_conditions(field, conditions)
+    if conditions:
         from bamikube.api.cel.policies import (
             compile_conditions,
         )  # the CEL library is loaded by the first expression
 
-        wrong = compile_conditions(conditions, field, webhook=True)[1]
-    return causes + wrong
+        causes += compile_conditions(conditions, field, webhook=True)[1]
+    return causes
 
 
 def qualified_domain(field: str, value: str) -> list[Cause]:

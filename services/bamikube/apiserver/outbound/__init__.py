@@ -14,9 +14,10 @@ from bamikube.apiserver.outbound.destination import (
     of_client_config,
     of_service,
 )
-from bamikube.apiserver.outbound.port import Caller, CallError, Incoming, Reply
+from bamikube.apiserver.outbound.port import JSON_HEADERS, Caller, CallError, Incoming, Reply
 
 __all__ = [
+    "JSON_HEADERS",
     "CallError",
     "Caller",
     "Destination",

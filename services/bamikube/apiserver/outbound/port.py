@@ -11,6 +11,13 @@ from bamikube.kit.http import RawConnection
 
 Headers = Sequence[tuple[str, str]]
 
+# How webhooks are spoken to, under the name their authors know from Kubernetes' API server.
+JSON_HEADERS: Headers = (
+    ("Content-Type", "application/json"),
+    ("Accept", "application/json, */*"),
+    ("User-Agent", "kube-apiserver-admission"),
+)
+
 
 class CallError(Exception):
     """Nobody answered. The text says why, in the words Go's HTTP client has for it."""

@@ -86,6 +86,16 @@ class DeleteOptions:
             bool(dry),
         )
 
+    def asked(self) -> dict[str, Any]:
+        """As admission sees them, in the order of Kubernetes' fields; what is not said is None or empty."""
+        preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
+        return {
+            "gracePeriodSeconds": self.grace,
+            "preconditions": {name: value for name, value in preconditions.items() if value},
+            "propagationPolicy": self.propagation,
+            "dryRun": ["All"] if self.dry_run else [],
+        }
+
 
 def _first(query: dict[str, list[str]], name: str) -> str:
     values = query.get(name)
@@ -157,7 +167,7 @@ class Deleting(Reading, Writing):
                 resource.group,
             )
         seen = old if stored is resource else await self.shown(resource, item)
-        asked = {"gracePeriodSeconds": options.grace, "propagationPolicy": options.propagation}
+        asked = options.asked()
         ctx = AdmissionContext(
             "DELETE", resource, namespace, name, user, None, seen, "", options.dry_run, asked
         )

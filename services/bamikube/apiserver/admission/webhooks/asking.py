@@ -15,11 +15,9 @@ from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.webhooks import figures
 from bamikube.apiserver.admission.webhooks.hooks import Hook
 from bamikube.apiserver.admission.webhooks.review import Unusable, Verdict, read, review
-from bamikube.apiserver.outbound import Caller, CallError, Reply, Unresolved, of_client_config
+from bamikube.apiserver.outbound import JSON_HEADERS, Caller, CallError, Reply, Unresolved, of_client_config
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
-
-_HEADERS = (("Content-Type", "application/json"), ("Accept", "application/json, */*"))
 
 
 class CallFailed(Exception):
@@ -73,7 +71,7 @@ class Asker:
             target = f"{to.path or '/'}?timeout={hook.timeout:g}s"
             url = to.shown(target)
             reply = await self._caller.call(
-                to, "POST", target, headers=_HEADERS, body=body, timeout=hook.timeout
+                to, "POST", target, headers=JSON_HEADERS, body=body, timeout=hook.timeout
             )
         except CallError as problem:
             raise CallFailed(hook, f'failed to call webhook: Post "{url}": {problem}') from None

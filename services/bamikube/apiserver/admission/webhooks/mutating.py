@@ -109,15 +109,20 @@ class MutatingAdmissionWebhook(Plugin):
     def _patch(
         ctx: AdmissionContext, hook: Hook, row: Resource, obj: dict[str, object] | None, verdict: Verdict
     ) -> bool:
-        if not verdict.patch:
+        """Whether the object was changed. A patch that cannot be applied is no failed call: the failure policy does not
+        excuse it. Raises ApiError 500."""
+        if verdict.patch is None:
             return False
-        if ctx.object is None or obj is None:
-            raise errors.internal(
-                f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for this '
-                "operation"
-            )
         try:
-            patched = patches.json_patch(obj, verdict.patch)
+            operations = orjson.loads(verdict.patch)
+            if operations in (None, []):
+                return False
+            if ctx.object is None or obj is None:
+                raise errors.internal(
+                    f'admission webhook "{hook.name}" attempted to modify the object, which is not supported for '
+                    "this operation"
+                )
+            patched = patches.json_patch(obj, operations)
             if patched == obj:
                 return False
             take_over(ctx, row, patched)

@@ -36,11 +36,11 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a webhook said. ``patch`` is a list of JSON patch operations, None without one."""
+    """What a webhook said. ``patch`` is the text of a JSON patch, None without one."""
 
     allowed: bool
     status: Mapping[str, Any] | None = None
-    patch: Any = None
+    patch: bytes | None = None
     warnings: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,11 +89,13 @@ def _own_namespace(ctx: AdmissionContext) -> str:
 
 
 def options_of(ctx: AdmissionContext) -> dict[str, Any] | None:
-    """The options of the operation that is performed, which for a patch are those of an update."""
+    """The options of the operation that is performed, which for a patch are those of an update: they know no ``force``."""
     kind = _OPTIONS.get(ctx.operation)
     if kind is None:
         return None
-    given = {key: value for key, value in ctx.options.items() if value not in (None, "", [], {})}
+    given = {
+        key: value for key, value in ctx.options.items() if value not in (None, "", [], {}) and key != "force"
+    }
     return {"kind": kind, "apiVersion": "meta.k8s.io/v1", **given}
 
 
@@ -114,32 +116,72 @@ def read(body: bytes, version: str, uid: str, *, mutating: bool) -> Verdict:
 def _read(answer: Any, version: str, uid: str, mutating: bool) -> Verdict:
     if not isinstance(answer, dict):
         raise Unusable("the answer is no AdmissionReview")
-    wanted = f"admission.k8s.io/{version}, Kind=AdmissionReview"
-    got = f"{answer.get('apiVersion') or ''}, Kind={answer.get('kind') or ''}"
-    if got != wanted:
-        raise Unusable(f"expected webhook response of {wanted}, got {got}")
     response = answer.get("response")
-    if not isinstance(response, dict):
+    if response is None:
         raise Unusable("webhook response was absent")
+    _check_types(response)
     # v1beta1 never asked for the uid or a patchType.
     if version != "v1beta1" and response.get("uid") != uid:
         raise Unusable(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
-    patch = _patch(response, version, mutating)
-    status = response.get("status")
-    annotations = response.get("auditAnnotations")
-    warnings = response.get("warnings")
-    if not isinstance(response.get("allowed", False), bool):
-        raise Unusable("response.allowed must be a boolean")
+    wanted = f"admission.k8s.io/{version}, Kind=AdmissionReview"
+    got = _kind_text(str(answer.get("apiVersion") or ""), str(answer.get("kind") or ""))
+    if got != wanted:
+        raise Unusable(f"expected webhook response of {wanted}, got {got}")
     return Verdict(
         response.get("allowed") is True,
-        status if isinstance(status, dict) else None,
-        patch,
-        tuple(str(one) for one in warnings) if isinstance(warnings, list) else (),
-        {str(key): str(value) for key, value in annotations.items()} if isinstance(annotations, dict) else {},
+        response.get("status"),
+        _patch(response, version, mutating),
+        tuple(response.get("warnings") or ()),
+        response.get("auditAnnotations") or {},
     )
 
 
-def _patch(response: Mapping[str, Any], version: str, mutating: bool) -> Any:
+def _kind_text(api_version: str, kind: str) -> str:
+    """``apps/v1, Kind=Scale``; the core group is an empty one: ``/v1, Kind=Pod``."""
+    return f"{api_version if '/' in api_version else f'/{api_version}'}, Kind={kind}"
+
+
+# The fields of a response as Go declares them: a wrong type makes the answer unreadable.
+_TYPES: dict[str, tuple[type, str]] = {
+    "uid": (str, "types.UID"),
+    "allowed": (bool, "bool"),
+    "status": (dict, "v1.Status"),
+    "patchType": (str, "v1.PatchType"),
+    "patch": (str, "[]uint8"),
+    "auditAnnotations": (dict, "map[string]string"),
+    "warnings": (list, "[]string"),
+}
+_JSON = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+
+
+def _check_types(response: Any) -> None:
+    """Raises Unusable, in the words of Go's JSON decoder, for the first field that is of another type."""
+    if not isinstance(response, dict):
+        raise Unusable(_mismatch(response, "AdmissionReview.response", "v1.AdmissionResponse"))
+    for name, (wanted, told) in _TYPES.items():
+        value = response.get(name)
+        if value is not None and not isinstance(value, wanted):
+            raise Unusable(_mismatch(value, f"AdmissionResponse.response.{name}", told))
+    texts = [("warnings", each) for each in response.get("warnings") or ()]
+    texts += [("auditAnnotations", each) for each in (response.get("auditAnnotations") or {}).values()]
+    status = response.get("status") or {}
+    texts += [(f"status.{name}", status.get(name) or "") for name in ("status", "message", "reason")]
+    for name, text in texts:
+        if not isinstance(text, str):
+            raise Unusable(_mismatch(text, f"AdmissionResponse.response.{name}", "string"))
+    code = status.get("code")
+    if code is not None and (not isinstance(code, int) or isinstance(code, bool)):
+        raise Unusable(_mismatch(code, "Status.response.status.code", "int32"))
+    details = status.get("details")
+    if details is not None and not isinstance(details, dict):
+        raise Unusable(_mismatch(details, "Status.response.status.details", "v1.StatusDetails"))
+
+
+def _mismatch(value: Any, field: str, wanted: str) -> str:
+    return f"json: cannot unmarshal {_JSON.get(type(value), 'null')} into Go struct field {field} of type {wanted}"
+
+
+def _patch(response: Mapping[str, Any], version: str, mutating: bool) -> bytes | None:
     text, kind = response.get("patch"), response.get("patchType")
     if not mutating:
         if version != "v1beta1" and text:
@@ -152,26 +194,28 @@ def _patch(response: Mapping[str, Any], version: str, mutating: bool) -> Any:
             raise Unusable("webhook returned response.patch but not response.patchType")
         if not text and kind is not None:
             raise Unusable("webhook returned response.patchType but not response.patch")
-        if kind is not None and kind != "JSONPatch":
-            raise Unusable(f'webhook returned invalid response.patchType of "{kind}"')
+        if kind == "":
+            raise Unusable('webhook returned invalid response.patchType of ""')
+        if kind is not None and kind != "JSONPatch" and response.get("allowed") is True:
+            raise Unusable(f'unsupported patch type "{kind}"')
     if not text:
         return None
     try:
-        return orjson.loads(base64.b64decode(text, validate=True))
-    except (TypeError, ValueError, binascii.Error) as error:
-        raise Unusable(f"response.patch is not a JSON patch in base64: {error}") from None
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise Unusable("illegal base64 data in response.patch") from None
 
 
 def denial(name: str, status: Mapping[str, Any] | None) -> ApiError:
     """The refusal a client gets, in the webhook's words."""
     status = status or {}
-    code = status.get("code")
-    code = code if isinstance(code, int) and 400 <= code < 600 else 400
+    code = status.get("code") or 0
+    code = code if 400 <= code < 600 else 400
     denied = f'admission webhook "{name}" denied the request'
     message, reason = str(status.get("message") or ""), str(status.get("reason") or "")
     text = f"{denied}: {message or reason}" if message or reason else f"{denied} without explanation"
     details = status.get("details")
-    return ApiError(code, reason, text, dict(details) if isinstance(details, dict) else None)
+    return ApiError(code, reason, text, dict(details) if details else None)
 
 
 def named_annotations(name: str, verdict: Verdict) -> dict[str, str]:
