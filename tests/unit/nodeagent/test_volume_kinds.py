@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bamikube.nodeagent.container.env import ConfigError, Sources
+from bamikube.nodeagent.host import readonly
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.threads import beside
 from bamikube.nodeagent.host.volumes import Volumes
@@ -123,6 +124,24 @@ def test_a_source_nobody_knows_is_named() -> None:
     for behind in (None, {"metadata": {"name": "pv"}, "spec": {"csi": {"driver": "x"}}}):
         with pytest.raises(HostFailure, match=missing):
             kinds.plugin_of({"name": "v", "csi": {"driver": "x"}}, behind)
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        ({}, "but it is not read-only"),
+        (
+            {"readOnly": True, "mountPropagation": "HostToContainer"},
+            'but it is not compatible with propagation "HostToContainer"',
+        ),
+    ],
+)
+def test_recursive_read_only_is_refused_in_the_kubelets_words(mount: JSON, words: str) -> None:
+    with pytest.raises(HostFailure) as failure:
+        readonly.wanted({"name": "v", "recursiveReadOnly": "Enabled", **mount})
+    start = 'failed to resolve recursive read-only mode: volume "v" requested recursive read-only mode, '
+    assert str(failure.value) == start + words
+    assert readonly.wanted({"name": "v", "readOnly": True}) == "Disabled"
 
 
 async def test_work_on_a_thread_gives_its_result_or_its_error() -> None:

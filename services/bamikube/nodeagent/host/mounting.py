@@ -22,6 +22,8 @@ _FLAGS = {
     "strictatime": 1 << 24, "rw": 0, "suid": 0, "dev": 0, "exec": 0, "atime": 0, "bind": 0, "defaults": 0,
 }  # fmt: skip
 _KEPT = 1 | 2 | 4 | 8  # ro, nosuid, nodev, noexec
+_REC, _PRIVATE = 0x4000, 1 << 18  # MS_REC, MS_PRIVATE
+_MOUNT_SETATTR, _AT_RECURSIVE = 442, 0x8000
 _DETACH = 2  # MNT_DETACH: take it out of sight now, free it when its last user is gone
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes blanks and the like
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,6 +66,26 @@ def bind(source: str, target: Path, flags: int = 0) -> None:
         code = ctypes.get_errno()
         unmount(str(target))
         raise HostFailure(f"cannot set the mount options of {target}: {os.strerror(code)}")
+
+
+def bind_read_only(source: str, target: Path) -> bool:
+    """Show at ``target`` what is at ``source`` with all that is mounted below it, nothing of it to be written.
+
+    False where the kernel cannot do that (before 5.12). Raises HostFailure.
+    """
+    where = os.fsencode(target)
+    if _libc.mount(os.fsencode(source), where, None, _BIND | _REC, None) != 0:
+        raise HostFailure(f"cannot bind {source} to {target}: {os.strerror(ctypes.get_errno())}")
+    attributes = (ctypes.c_uint64 * 4)(1, 0, _PRIVATE, 0)  # set, clear, propagation, user namespace
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    name = ctypes.c_char_p(where)
+    if _libc.syscall(_MOUNT_SETATTR, -1, name, _AT_RECURSIVE, ctypes.byref(attributes), size) == 0:
+        return True
+    code = ctypes.get_errno()
+    unmount(str(target))
+    if code == errno.ENOSYS:
+        return False
+    raise HostFailure(f"cannot make {target} read-only: {os.strerror(code)}")
 
 
 def bound_elsewhere(source: Path) -> bool:

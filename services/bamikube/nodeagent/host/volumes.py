@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bamikube.nodeagent.container.env import expand_whole
-from bamikube.nodeagent.host import subpaths
+from bamikube.nodeagent.host import readonly, subpaths
 from bamikube.nodeagent.host.mounting import mount_points, unmount
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.threads import beside
@@ -94,7 +94,7 @@ class Volumes:
     async def mounts(self, pod: JSON, spec: JSON, environment: dict[str, str]) -> list[Mount]:
         """The mounts of one container. Raises HostFailure in the kubelet's words."""
         wanted = [self._wanted(pod, spec, item, environment) for item in spec.get("volumeMounts") or ()]
-        if any(part for _, _, part in wanted):
+        if any(part or readonly.wanted(item) != "Disabled" for item, _, part in wanted):
             folder = self._root / facts.uid(pod)
             return await self._patiently(
                 facts.uid(pod), f"of container {spec['name']}", lambda: _mounts(folder, spec, wanted)
@@ -140,12 +140,13 @@ def _remove(folder: Path) -> None:
                 path.rmdir()  # a kind of an older or newer node agent: nothing may be in it any more
             else:
                 plugin.tear_down(path)
-    _remove_places(folder / "volume-subpaths")
+    for places in ("volume-subpaths", "volume-read-only"):
+        _remove_places(folder / places)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_places(folder: Path) -> None:
-    """Remove what subPaths were bound to: empty folders and files. Anything else is somebody's data, and stays."""
+    """Remove what parts of volumes were bound to: empty folders and files. Anything else is somebody's data, and stays."""
     for above, folders, files in os.walk(folder, topdown=False):
         for name in files:
             path = Path(above, name)
@@ -159,9 +160,12 @@ def _remove_places(folder: Path) -> None:
 def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> list[Mount]:
     result = []
     for index, (item, volume, part) in enumerate(wanted):
-        source = volume.path
+        source, place = volume.path, (item["name"], spec["name"], index)
         if part:
-            source = subpaths.prepare(folder, volume.path, part, (item["name"], spec["name"], index))
+            source = subpaths.prepare(folder, volume.path, part, place)
+        mode = readonly.wanted(item)
+        if mode != "Disabled":
+            source = readonly.prepare(folder, source, mode, place)
         path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
         read_only = bool(item.get("readOnly")) or volume.read_only
         result.append(Mount(path, str(source), read_only, item.get("mountPropagation") or "None"))

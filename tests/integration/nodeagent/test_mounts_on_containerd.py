@@ -1,0 +1,124 @@
+"""Mounts within mounts on real containerd: how far they propagate, how deep read-only goes, and that none is left."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JSON = dict[str, Any]
+
+
+@pytest.fixture
+def shared(node: Any, tmp_path: Path) -> Iterator[Path]:
+    """The node agent's folder as on a machine with systemd: mounts in it are seen elsewhere."""
+    root = tmp_path / "kubelet"
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    subprocess.run(["mount", "--make-rshared", root], check=True)
+    place = root / "elsewhere"
+    place.mkdir()
+    yield place
+    subprocess.run(["umount", "-R", "-l", root], check=True)
+
+
+def container(name: str, script: str, volume: str = "v", **mount: Any) -> JSON:
+    return {
+        "name": name,
+        "command": ["sh", "-c", script],
+        "securityContext": {"privileged": True},
+        "volumeMounts": [{"name": volume, "mountPath": "/v", **mount}],
+    }
+
+
+def said(worker: Any) -> dict[str, str]:
+    return {
+        item["name"]: item["state"]["terminated"].get("message", "")
+        for item in worker.status.get("containerStatuses") or ()
+    }
+
+
+def mounted_below(folder: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split()[4] for line in lines if line.split()[4].startswith(f"{folder}/")]
+
+
+async def test_mounts_propagate_as_far_as_their_container_says(node: Any, until: Any, shared: Path) -> None:
+    """One mounts within the volume; who sees it depends on each one's own propagation."""
+    wait = "while [ ! -e /v/done ]; do sleep 0.05; done; ls /v/m > /dev/termination-log"
+    spec = {
+        "restartPolicy": "Never",
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "containers": [
+            container("private", wait),
+            container("follows", wait, mountPropagation="HostToContainer"),
+            container(
+                "leads",
+                "mkdir -p /v/m; mount -t tmpfs t /v/m; touch /v/m/file; sleep 1; touch /v/done",
+                mountPropagation="Bidirectional",
+            ),
+        ],
+    }
+    worker = node.run(node.pod("propagates", spec))
+    folder = node.host._pod(worker.uid)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    assert said(worker) == {"private": "", "follows": "file\n", "leads": ""}
+    node.delete(worker)
+    await until(lambda: not node.workers)
+    assert mounted_below(folder) == [] and not folder.exists()
+
+
+async def test_read_only_goes_as_deep_as_it_says(node: Any, until: Any, shared: Path) -> None:
+    (shared / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "t", shared / "below"], check=True)
+    try:
+        script = "{ touch /v/x 2>/dev/null && echo top; touch /v/below/$0 2>/dev/null && echo below; } > /dev/termination-log; true"
+        spec = {
+            "restartPolicy": "Never",
+            "volumes": [{"name": "v", "hostPath": {"path": str(shared)}}],
+            "containers": [
+                container("plain", script, readOnly=True),
+                container("deep", script, readOnly=True, recursiveReadOnly="Enabled"),
+                container("possible", script, readOnly=True, recursiveReadOnly="IfPossible"),
+                container(
+                    "part", "touch /v/part; true", readOnly=True, recursiveReadOnly="Enabled", subPath="below"
+                ),
+            ],
+        }
+        worker = node.run(node.pod("read-only", spec))
+        folder = node.host._pod(worker.uid)
+        await until(lambda: worker.status.get("phase") == "Succeeded")
+        assert said(worker) == {"plain": "below\n", "deep": "", "possible": "", "part": ""}
+        assert [path.name for path in (shared / "below").iterdir()] == ["sh"]
+        node.delete(worker)
+        await until(lambda: not node.workers)
+        assert mounted_below(folder) == [] and not folder.exists()
+        assert (shared / "below" / "sh").exists()
+    finally:
+        subprocess.run(["umount", shared / "below"], check=True)
+
+
+async def test_a_busy_volume_and_one_of_an_agent_that_died_go_with_their_pod(
+    node: Any, until: Any, shared: Path
+) -> None:
+    spec = {
+        "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}],
+        "containers": [container("app", "sleep 1000", subPath="part")],
+    }
+    worker = node.run(node.pod("busy", spec))
+    await until(lambda: worker.status.get("phase") == "Running")
+    folder = node.host._pod(worker.uid)
+    inside = folder / "volumes" / "kubernetes.io~empty-dir" / "v"
+    (inside / "nested").mkdir()
+    for _ in range(2):  # stacked
+        subprocess.run(["mount", "-t", "tmpfs", "t", inside / "nested"], check=True)
+    await worker.close()
+    node.workers.pop(worker.uid)
+    node.host._volumes = type(node.host._volumes)(node.host._volumes._root)  # a new agent remembers nothing
+    with (inside / "nested" / "open").open("w"):
+        again = node.run(worker.pod)
+        node.delete(again)
+        await until(lambda: not node.workers)
+    assert mounted_below(folder) == [] and not folder.exists()
