@@ -6,9 +6,10 @@ under ``/metrics``. Process metrics (CPU seconds, resident memory, open files) c
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+disable_created_metrics()  # Kubernetes has no series that tell when a series began
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bamikube.client.informer import Informer
 from bamikube.kit.tasks import Tasks
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.admission import admit
@@ -144,9 +145,13 @@ class PodAgent:
 
     async def relist(self) -> None:
         """Ask the runtime for everything: wake workers whose containers changed, find orphans."""
-        runtime = self._shared.runtime
+        runtime, clock = self._shared.runtime, self._shared.world.clock
+        begun = clock.monotonic()
+        if self.relisted:
+            figures.RELIST_INTERVAL.observe(begun - self.relisted)
         sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
-        self.relisted = self._shared.world.clock.monotonic()
+        self.relisted = clock.monotonic()
+        figures.RELIST_SECONDS.observe(self.relisted - begun)
         owner = {s.id: s.uid for s in sandboxes}
         states = {s.id: str(s.ready) for s in sandboxes} | {c.id: c.state for c in containers}
         for c in containers:

@@ -53,6 +53,7 @@ class Workers:
 
     def __init__(self, node: Any) -> None:
         self._node = node
+        self.relisted = 1.0
 
     @property
     def workers(self) -> dict[str, Any]:
@@ -211,11 +212,12 @@ async def test_what_pods_use_is_told(node: Any, api: Any, until: Any) -> None:
 
 
 async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, until: Any) -> None:
-    spec = {
-        "containers": [{"name": "app", "command": ["sleep", "1000"], "resources": {"limits": {"cpu": "1"}}}]
-    }
+    probe = {"exec": {"command": ["true"]}}
+    limits = {"limits": {"cpu": "1"}}
+    container = {"name": "app", "command": ["sleep", "1000"], "resources": limits, "readinessProbe": probe}
+    spec = {"containers": [container]}
     worker = node.run(node.pod("idle", spec))
-    await until(lambda: worker.status.get("phase") == "Running")
+    await until(lambda: worker.probed)
     async with api.get("/metrics/resource") as answer:
         text = await answer.text()
     found = {s.name: s for f in text_string_to_metric_families(text) for s in f.samples}
@@ -235,6 +237,24 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
     ):  # fmt: skip
         assert of_app[name].labels["pod"] == "idle", name
     assert of_app["container_cpu_usage_seconds_total"].labels["cpu"] == "total"
+    async with api.get("/metrics") as answer:
+        own = {
+            (s.name, *s.labels.values()): s.value
+            for f in text_string_to_metric_families(await answer.text())
+            for s in f.samples
+        }
+    assert own["kubelet_running_pods",] == 1 and own["kubelet_running_containers", "running"] == 1
+    assert own["kubelet_node_name", "node-1"] == 1 and own["kubelet_pod_start_duration_seconds_count",] >= 1
+    assert own["kubelet_runtime_operations_total", "run_podsandbox"] >= 1
+    assert own["kubelet_runtime_operations_duration_seconds_count", "create_container"] >= 1
+    assert own["kubelet_started_containers_total", "container"] >= 1
+    async with api.get("/metrics/probes") as answer:
+        (probed,) = (s for f in text_string_to_metric_families(await answer.text()) for s in f.samples)
+    assert (probed.labels["probe_type"], probed.labels["result"], probed.value >= 1) == (
+        "Readiness",
+        "successful",
+        True,
+    )
     network = [s for s in samples if s.name == "container_network_receive_bytes_total"]
     assert [s.labels["interface"] for s in network if s.labels["pod"] == "idle"] == ["eth0"]
     assert [s for s in samples if s.name == "container_memory_usage_bytes" and s.labels["id"] == "/"]

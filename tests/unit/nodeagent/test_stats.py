@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bamikube.kit.metrics import REGISTRY
+from bamikube.nodeagent.figures import image_size, runtime_operation
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import system
@@ -15,6 +17,7 @@ from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
 from bamikube.nodeagent.stats.disks import Disk, Taken, taken
 from bamikube.nodeagent.stats.groups import Figures, Groups, children
 from bamikube.nodeagent.stats.network import interfaces
+from bamikube.nodeagent.stats.own import own_metrics, probe_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
 from bamikube.nodeagent.stats.sampler import Files, Sample
 from bamikube.nodeagent.stats.subjects import Subject, subjects
@@ -209,3 +212,37 @@ def test_a_pod_without_a_sandbox_is_no_subject() -> None:
     worker.state = RuntimeState()
     assert subjects([worker], lambda pod: "/x", False) == []
     assert Subject(worker.pod, "/x", "s", "/x/s", 1.0).groups() == ["/x", "/x/s"]
+
+
+def test_the_node_agents_own_figures() -> None:
+    found, files = sample()
+    worker: Any = Worker()
+    worker.probed, worker.uid = {("app", "Liveness", "failed"): 3}, "u"
+    own = own_metrics("node-1", [worker], found.subjects, files, 7.0).decode()
+    for line in (
+        'kubelet_node_name{node="node-1"} 1',
+        "kubelet_running_pods 1",
+        'kubelet_running_containers{container_state="running"} 1',
+        'kubelet_running_containers{container_state="exited"} 1',
+        'kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="d"} 400',
+        'kubelet_container_log_filesystem_used_bytes{container="app",namespace="default",pod="web",uid="u"} 5',
+    ):
+        assert line in own.splitlines(), line
+    probes = probe_metrics([worker]).decode().splitlines()
+    labels = 'container="app",namespace="default",pod="web",pod_uid="u",probe_type="Liveness",result="failed"'
+    assert probes[-1] == f"prober_probe_total{{{labels}}} 3"
+
+
+def test_calls_of_the_runtime_are_counted_under_the_kubelets_words() -> None:
+    for request, word in (("RunPodSandboxRequest", "run_podsandbox"), ("ExecSyncRequest", "exec_sync"), ("VersionRequest", "version")):  # fmt: skip
+        before = REGISTRY.get_sample_value("kubelet_runtime_operations_total", {"operation_type": word}) or 0
+        with runtime_operation(request):
+            pass
+        after = REGISTRY.get_sample_value("kubelet_runtime_operations_total", {"operation_type": word})
+        assert after == before + 1
+    assert [image_size(n * 2**20) for n in (1, 50, 700, 10**6)] == [
+        "0-10MB",
+        "10MB-100MB",
+        "500MB-1GB",
+        "GT100GB",
+    ]

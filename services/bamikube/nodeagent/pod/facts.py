@@ -37,6 +37,14 @@ def container(pod: JSON, name: str) -> JSON | None:
     return next((item for item in all_containers(pod) if item["name"] == name), None)
 
 
+def kind_of(pod: JSON, name: str) -> str:
+    """``container``, ``init_container`` or ``ephemeral_container``, as the metrics say it."""
+    for field, kind in (("initContainers", "init_container"), ("ephemeralContainers", "ephemeral_container")):
+        if any(item["name"] == name for item in pod["spec"].get(field) or ()):
+            return kind
+    return "container"
+
+
 def is_sidecar(spec: JSON) -> bool:
     """An init container that keeps running beside the others (KEP-753)."""
     return spec.get("restartPolicy") == "Always"

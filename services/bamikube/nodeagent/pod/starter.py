@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from bamikube.api.errors import ApiError
-from bamikube.nodeagent import durations
+from bamikube.nodeagent import durations, figures
 from bamikube.nodeagent.container import dns, images
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
@@ -105,17 +105,22 @@ class Starter:
         lacking = dns.warnings(pod, node=node.resolver, cluster_dns=node.cluster_dns, domain=node.domain)
         for reason, text in lacking:
             self._event(pod, "Warning", reason, text)
+        begun = self._now()
         try:
             spec = self.sandbox_spec(pod, action.attempt)
             async with self._shared.slots:
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(spec))
         except (RuntimeFailure, ConfigError) as failure:
+            figures.SANDBOX_ERRORS.labels("").inc()
+            figures.STARTED_PODS_ERRORS.labels("failed to create pod sandbox").inc()
             text = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
             message = f"Failed to create pod sandbox: {text}"
             self._block("FailedCreatePodSandBox", message)
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
             return False
+        figures.SANDBOX_SECONDS.labels(spec.runtime_handler).observe(max(0.0, self._now() - begun))
+        figures.STARTED_PODS.inc()
         self._memory.blocked = None
         return True
 
@@ -156,6 +161,8 @@ class Starter:
                 await _to_the_end(self._shared.runtime.start_container(container_id))
             except RuntimeFailure as failure:
                 memory.hooking.discard(container_id)
+                word = "RunContainerError" if container_id else "CreateContainerError"
+                figures.STARTED_CONTAINERS_ERRORS.labels(facts.kind_of(pod, name), word).inc()
                 now = self._now()
                 memory.troubles[name] = (
                     Trouble("RunContainerError", failure.message, now, settles=now + images.SETTLE)
@@ -164,6 +171,7 @@ class Starter:
                 )
                 self._event(pod, "Warning", "Failed", f"Error: {failure.message}", name)
                 return None
+        figures.STARTED_CONTAINERS.labels(facts.kind_of(pod, name)).inc()
         self._shared.host.link_log(pod, name, action.attempt, container_id)
         self._event(pod, "Normal", "Started", f"Started container {name}", name)
         return container_id

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from bamikube.nodeagent.pod.starter import Starter
 from bamikube.nodeagent.pod.state import Memory, RuntimeState
 from bamikube.nodeagent.pod.status import DEADLINE_MESSAGE
 from bamikube.nodeagent.pod.stopper import Stopper
+from bamikube.nodeagent.pod.timing import StartTiming
 from bamikube.nodeagent.probing.prober import Prober, recalled
 from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
@@ -83,6 +85,8 @@ class PodWorker:
         self._refreshed = 0.0
         self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
+        self.probed: Counter[tuple[str, str, str]] = Counter()  # container, kind, result
+        self._timing = StartTiming(shared.world.clock.now())
         self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------
@@ -161,6 +165,8 @@ class PodWorker:
 
     async def step(self) -> None:
         """One round: observe, plan, publish, act."""
+        clock = self._shared.world.clock
+        begun, before = clock.monotonic(), self.status
         self.state = await self._observe()
         self._stopper.look(self.state)
         await self._tend_probes()
@@ -172,6 +178,7 @@ class PodWorker:
         self._publisher.offer(decision.status)
         self._tell(decision.ending)
         self._act(decision.actions)
+        self._timing.stepped(self.pod, before, decision.status, now, clock.monotonic() - begun)
         refresh = self._refreshed + REFRESH
         if self.memory.volumes_ready and not self.memory.cleaned:
             if (self._stale or now >= refresh) and "refresh" not in self._busy and self._settled():
@@ -303,6 +310,7 @@ class PodWorker:
                 self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, self.memory.probes[cid],
                 self.wake, self._unhealthy(container.name),
                 spread=container.started_at < self._shared.began,
+                count=lambda kind, result, name=container.name: self.probed.update([(name, kind, result)]),  # type: ignore[misc]
             )  # fmt: skip
             self._probers[cid].start()
 

@@ -16,6 +16,7 @@ from bamikube.nodeagent.probing.checks import Checks
 
 MESSAGE_LIMIT = 1024  # characters of output that enter an event
 TRIES = 3  # of a probe that cannot be carried out
+_COUNTED = {"success": "successful", "warning": "successful", "failure": "failed", "unknown": "unknown"}
 KINDS = ("startup", "liveness", "readiness")
 
 
@@ -34,7 +35,7 @@ def recalled(status: JSON, container_id: str) -> ProbeState:
 class Prober:
     """Runs until ``stop``. ``tell`` is called when a verdict changed, ``event`` with reason and message of what failed.
 
-    ``spread``: wait a random part of a period first. After a restart of the node agent all its probes begin at once,
+    ``count`` gets the kind of each probe and how it came out. ``spread``: wait a random part of a period first. After a restart of the node agent all its probes begin at once,
     and that would be at once again in every period.
     """
 
@@ -51,10 +52,11 @@ class Prober:
         event: Callable[[str, str], None],
         *,
         spread: bool = False,
+        count: Callable[[str, str], None] = lambda kind, result: None,
     ) -> None:
         self._world, self._checks, self._spec, self._id = world, checks, spec, container_id
         self._started_at, self._address, self.state = started_at, address, state
-        self._tell, self._event, self._spread = tell, event, spread
+        self._tell, self._event, self._spread, self._count = tell, event, spread, count
         self._tasks = Tasks(f"probes/{spec['name']}")
         self._killers = Tasks(f"probes/{spec['name']}")  # the probes that may end the container
 
@@ -115,6 +117,7 @@ class Prober:
             result = await self._checks.probe(probe, self._spec, self._id, self._address(), timeout)
             if result.kind != "unknown":
                 break
+        self._count(name, _COUNTED[result.kind])
         output = result.output[:MESSAGE_LIMIT]
         if result.kind == "unknown":
             self._event("Unhealthy", f"{name} probe errored and resulted in unknown state: {output}")

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bamikube.nodeagent.figures import runtime_operation
 from bamikube.nodeagent.labels import POD_UID
 from bamikube.nodeagent.runtime.port import (
     Condition,
@@ -85,7 +86,8 @@ class CriRuntime:
         self, method: Callable[..., Awaitable[Any]], request: Any, timeout: float = _SHORT
     ) -> Any:
         try:
-            return await method(request, timeout=timeout)
+            with runtime_operation(type(request).__name__):
+                return await method(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
 

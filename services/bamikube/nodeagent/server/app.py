@@ -7,6 +7,7 @@
 ``/run/<ns>/<pod>[/<uid>]/<container>?cmd=``      a command, its output as the answer
 ``/pods /runningpods``                            what is bound here; what the runtime runs
 ``/stats/summary /metrics[/resource|/cadvisor]``  what it uses
+``/metrics /metrics/probes``                      what the node agent has done, how probes came out
 ``/configz``                                      the configuration in effect
 ``/logs/<path>``                                  files below ``/var/log``
 ``/healthz[/ping|/syncloop]``                     whether it works
@@ -27,6 +28,7 @@ import orjson
 from bamikube.kit import metrics
 from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
@@ -39,12 +41,17 @@ from bamikube.nodeagent.server.logs import read
 from bamikube.nodeagent.server.refusal import TEXT, Refusal, no_page, no_pod, wrong_method
 from bamikube.nodeagent.server.running import running_pods
 from bamikube.nodeagent.server.streams import Streams
+from bamikube.nodeagent.stats.own import probe_metrics
 from bamikube.nodeagent.stats.provider import Stats
 
 log = logging.getLogger(__name__)
 
 _READ = ("GET", "HEAD")
 _STREAM = ("GET", "POST")
+_PATHS = frozenset(
+    ("attach", "configz", "containerLogs", "exec", "healthz", "logs", "metrics", "pods", "portForward", "run",
+     "runningpods", "stats")
+)  # fmt: skip
 _CHECKS = ("ping", "log", "syncloop")
 
 
@@ -68,6 +75,12 @@ class NodeApi:
 
     async def handle(self, request: Request) -> Answer:
         """Every failure is an answer."""
+        labels = _counted(request)
+        figures.HTTP_REQUESTS.labels(*labels).inc()
+        with figures.HTTP_SECONDS.labels(*labels).time():
+            return await self._answer(request)
+
+    async def _answer(self, request: Request) -> Answer:
         try:
             await self._auth.check(request)
             return await self._route(request)
@@ -109,7 +122,10 @@ class NodeApi:
                 short = request.flag("only_cpu_and_memory")
                 return Response(200, orjson.dumps(await self._stats.summary(short)))
             case "metrics":
-                return _exposition(metrics.render())
+                workers = list(self._agent.workers.values())
+                return _exposition(await self._stats.own_metrics(workers, self._agent.relisted))
+            case "metrics/probes":
+                return _exposition(probe_metrics(list(self._agent.workers.values())))
             case "metrics/resource":
                 return _exposition(await self._stats.resource_metrics())
             case "metrics/cadvisor":
@@ -164,6 +180,15 @@ class NodeApi:
 
         chunks: AsyncIterator[bytes] = read(path, options, self._world.clock, running)
         return Stream(200, chunks, content_type=TEXT)
+
+
+def _counted(request: Request) -> tuple[str, str, str, str]:
+    """The labels under which a request is counted: only its first word is of interest, and only if it is a known one."""
+    first = request.path.strip("/").split("/")[0]
+    long = first in ("exec", "attach", "portForward", "debug") or request.flag("follow")
+    path = first if first in _PATHS else "other"
+    method = request.method if request.method in ("GET", "HEAD", "POST") else "OTHER"
+    return str(long).lower(), method, path, "readwrite"
 
 
 def _only(request: Request, methods: tuple[str, ...]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bamikube.kit import metrics
 from bamikube.kit.world import World
 from bamikube.nodeagent.node.facts import Machine, meminfo
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
+from bamikube.nodeagent.stats.own import own_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
 from bamikube.nodeagent.stats.sampler import Sampler
 from bamikube.nodeagent.stats.summary import summary
@@ -31,6 +34,14 @@ class Stats:
 
     async def resource_metrics(self) -> bytes:
         return resource_metrics(await self._sampler.sample())
+
+    async def own_metrics(self, workers: list[PodWorker], since: float) -> bytes:
+        """What is counted, and how things stand. ``since``: when the runtime was asked for all it has, on the monotonic
+        clock."""
+        clock = self._world.clock
+        seen = clock.now() - (clock.monotonic() - since) if since else 0.0
+        files = await self._sampler.files()
+        return metrics.render() + own_metrics(self._node, workers, self._sampler.subjects(), files, seen)
 
     async def cadvisor_metrics(self) -> bytes:
         files = await self._sampler.files()

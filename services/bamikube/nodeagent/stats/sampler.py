@@ -70,7 +70,7 @@ class Sampler:
         above: tuple[str, ...] = (),
     ) -> None:
         self._world, self._runtime = world, runtime
-        self._subjects, self._root, self._log_directory = subjects, root, log_directory
+        self.subjects, self._root, self._log_directory = subjects, root, log_directory
         self._groups, self._above = groups, above
         self._sample, self._detailed = Sample(0.0), False
         self._files, self._counted = Files(), float("-inf")
@@ -82,7 +82,7 @@ class Sampler:
         now = self._world.clock.now()
         if now - self._sample.time < FRESH and (self._detailed or not detailed):
             return self._sample
-        before, chosen = self._sample, self._subjects()
+        before, chosen = self._sample, self.subjects()
         fresh = await beside(lambda: self._read(chosen, now, detailed), "stats")
         started = {m.group: m.container.started_at for s in chosen for m in s.members}
         started |= {s.group: s.started for s in chosen}
@@ -123,7 +123,7 @@ class Sampler:
             except RuntimeFailure as failure:
                 log.warning("the runtime does not tell what images and containers take: %s", failure)
         if now - self._counted >= FILES_FRESH or not self._knows_all():
-            chosen = self._subjects()
+            chosen = self.subjects()
             try:
                 async with asyncio.timeout(PATIENCE):
                     self._files = await beside(lambda: self._count(chosen, self._images), "stats-files")
@@ -134,7 +134,7 @@ class Sampler:
         return self._files
 
     def _knows_all(self) -> bool:
-        return all((s.uid, m.container.name) in self._files.logs for s in self._subjects() for m in s.members)
+        return all((s.uid, m.container.name) in self._files.logs for s in self.subjects() for m in s.members)
 
     def _count(self, chosen: list[Subject], images: str) -> Files:
         files = Files(node=disks.disk(self._root), images=disks.disk(images or self._root))

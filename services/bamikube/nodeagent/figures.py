@@ -1,0 +1,187 @@
+"""What the node agent counts of its own work, under the kubelet's names.
+
+What happens is counted here as it happens; what merely is (pods that run, volumes and how full they are) is told by
+:mod:`bamikube.nodeagent.stats.own` when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from prometheus_client import Counter, Histogram
+
+from bamikube.kit.metrics import REGISTRY
+
+_COMMON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OPERATION = tuple(0.005 * 2.5**n for n in range(14))
+_START = (
+    0.5,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    8,
+    10,
+    20,
+    30,
+    45,
+    60,
+    120,
+    180,
+    240,
+    300,
+    360,
+    480,
+    600,
+    900,
+    1200,
+    1800,
+    2700,
+    3600,
+)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+    return Counter(name, text, labels, registry=REGISTRY)
+
+
+def _histogram(
+    name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = _COMMON
+) -> Histogram:
+    return Histogram(name, text, labels, buckets=buckets, registry=REGISTRY)
+
+
+RUNTIME_OPERATIONS = _counter(
+    "kubelet_runtime_operations",
+    "Cumulative number of runtime operations by operation type.",
+    ("operation_type",),
+)
+RUNTIME_ERRORS = _counter(
+    "kubelet_runtime_operations_errors",
+    "Cumulative number of runtime operation errors by operation type.",
+    ("operation_type",),
+)
+RUNTIME_SECONDS = _histogram(
+    "kubelet_runtime_operations_duration_seconds",
+    "Duration in seconds of runtime operations. Broken down by operation type.",
+    ("operation_type",),
+    _OPERATION,
+)
+RELIST_SECONDS = _histogram(
+    "kubelet_pleg_relist_duration_seconds", "Duration in seconds for relisting pods in PLEG."
+)
+RELIST_INTERVAL = _histogram(
+    "kubelet_pleg_relist_interval_seconds",
+    "Interval in seconds between relisting in PLEG.",
+    buckets=(*_COMMON, 15.0, 20.0, 30.0, 60.0),
+)
+POD_START = _histogram(
+    "kubelet_pod_start_duration_seconds",
+    "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run",
+    buckets=_START,
+)
+POD_START_SLI = _histogram(
+    "kubelet_pod_start_sli_duration_seconds",
+    "Duration in seconds to start a pod, excluding time to pull images and run init containers, measured from pod creation "
+    "timestamp to when all its containers are reported as started and observed via watch",
+    buckets=_START,
+)
+POD_START_TOTAL = _histogram(
+    "kubelet_pod_start_total_duration_seconds",
+    "Duration in seconds to start a pod since creation, including time to pull images and run init containers, measured from "
+    "pod creation timestamp to when all its containers are reported as started and observed via watch",
+    buckets=_START,
+)
+WORKER_SECONDS = _histogram(
+    "kubelet_pod_worker_duration_seconds",
+    "Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync",
+    ("operation_type",),
+)
+WORKER_START = _histogram(
+    "kubelet_pod_worker_start_duration_seconds",
+    "Duration in seconds from kubelet seeing a pod to starting a worker.",
+)
+STARTED_PODS = _counter("kubelet_started_pods", "Cumulative number of pods started")
+STARTED_PODS_ERRORS = _counter(
+    "kubelet_started_pods_errors", "Cumulative number of errors when starting pods", ("message",)
+)
+STARTED_CONTAINERS = _counter(
+    "kubelet_started_containers", "Cumulative number of containers started", ("container_type",)
+)
+STARTED_CONTAINERS_ERRORS = _counter(
+    "kubelet_started_containers_errors",
+    "Cumulative number of errors when starting containers",
+    ("container_type", "code"),
+)
+SANDBOX_SECONDS = _histogram(
+    "kubelet_run_podsandbox_duration_seconds",
+    "Duration in seconds of the run_podsandbox operations. Broken down by RuntimeClass.Handler.",
+    ("runtime_handler",),
+)
+SANDBOX_ERRORS = _counter(
+    "kubelet_run_podsandbox_errors",
+    "Cumulative number of the run_podsandbox operation errors by RuntimeClass.Handler.",
+    ("runtime_handler",),
+)
+HTTP_REQUESTS = _counter(
+    "kubelet_http_requests",
+    "Number of the http requests received since the server started",
+    ("long_running", "method", "path", "server_type"),
+)
+HTTP_SECONDS = _histogram(
+    "kubelet_http_requests_duration_seconds",
+    "Duration in seconds to serve http requests",
+    ("long_running", "method", "path", "server_type"),
+)
+PULL_SECONDS = _histogram(
+    "kubelet_image_pull_duration_seconds",
+    "Duration in seconds to pull an image.",
+    ("image_size_in_bytes",),
+    (1, 5, 10, 20, 30, 60, 180, 300, 600, 900, 1200, 1800, 2700, 3600),
+)
+IMAGES_REMOVED = _counter(
+    "kubelet_image_garbage_collected",
+    "Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
+    ("reason",),
+)
+
+_MB = 1024 * 1024
+_SIZES = ((10, "0-10MB"), (100, "10MB-100MB"), (500, "100MB-500MB"), (1024, "500MB-1GB"), (5 * 1024, "1GB-5GB"),
+          (10 * 1024, "5GB-10GB"), (20 * 1024, "10GB-20GB"), (30 * 1024, "20GB-30GB"), (40 * 1024, "30GB-40GB"),
+          (60 * 1024, "40GB-60GB"), (100 * 1024, "60GB-100GB"))  # fmt: skip
+
+
+def image_size(size: int) -> str:
+    """The word for an image's size among the labels of its pull. Pure."""
+    return next((word for most, word in _SIZES if size <= most * _MB), "GT100GB")
+
+
+_WORDS = {
+    "ListPodSandbox": "list_podsandbox", "PodSandboxStatus": "podsandbox_status", "RunPodSandbox": "run_podsandbox",
+    "StopPodSandbox": "stop_podsandbox", "RemovePodSandbox": "remove_podsandbox", "ListContainers": "list_containers",
+    "ReopenContainerLog": "reopen_container_log", "ImageFsInfo": "imagefs_info",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _operation(request: str) -> str:
+    """``CreateContainerRequest`` -> ``create_container``."""
+    name = request.removesuffix("Request")
+    return _WORDS.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+@contextmanager
+def runtime_operation(request: str) -> Iterator[None]:
+    """Count and time one call of the runtime, named by the message it sends."""
+    kind = _operation(request)
+    RUNTIME_OPERATIONS.labels(kind).inc()
+    with RUNTIME_SECONDS.labels(kind).time():
+        try:
+            yield
+        except BaseException:
+            RUNTIME_ERRORS.labels(kind).inc()
+            raise

@@ -1,0 +1,100 @@
+"""What the node agent's ``/metrics`` and ``/metrics/probes`` tell of how things stand. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.worker import PodWorker
+from bamikube.nodeagent.stats.exposition import Exposition
+from bamikube.nodeagent.stats.sampler import Files
+from bamikube.nodeagent.stats.subjects import Subject
+
+_RESULTS = "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result."
+
+
+def own_metrics(
+    node: str, workers: list[PodWorker], running: list[Subject], files: Files, relisted: float
+) -> bytes:
+    """Gauges; ``relisted``: when the runtime was last asked for everything, in seconds since the epoch."""
+    out = Exposition()
+    out.add("kubelet_node_name", "gauge", "The node's name. The count is always 1.", {"node": node}, 1)
+    text = "Number of pods that have a running pod sandbox"
+    out.add("kubelet_running_pods", "gauge", text, {}, len(running))
+    text = "Timestamp in seconds when PLEG was last seen active."
+    out.add("kubelet_pleg_last_seen_seconds", "gauge", text, {}, relisted)
+    _containers(out, workers)
+    _pods(out, workers)
+    _files(out, running, files)
+    return out.text()
+
+
+def _containers(out: Exposition, workers: Iterable[PodWorker]) -> None:
+    states = Counter({"created": 0, "exited": 0, "running": 0, "unknown": 0})
+    states.update(c.state for worker in workers for c in worker.state.containers)
+    for state, number in states.items():
+        text = "Number of containers currently running"
+        out.add("kubelet_running_containers", "gauge", text, {"container_state": state}, number)
+
+
+def _pods(out: Exposition, workers: list[PodWorker]) -> None:
+    active = [w for w in workers if not facts.terminal({"status": w.status})]
+    text = "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver."
+    out.add("kubelet_desired_pods", "gauge", text, {"static": ""}, len(workers))
+    text = (
+        "The number of pods the kubelet considers active and which are being considered when admitting new pods. "
+        "static is true if the pod is not from the apiserver."
+    )
+    out.add("kubelet_active_pods", "gauge", text, {"static": ""}, len(active))
+    volumes = Counter(
+        f"kubernetes.io/{kind}"
+        for worker in active
+        for volume in worker.pod["spec"].get("volumes") or ()
+        for kind in volume
+        if kind != "name"
+    )
+    text = "Number of volumes in Volume Manager"
+    for plugin, number in sorted(volumes.items()):
+        for state in ("actual_state_of_world", "desired_state_of_world"):
+            labels = {"plugin_name": plugin, "state": state}
+            out.add("volume_manager_total_volumes", "gauge", text, labels, number)
+
+
+def _files(out: Exposition, running: Iterable[Subject], files: Files) -> None:
+    for subject in running:
+        pod = {"uid": subject.uid, "namespace": subject.namespace, "pod": subject.name}
+        for member in subject.members:
+            name = member.container.name
+            if (taken := files.logs.get((subject.uid, name))) is not None:
+                text = "Bytes used by the container's logs on the filesystem."
+                labels = pod | {"container": name}
+                out.add("kubelet_container_log_filesystem_used_bytes", "gauge", text, labels, taken.bytes)
+        for volume in subject.pod["spec"].get("volumes") or ():
+            claim = volume.get("persistentVolumeClaim")
+            found = files.volumes.get((subject.uid, volume["name"]))
+            if not claim or found is None:
+                continue
+            labels = {"namespace": subject.namespace, "persistentvolumeclaim": claim["claimName"]}
+            disk = found[0]
+            for name, text, value in (
+                ("capacity_bytes", "Capacity in bytes of the volume", disk.capacity),
+                ("available_bytes", "Number of available bytes in the volume", disk.available),
+                ("used_bytes", "Number of used bytes in the volume", disk.used),
+                ("inodes", "Maximum number of inodes in the volume", disk.inodes),
+                ("inodes_free", "Number of free inodes in the volume", disk.inodes_free),
+                ("inodes_used", "Number of used inodes in the volume", disk.inodes_used),
+            ):
+                out.add(f"kubelet_volume_stats_{name}", "gauge", text, labels, value)
+
+
+def probe_metrics(workers: Iterable[PodWorker]) -> bytes:
+    """How the probes of each container came out, since its pod was first seen."""
+    out = Exposition()
+    for worker in workers:
+        meta = worker.pod["metadata"]
+        pod = {"namespace": meta["namespace"], "pod": meta["name"], "pod_uid": worker.uid}
+        for (container, kind, result), number in worker.probed.items():
+            labels = {"container": container, "probe_type": kind, "result": result, **pod}
+            out.add("prober_probe_total", "counter", _RESULTS, labels, number)
+    return out.text()
