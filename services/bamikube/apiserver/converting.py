@@ -9,7 +9,9 @@ watch. Definitions without a webhook never come here.
     GET v2 of an object kept as v1:   ConversionReview{request: desiredAPIVersion v2, objects [v1]}
                                    <- ConversionReview{response: uid, convertedObjects [v2], result Success}
 
-A webhook may change everything but the metadata, of which only labels and annotations are its own.
+A webhook may change everything but the metadata, of which only labels and annotations are its own. So selectors are asked
+about what it made: of a list, and on a watch of an object before and after each change, so that it comes and goes as it
+enters and leaves the selection.
 
 Source: Kubernetes' "Versions in CustomResourceDefinitions", section on webhook conversion.
 """
@@ -26,6 +28,7 @@ from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.cache.item import encode
+from bamikube.apiserver.cache.watcher import Filter
 from bamikube.apiserver.negotiation import Shape
 from bamikube.apiserver.outbound import JSON_HEADERS, Caller, CallError, Unresolved, of_client_config
 from bamikube.apiserver.registry.reader import Reader
@@ -70,6 +73,11 @@ class Converter:
         for index, obj in zip(other, converted, strict=True):
             raws[index] = _with_revision(obj, items[index].revision)
         return raws
+
+    async def items(self, wanted: Resource, items: Sequence[Item]) -> list[Item]:
+        """Items in the version of ``wanted``, with its labels and fields."""
+        objs = await self.objects(wanted, [item.decode() for item in items])
+        return [_item(wanted, obj) for obj in objs]
 
     async def _ask(self, wanted: Resource, family: Family, objs: list[Object]) -> list[Object]:
         kind = f"{objs[0].get('apiVersion')}, Kind={objs[0].get('kind')}"
@@ -121,37 +129,72 @@ class Converter:
 
     # -- watching ------------------------------------------------------------------------------------------------
 
-    def stream(self, wanted: Resource, source: Stream, shape: Shape) -> Stream:
-        """A watch of plain JSON events as a watch in ``wanted``'s version and the client's form."""
-        return Stream(
-            source.status, self._relay(wanted, source.chunks, shape), content_type=shape.stream_type
-        )
+    def stream(
+        self, wanted: Resource, source: Stream, shape: Shape, selected: Filter | None = None
+    ) -> Stream:
+        """A watch of plain JSON events as a watch in ``wanted``'s version and the client's form.
+
+        With ``selected`` they are :class:`Changes`, and its selectors are still to be asked.
+        """
+        relay = self._relay(wanted, source.chunks, shape, selected)
+        return Stream(source.status, relay, content_type=shape.stream_type)
 
     async def _relay(
-        self, wanted: Resource, chunks: AsyncIterator[bytes], shape: Shape
+        self, wanted: Resource, chunks: AsyncIterator[bytes], shape: Shape, selected: Filter | None
     ) -> AsyncIterator[bytes]:
         try:
             async for chunk in chunks:
                 events = [orjson.loads(line) for line in chunk.split(b"\n") if line]
-                told = [event for event in events if event["type"] not in ("BOOKMARK", "ERROR")]
                 try:
-                    converted = iter(await self.objects(wanted, [event["object"] for event in told]))
+                    await self._convert(wanted, events)
                 except ApiError as error:
                     yield shape.error(error.status())
                     return
-                yield b"".join(_frame(event, converted, shape) for event in events)
+                if selected is not None:
+                    events = [event for event in events if _is_selected(wanted, event, selected)]
+                if events:
+                    yield b"".join(_frame(event, shape) for event in events)
         finally:
             if (close := getattr(chunks, "aclose", None)) is not None:
                 await close()
 
+    async def _convert(self, wanted: Resource, events: Sequence[Object]) -> None:
+        """Put the objects of events into ``wanted``'s version, in one call."""
+        places = [
+            (event, part)
+            for event in events
+            for part in ("object", "before")
+            if event["type"] not in ("BOOKMARK", "ERROR") and event.get(part) is not None
+        ]
+        converted = await self.objects(wanted, [event[part] for event, part in places])
+        for (event, part), obj in zip(places, converted, strict=True):
+            event[part] = obj
 
-def _frame(event: Object, converted: Any, shape: Shape) -> bytes:
+
+def _item(wanted: Resource, obj: Object) -> Item:
+    return Item.of(wanted, encode(obj), int(obj["metadata"]["resourceVersion"]), obj)
+
+
+def _is_selected(wanted: Resource, event: Object, selected: Filter) -> bool:
+    """Whether an event concerns the selection; its type and object become what they are for it."""
+    if event["type"] in ("BOOKMARK", "ERROR"):
+        return True
+    new, old = event["object"], event.get("before")
+    is_in = new is not None and selected.matches(_item(wanted, new))
+    was_in = old is not None and selected.matches(_item(wanted, old))
+    event["type"] = ("MODIFIED" if was_in else "ADDED") if is_in else "DELETED"
+    if not is_in:
+        event["object"] = old
+    return is_in or was_in
+
+
+def _frame(event: Object, shape: Shape) -> bytes:
     if event["type"] == "ERROR":
         return shape.error(event["object"])
     if event["type"] == "BOOKMARK":
         metadata = event["object"]["metadata"]
         return shape.bookmark(int(metadata["resourceVersion"]), bool(metadata.get("annotations")))
-    return shape.event(event["type"], orjson.dumps(next(converted)))
+    return shape.event(event["type"], orjson.dumps(event["object"]))
 
 
 def _begins(raw: bytes, part: bytes) -> bool:

@@ -16,6 +16,7 @@ from bamikube.apiserver import bodies, negotiation, websockets
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.cache import Filter, Item
+from bamikube.apiserver.cache.watcher import Changes
 from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.decoding import decode_body, repeated_keys
 from bamikube.apiserver.identity import User
@@ -313,6 +314,10 @@ class Endpoints:
 
     async def _watch(self, resource: Resource, wanted: Filter, shape: Shape, options: ListOptions) -> Stream:
         converter = self._registry.converter
+        if converter is not None and wanted.deep and calls_out(resource):
+            everything = Filter(wanted.namespace)
+            source = await self._registry.watch(resource, everything, Changes(), options, content_type=JSON)
+            return converter.stream(resource, source, shape, wanted)
         if converter is None or not calls_out(resource) or shape.wanted.transform == "Partial":
             return await self._registry.watch(
                 resource, wanted, shape, options, content_type=shape.stream_type

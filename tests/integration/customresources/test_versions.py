@@ -178,6 +178,47 @@ async def test_a_webhook_converts(converted: tuple[Api, TlsServer], webhook: Web
     await watch.close()
 
 
+async def test_selectors_look_at_what_the_webhook_made(converted: tuple[Api, TlsServer]) -> None:
+    """As Kubernetes' own test of selectable fields: each version has its own, whatever version is stored."""
+    api, _ = converted
+
+    def selectable(crd: dict[str, Any]) -> None:
+        for version, paths in zip(crd["spec"]["versions"], ((".hostPort",), (".host", ".port")), strict=True):
+            version["selectableFields"] = [{"jsonPath": path} for path in paths]
+
+    await update(api, NAME, selectable)
+    by_host, by_both, by_text = (
+        f"{at('v2')}?fieldSelector=host%3Dx",
+        f"{at('v2')}?fieldSelector=host%3Dx,port%3D1",
+        f"{at('v1')}?fieldSelector=hostPort%3Dx:1",
+    )
+    watches = [await api.watch(target) for target in (by_host, by_both, by_text)]
+    for name, host, port in (("a", "x", "1"), ("b", "x", "2"), ("c", "y", "1")):
+        await api.post(at("v2"), {"metadata": {"name": name}, "host": host, "port": port})
+
+    async def names(target: str) -> list[str]:
+        return [item["metadata"]["name"] for item in (await api.get(target))["items"]]
+
+    assert [await names(each) for each in (by_host, by_both, by_text)] == [["a", "b"], ["a"], ["a"]]
+    assert await names(f"{at('v2')}?fieldSelector=port%3D1,metadata.name!%3Da") == ["c"]
+    assert "hostPort" in (await api.get(f"{at('v2')}?fieldSelector=hostPort%3Dx:1", 400))["message"]
+    since = (await api.get(by_host))["metadata"]["resourceVersion"]
+    await api.delete(by_both)
+    await api.patch(f"{at('v2')}/b", {"host": "y"})
+    assert await names(by_host) == [] and await names(at("v2")) == ["b", "c"]
+    assert await watches[0].take(4) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"), ("DELETED", "b")]
+    for watch in watches[1:]:
+        assert await watch.take(2) == [("ADDED", "a"), ("DELETED", "a")]
+    resumed = await api.watch(f"{by_host}&resourceVersion={since}")
+    first, second = await resumed.next(), await resumed.next()
+    assert (first["type"], second["type"]) == ("DELETED", "DELETED")
+    # The last state that was in the selection, at the version at which it left.
+    assert (second["object"]["host"], second["object"]["apiVersion"]) == ("x", "example.com/v2")
+    assert int(second["object"]["metadata"]["resourceVersion"]) > int(since)
+    for watch in (*watches, resumed):
+        await watch.close()
+
+
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [

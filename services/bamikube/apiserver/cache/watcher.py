@@ -39,13 +39,17 @@ class LabelMatcher(Protocol):
 
 @dataclass(frozen=True)
 class Filter:
-    """What is asked for. ``label`` and ``field`` are None when nothing is asked; the texts identify the question."""
+    """What is asked for. ``label`` and ``field`` are None when nothing is asked; the texts identify the question.
+
+    ``deep``: it looks at more than name and namespace, so that a version that a webhook makes has to be made first.
+    """
 
     namespace: str = ""
     label_text: str = ""
     field_text: str = ""
     label: LabelMatcher | None = None
     field: Callable[[Item], bool] | None = None
+    deep: bool = False
 
     @property
     def question(self) -> tuple[str, str, str]:
@@ -78,6 +82,37 @@ class Representation(Protocol):
         """A framed ERROR."""
 
 
+class Changes:
+    """The representation for whoever has to look at an object before and after a change himself::
+
+        {"type": "MODIFIED", "object": {...}, "before": {...}}
+
+    ``before`` has the revision of the change, as a DELETED event shows it; ``type`` is none of a selection.
+    """
+
+    form = "changes"
+
+    def event(self, kind: str, raw: bytes) -> bytes:
+        return plain_event(kind, raw)
+
+    def change(self, event: Event) -> bytes:
+        frame = event.frames.get(self.form)
+        if frame is None:
+            new = event.new.raw if event.new is not None else b"null"
+            old = event.old.at(event.revision) if event.old is not None else b"null"
+            frame = event.frames[self.form] = b'{"type":"MODIFIED","object":%b,"before":%b}\n' % (new, old)
+        return frame
+
+    def bookmark(self, revision: int, initial_end: bool) -> bytes:
+        metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps({"metadata": metadata})
+
+    def error(self, status: dict[str, Any]) -> bytes:
+        return error_event(status)
+
+
 def verdict(event: Event, wanted: Filter) -> str:
     """What the event is for somebody with this filter: ADDED, MODIFIED, DELETED, or "" for nothing."""
     new = event.new is not None and wanted.matches(event.new)
@@ -98,10 +133,14 @@ class Group:
     def frames(self, events: Iterable[Event]) -> list[bytes]:
         """The events that concern this group, framed."""
         frames = []
+        shown = self.shown
         for event in events:
             kind = verdict(event, self.wanted)
             if kind:
-                frames.append(event.frame(kind, self.shown.form, self.shown.event))
+                if isinstance(shown, Changes):
+                    frames.append(shown.change(event))
+                else:
+                    frames.append(event.frame(kind, shown.form, shown.event))
         return frames
 
     def render(self, events: Iterable[Event]) -> bytes:

@@ -211,7 +211,18 @@ class Reading(Base):
         return conversion.from_storage(resource, item.decode())
 
     async def list_items(self, resource: Resource, wanted: Filter, options: ListOptions) -> Listed:
-        """A page of objects. Raises 400, 410, 504."""
+        """A page of objects. Raises 400, 410, 504.
+
+        Versions that a webhook makes are selected by what it made of them: the items are in ``resource``'s version
+        then, and a page may hold fewer than ``limit``.
+        """
+        if self.converter is None or not wanted.deep or not calls_out(resource):
+            return await self._list_stored(resource, wanted, options)
+        listed = await self._list_stored(resource, Filter(wanted.namespace), options)
+        items = await self.converter.items(resource, listed.items)
+        return Listed([item for item in items if wanted.matches(item)], listed.revision, listed.token)
+
+    async def _list_stored(self, resource: Resource, wanted: Filter, options: ListOptions) -> Listed:
         check_options(options, watch=False)
         cache = self.cache
         slot = cache.slot(resource.storage_key)

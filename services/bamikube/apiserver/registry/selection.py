@@ -24,23 +24,27 @@ def make_filter(
     if not labels and not fields:
         return Filter(namespace)
     label = field = None
+    deep = False
     parameter = "labelSelector"
     try:
         if labels:
             selector = selectors.parse_labels(labels)
             label = None if selector.empty else selector
+            deep = label is not None
         parameter = "fieldSelector"
         if fields:
             chosen = selectors.parse_fields(fields)
             if not chosen.empty:
-                known = (*resource.selectable_fields, *(stored.selectable_fields if stored else ()))
+                others = stored.selectable_fields if stored and resource.custom is None else ()
+                known = (*resource.selectable_fields, *others)
                 for path in chosen.fields():
                     if path not in known and path != "metadata.name":
                         raise errors.bad_request(_unknown_field(resource, path))
                 field = _field_matcher(resource, chosen)
+                deep = deep or any(path not in _OF_THE_KEY for path in chosen.fields())
     except selectors.SelectorError as error:
         raise errors.bad_request(f"{parameter}: {error}") from None
-    return Filter(namespace, labels, fields, label, field)
+    return Filter(namespace, labels, fields, label, field, deep)
 
 
 def _unknown_field(resource: Resource, path: str) -> str:
@@ -69,6 +73,8 @@ def _field_matcher(resource: Resource, chosen: selectors.FieldSelector) -> Calla
     paths = chosen.fields()
     return lambda item: chosen.matches({path: value(item, path) for path in paths})
 
+
+_OF_THE_KEY = ("metadata.name", "metadata.namespace")
 
 # events.k8s.io names fields of the stored core events differently.
 _STORED = {
