@@ -110,9 +110,11 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
         )
     )
     node.api.objects[("persistentvolumeclaims", "late")]["status"]["phase"] = "Bound"
+    worker.referred()  # else it looks again after a while
     text = f'MountVolume.NewMounter initialization failed for volume "pv-late" : path "{tmp_path}/late" does not exist'
     await until(lambda: text in events())
     (tmp_path / "late").mkdir()
+    worker.referred()
     await until(lambda: worker.status.get("phase") == "Running")
 
     (tmp_path / "single").mkdir()
@@ -123,6 +125,8 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
     text = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
     await until(lambda: f'MountVolume.SetUp failed for volume "pv-single" : {text}' in events())
     node.delete(first)
+    await until(lambda: first.uid not in node.workers)
+    second.referred()
     await until(lambda: second.status.get("phase") == "Running")
 
     claim(node, "options", {"hostPath": {"path": str(tmp_path)}}, mountOptions=["noexec"])
