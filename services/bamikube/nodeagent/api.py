@@ -110,6 +110,7 @@ class ClusterApi:
         subject = {"apiVersion": "v1", "kind": "Pod"} | pod
         path = ""
         if container:
-            init = any(c["name"] == container for c in pod["spec"].get("initContainers") or ())
-            path = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+            kinds = ("initContainers", "ephemeralContainers")
+            named = (k for k in kinds if any(c["name"] == container for c in pod["spec"].get(k) or ()))
+            path = f"spec.{next(named, 'containers')}{{{container}}}"
         self._recorder.event(subject, type, reason, message, field_path=path)

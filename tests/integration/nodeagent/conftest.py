@@ -81,6 +81,9 @@ class Recorded:
     def event(self, pod: JSON, type: str, reason: str, message: str, container: str = "") -> None:
         self.events.append((reason, message))
 
+    def said(self, reason: str) -> list[str]:
+        return [message for why, message in self.events if why == reason]
+
     def reasons(self) -> list[str]:
         return [reason for reason, _ in self.events]
 

@@ -16,7 +16,7 @@ from bamikube.kit.clock import parse_rfc3339, rfc3339
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.state import Backoff, Memory, ProbeState, RuntimeState, Trouble
 from bamikube.nodeagent.pod.status import HostFacts
-from bamikube.nodeagent.runtime.port import Container, Sandbox
+from bamikube.nodeagent.runtime.port import Container, Sandbox, User
 
 FOLDER = Path(__file__).parents[2] / "golden" / "nodeagent"
 CASES = sorted(path.name.removesuffix(".input.yaml") for path in FOLDER.glob("*.input.yaml"))
@@ -52,6 +52,7 @@ def _container(item: dict[str, Any]) -> Container:
         exit_code=item.get("exit", 0),
         reason=item.get("reason", ""),
         message=item.get("message", ""),
+        user=User(item["user"][0], item["user"][1], tuple(item["user"][2:])) if "user" in item else None,
     )
 
 

@@ -6,6 +6,7 @@ told stays told, and a container that ran is taken as lost, not as never begun: 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from bamikube.kit.clock import rfc3339
@@ -26,7 +27,7 @@ INIT_FORGOTTEN = (
 def remembered(pod: JSON, name: str) -> JSON | None:
     """The entry the API holds for a container."""
     old = pod.get("status") or {}
-    for field in ("containerStatuses", "initContainerStatuses"):
+    for field in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
         for item in old.get(field) or ():
             if item["name"] == name:
                 return dict(item)
@@ -56,6 +57,14 @@ def _never() -> JSON:
     return {"startedAt": None, "finishedAt": None}
 
 
+def _mounted(mount: JSON) -> JSON:
+    """A volumeMount as the status tells it. No runtime here mounts read-only what is mounted below a volume."""
+    result: JSON = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        result |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return result
+
+
 @dataclass(slots=True)
 class Writer:
     """Writes the entries of one pod. ``waiting``: why containers cannot be started yet, by the plan."""
@@ -68,7 +77,15 @@ class Writer:
     waiting: dict[str, tuple[str, str]]
     ending: bool
 
-    def entry(self, spec: JSON, *, init: bool) -> JSON:
+    def entry(self, spec: JSON, *, init: bool = False, once: bool = False) -> JSON:
+        """``init``: of an init container; ``once``: of one that never starts again, whatever the pod's policy."""
+        result = self._entry(spec, init=init, once=once)
+        if once:  # nobody asks whether it is ready
+            result["ready"] = False
+            del result["started"]
+        return result
+
+    def _entry(self, spec: JSON, *, init: bool, once: bool) -> JSON:
         name = spec["name"]
         history = self.state.history(name)
         sandbox = self.state.newest_sandbox()
@@ -80,22 +97,25 @@ class Writer:
         result["image"] = spec.get("image", "")
         result["imageID"] = ""
         result["started"] = False
+        if spec.get("volumeMounts"):
+            result["volumeMounts"] = [_mounted(mount) for mount in spec["volumeMounts"]]
         before = history[1] if len(history) > 1 else None
         if latest is None:
             result["state"] = self._waiting(name)
-            self._recall(result, spec, init=init)
+            self._recall(result, spec, init=init, once=once)
             return result
         result["restartCount"] = latest.attempt
         result["image"] = latest.image or spec.get("image", "")
         result["imageID"] = latest.image_ref
         result["containerID"] = f"{self.runtime}://{latest.id}"
+        self._promised(result, spec, latest)
         if latest.state == "running" and not stale:
             result["state"] = {"running": {"startedAt": rfc3339(latest.started_at)}}
             result["started"] = self._started(spec, latest)
             result["ready"] = self._ready(spec, latest, init, result["started"])
         elif latest.state == "created" and not stale:
             result["state"] = self._waiting(name)
-        elif name in self.waiting or (stale and self._starts_anew(spec, latest, init)):
+        elif name in self.waiting or (stale and not once and self._starts_anew(latest, init)):
             result["state"] = self._waiting(name)
             before = latest
         else:
@@ -105,12 +125,24 @@ class Writer:
             result["lastState"] = {"terminated": self._terminated(before)}
         return result
 
-    def _starts_anew(self, spec: JSON, ended: Container, init: bool) -> bool:
+    def _promised(self, result: JSON, spec: JSON, container: Container) -> None:
+        """Resources and identity: what the container was promised, or has where the runtime tells."""
+        promised = deepcopy(spec.get("resources") or {})
+        promised.pop("claims", None)
+        result["resources"] = promised
+        if promised.get("requests"):
+            result["allocatedResources"] = dict(promised["requests"])
+        if container.user is not None:
+            groups = list(container.user.groups)
+            linux = {"uid": container.user.uid, "gid": container.user.gid}
+            result["user"] = {"linux": linux | ({"supplementalGroups": groups} if groups else {})}
+
+    def _starts_anew(self, ended: Container, init: bool) -> bool:
         """Whether a container of an earlier sandbox is to run in the new one."""
         code = 137 if ended.state == "unknown" else ended.exit_code
         return init or ended.state == "created" or facts.restarts(facts.restart_policy(self.pod), code)
 
-    def _recall(self, result: JSON, spec: JSON, *, init: bool) -> None:
+    def _recall(self, result: JSON, spec: JSON, *, init: bool, once: bool) -> None:
         """The runtime knows nothing of this container: what the API remembers of its earlier lives."""
         item = remembered(self.pod, result["name"])
         held_back = result["name"] in self.waiting
@@ -124,6 +156,8 @@ class Writer:
                 result.update({key: item[key] for key in keys if key in item})
             elif item.get("lastState"):
                 result["lastState"] = item["lastState"]
+            elif (item.get("state") or {}).get("running") and once:
+                result["state"] = lost_at_end()
             elif (item.get("state") or {}).get("running") and not held_back:
                 lost = {"exitCode": 137, "reason": UNKNOWN, "message": LOST} | _never()
                 result["lastState"] = {"terminated": lost}

@@ -32,9 +32,15 @@ def all_containers(pod: JSON) -> Iterator[JSON]:
     yield from containers(pod)
 
 
+def ephemeral_containers(pod: JSON) -> list[JSON]:
+    """What ``kubectl debug`` has added: they run beside the others, once, and count for nothing."""
+    return list(pod["spec"].get("ephemeralContainers") or ())
+
+
 def container(pod: JSON, name: str) -> JSON | None:
     """The spec of a container of any kind."""
-    return next((item for item in all_containers(pod) if item["name"] == name), None)
+    every = (*all_containers(pod), *ephemeral_containers(pod))
+    return next((item for item in every if item["name"] == name), None)
 
 
 def kind_of(pod: JSON, name: str) -> str:

@@ -197,6 +197,11 @@ def _run(d: _Decision) -> None:
         if container.sandbox_id != sandbox.id:
             _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
     _judge_probes(d, sandbox)
+    for spec in facts.ephemeral_containers(
+        d.pod
+    ):  # before all others: they may be there to look at a failing init
+        if status.exit_code(d.pod, d.state, spec["name"]) is None:
+            _drive(d, sandbox, spec, False)
     if _initialize(d, sandbox):
         for spec in facts.containers(d.pod):
             code = status.exit_code(d.pod, d.state, spec["name"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from bamikube.api.errors import ApiError
@@ -21,8 +22,8 @@ from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action
-from bamikube.nodeagent.pod.state import Memory, Trouble
-from bamikube.nodeagent.runtime.port import Credentials, Image, RuntimeFailure, Sandbox
+from bamikube.nodeagent.pod.state import Memory, RuntimeState, Trouble
+from bamikube.nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, Sandbox
 from bamikube.nodeagent.volumes.keeper import PodVolumes
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,17 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
+
+
+def _beside_target(spec: JSON, config: ContainerSpec, state: RuntimeState) -> ContainerSpec:
+    """``config`` in the process namespace of the container an ephemeral one is to look at. Raises ConfigError."""
+    target = spec.get("targetContainerName")
+    if not target:
+        return config
+    found = state.latest(target)
+    if found is None:
+        raise ConfigError(f"unable to find target container {target}")
+    return replace(config, namespaces=replace(config.namespaces, pid="target", target=found.id))
 
 
 class Starter:
@@ -126,7 +138,7 @@ class Starter:
 
     # -- a container -------------------------------------------------------------------------------------------
 
-    async def start(self, pod: JSON, action: Action, sandbox: Sandbox) -> str | None:
+    async def start(self, pod: JSON, action: Action, sandbox: Sandbox, state: RuntimeState) -> str | None:
         """Start one container; its id when it runs. On failure the memory holds the trouble."""
         spec = facts.container(pod, action.name)
         if spec is None:
@@ -139,6 +151,7 @@ class Starter:
         try:
             known = await self._shared.sources(pod, references(spec), ips)
             config = await self._configure(pod, spec, action.attempt, image, known, ips)
+            config = _beside_target(spec, config, state)
         except (ConfigError, HostFailure, ApiError, OSError, ValueError) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, str(error), now + RETRY)

@@ -45,12 +45,15 @@ def compute(
     init = [writer.entry(spec, init=True) for spec in facts.init_containers(pod)]
     main = [writer.entry(spec, init=False) for spec in facts.containers(pod)]
     final = ending and not state.running() and not memory.starting
+    debug = [writer.entry(spec, once=True) for spec in facts.ephemeral_containers(pod)]
     if final and (facts.deleted(pod) or state.sandboxes):
         _account(pod, init, main)
     reached = phase(pod, init, main, final=final, begun=_begun(pod, state))
     result: JSON = {}
     if failure is not None and not state.running():  # what still runs has not failed yet
         reached, result["reason"], result["message"] = "Failed", failure[0], failure[1]
+    elif reached in ("Succeeded", "Failed") and state.running():
+        reached = old.get("phase") or "Pending"  # a sidecar or a debug container still runs: the end is not yet
     if facts.terminal(pod):
         reached = old["phase"]
         for key in ("reason", "message"):
@@ -70,6 +73,8 @@ def compute(
     if init:
         result["initContainerStatuses"] = init
     result["containerStatuses"] = sorted(main, key=lambda item: str(item["name"]))
+    if debug:
+        result["ephemeralContainerStatuses"] = sorted(debug, key=lambda item: str(item["name"]))
     if generation is not None:
         result["observedGeneration"] = generation
     sandbox = state.sandbox()

@@ -258,8 +258,7 @@ class PodWorker:
         if ending == "DeadlineExceeded" and self._told.get("") != ending:
             self._told[""] = ending
             self._shared.api.event(self.pod, "Normal", ending, DEADLINE_MESSAGE)
-        specs = {c["name"]: c for c in facts.all_containers(self.pod)}
-        for field in ("initContainerStatuses", "containerStatuses"):
+        for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
             for item in self.status.get(field) or ():
                 waiting = (item.get("state") or {}).get("waiting") or {}
                 reason, name = waiting.get("reason", ""), item["name"]
@@ -271,7 +270,8 @@ class PodWorker:
                     text = f"Back-off restarting failed container {name} in pod {facts.full_name(self.pod)}"
                     self._shared.api.event(self.pod, "Warning", "BackOff", text, name)
                 else:
-                    text = f'Back-off pulling image "{specs[name].get("image", "")}"'
+                    image = (facts.container(self.pod, name) or {}).get("image", "")
+                    text = f'Back-off pulling image "{image}"'
                     self._shared.api.event(self.pod, "Normal", "BackOff", text, name)
                     self._shared.api.event(self.pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
 
@@ -378,7 +378,7 @@ class PodWorker:
                     if not await self._starter.create_sandbox(self.pod, action):
                         return
                 elif sandbox := self.state.sandbox():
-                    container_id = await self._starter.start(self.pod, action, sandbox)
+                    container_id = await self._starter.start(self.pod, action, sandbox, self.state)
                     if container_id in self.memory.hooking:
                         self.wake()
                         await self._stopper.post_start(action.name, str(container_id))

@@ -34,6 +34,7 @@ from bamikube.nodeagent.runtime.port import (
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
+    User,
 )
 from bamikube.rpc.containerd import events_pb2, events_pb2_grpc
 from bamikube.rpc.cri import cri_pb2 as pb
@@ -197,6 +198,7 @@ class CriRuntime:
             reason=c.reason,
             message=c.message,
             log_path=c.log_path,
+            user=_user(c.user.linux) if c.user.HasField("linux") else None,
         )
 
     async def create_container(self, sandbox_id: str, spec: ContainerSpec, sandbox: SandboxSpec) -> str:
@@ -318,6 +320,10 @@ def _image(item: Any) -> Image:
     )
 
 
+def _user(item: Any) -> User:
+    return User(item.uid, item.gid, tuple(item.supplemental_groups))
+
+
 def _number(value: int | None) -> Any:
     return None if value is None else pb.Int64Value(value=value)
 
@@ -331,6 +337,7 @@ def _namespaces(namespaces: Namespaces) -> Any:
         network=_NAMESPACES[namespaces.network],
         pid=_NAMESPACES[namespaces.pid],
         ipc=_NAMESPACES[namespaces.ipc],
+        target_id=namespaces.target,
     )
 
 

@@ -59,6 +59,7 @@ class Namespaces:
     network: NamespaceMode = "pod"
     pid: NamespaceMode = "container"
     ipc: NamespaceMode = "pod"
+    target: str = ""  # with pid "target": the id of the container whose processes are seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,15 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """As whom a container's first process runs."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
     """A sandbox as the runtime lists it; ``ips`` is filled by ``sandbox_status`` only."""
 
@@ -177,6 +187,7 @@ class Container:
     reason: str = ""
     message: str = ""
     log_path: str = ""
+    user: User | None = None  # where the runtime tells
 
 
 @dataclass(frozen=True, slots=True)
