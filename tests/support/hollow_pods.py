@@ -239,12 +239,9 @@ def merged(status: JSON, patch: JSON) -> JSON:
                     old.pop(item[key], None)
                 else:
                     both = old.get(item[key], {}) | item
-                    old[item[key]] = {k: v for k, v in both.items() if v is not None or k in _KEPT_NULLS}
+                    old[item[key]] = {k: v for k, v in both.items() if v is not None}
             result[field] = list(old.values())
     return result
-
-
-_KEPT_NULLS = ("lastProbeTime",)
 
 
 class HollowApi:

@@ -26,7 +26,7 @@ _FIELDS = ("reason", "message", "podIP", "podIPs")
 
 def patch_between(old: JSON, new: JSON) -> JSON:
     """A strategic merge patch of the fields that differ; {} if none does. Conditions merge by type at the server."""
-    patch: JSON = {key: value for key, value in new.items() if old.get(key) != value}
+    patch: JSON = {key: value for key, value in new.items() if _bare(old.get(key)) != _bare(value)}
     for key in _FIELDS:
         if old.get(key) and key not in new:
             patch[key] = None
@@ -36,7 +36,7 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             # Merging keeps fields the patch does not name, so a message that is gone has to be named.
             c | {field: None for field in before.get(c["type"], {}) if field not in c}
             for c in new["conditions"]
-            if before.get(c["type"]) != c
+            if _bare(before.get(c["type"])) != _bare(c)
         ]
         if not patch["conditions"]:
             del patch["conditions"]
@@ -46,6 +46,13 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             gone = [item["ip"] for item in old.get(key) or () if item["ip"] not in kept]
             patch[key] = [*patch[key], *({"$patch": "delete", "ip": ip} for ip in gone)]
     return patch
+
+
+def _bare(value: Any) -> Any:
+    """``value`` without its nulls, which the API may or may not keep."""
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items() if item is not None}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
 
 
 class Publisher:

@@ -53,7 +53,9 @@ def compute(
     if failure is not None and not state.running():  # what still runs has not failed yet
         reached, result["reason"], result["message"] = "Failed", failure[0], failure[1]
     elif reached in ("Succeeded", "Failed") and state.running():
-        reached = old.get("phase") or "Pending"  # a sidecar or a debug container still runs: the end is not yet
+        reached = (
+            old.get("phase") or "Pending"
+        )  # a sidecar or a debug container still runs: the end is not yet
     if facts.terminal(pod):
         reached = old["phase"]
         for key in ("reason", "message"):
