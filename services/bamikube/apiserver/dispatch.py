@@ -22,8 +22,8 @@ from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.registry.base import DefinitionChanged
 from bamikube.apiserver.requestinfo import RequestInfo
 from bamikube.apiserver.subresources import SPECIAL
-from bamikube.apiserver.warnings import telling, with_warnings
-from bamikube.kit.http import Answer, Request, Tunnel
+from bamikube.apiserver.warnings import telling, warned
+from bamikube.kit.http import Answer, Request
 from bamikube.kit.world import World
 
 DEFINITION_TRIES = 8  # how often a request is judged anew because its resource's definition changed meanwhile
@@ -79,11 +79,11 @@ class Dispatcher:
                 self._services,
             )
             with telling(call.told):
-                return _warned(await special(call), resource.deprecation)
+                return warned(await special(call), resource.deprecation)
         if resource.virtual or (info.subresource and info.subresource not in resource.subresources):
             raise errors.no_such_path() if info.subresource else errors.method_not_allowed()
         answer = await self._endpoints.serve(request, info, resource, namespace, user)
-        return _warned(answer, resource.deprecation) if resource.deprecation else answer
+        return warned(answer, resource.deprecation) if resource.deprecation else answer
 
     async def _custom(self, request: Request, info: RequestInfo, resource: Resource, user: User) -> Answer:
         """A custom resource. What was decided by a definition that changed meanwhile is decided again."""
@@ -102,7 +102,7 @@ class Dispatcher:
                     raise
             else:
                 warning = resource.custom.deprecation if resource.custom is not None else ""
-                return _warned(answer, warning)
+                return warned(answer, warning)
             found = self._catalog.find(info.group, info.version, info.resource)
             if found is None:
                 break
@@ -121,10 +121,3 @@ class Dispatcher:
             or found.custom is None
             or found.custom.family.revision != resource.custom.family.revision
         )
-
-
-def _warned(answer: Answer, warning: str) -> Answer:
-    """``answer`` with the warning that its resource is deprecated, if it is."""
-    if warning and not isinstance(answer, Tunnel):
-        answer.headers.update(with_warnings(answer.headers, [warning]))
-    return answer

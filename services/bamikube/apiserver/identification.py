@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bamikube.apiserver.authn import Authenticator, Method
+from bamikube.apiserver.authn.token_uses import TokenUses
 from bamikube.apiserver.bootstrap.loop import authentication_data
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.registry.reader import Reader
@@ -21,7 +22,11 @@ def _read(flag: str, path: str) -> bytes:
 
 
 def make_authenticator(
-    options: ApiServerOptions, reader: Reader, world: World, methods: Sequence[Method] = ()
+    options: ApiServerOptions,
+    reader: Reader,
+    world: World,
+    uses: TokenUses,
+    methods: Sequence[Method] = (),
 ) -> tuple[Authenticator, Any, Any]:
     """The authenticator, the signer of service-account tokens and their verifier (None without keys).
 
@@ -68,7 +73,7 @@ def make_authenticator(
         verifier = TokenVerifier(
             pems, tuple(options.service_account_issuer), world, audiences=options.audiences
         )
-        method = ServiceAccountMethod(verifier, reader, world.clock)
+        method = ServiceAccountMethod(verifier, reader, world.clock, uses)
         tokens.append(method)
     authenticator = Authenticator(
         chain,

@@ -17,12 +17,14 @@ MASTERS = "system:masters"
 
 @dataclass(frozen=True)
 class User:
-    """A name and the groups it belongs to. ``extra`` holds what an authenticator wants authorizers to know."""
+    """A name and the groups it belongs to. ``extra`` holds what an authenticator wants authorizers to know,
+    ``warnings`` what it wants the client to be told about the credentials."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
 
 ANONYMOUS = User("system:anonymous", (ALL_UNAUTHENTICATED,))

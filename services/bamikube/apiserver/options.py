@@ -63,6 +63,13 @@ class ApiServerOptions(Options):
     service_account_jwks_uri: str = Field(
         "", description="where others find the keys of tokens; empty: this server's /openid/v1/jwks"
     )
+    service_account_extend_token_expiration: bool = Field(
+        True,
+        description="let tokens that admission asked for live a year, and count who uses them after an hour",
+    )
+    service_account_max_token_expiration: float = Field(
+        0.0, ge=0, description="seconds tokens may be asked for at most; 0: as long as anybody likes"
+    )
     api_audiences: list[str] = Field([], description="audiences of the API; empty: the issuer")
     token_auth_file: str = Field("", description="CSV file of static tokens: token,user,uid,groups")
     anonymous_auth: bool = Field(True, description="let requests without credentials in as system:anonymous")
@@ -165,6 +172,15 @@ class ApiServerOptions(Options):
         low, dash, high = value.partition("-")
         if not dash or not low.isdigit() or not high.isdigit() or not 0 < int(low) <= int(high) <= 65535:
             raise ValueError(f"{value!r} is not a range of ports such as 30000-32767")
+        return value
+
+    @field_validator("service_account_max_token_expiration")
+    @classmethod
+    def _longest(cls, value: float) -> float:
+        if value and not 3600 <= value <= 1 << 32:
+            raise ValueError(
+                "the service-account-max-token-expiration must be between 1 hour and 2^32 seconds"
+            )
         return value
 
     @field_validator("anonymous_auth_paths")

@@ -81,7 +81,7 @@ class QuickGets:
         except ApiError:
             notes["simple"] = False  # bad credentials: the ordinary way says so, and writes it down once
             return False
-        if user is None:
+        if user is None or user.warnings:
             return False
         attributes = Attributes(
             user,

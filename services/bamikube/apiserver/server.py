@@ -31,6 +31,7 @@ from bamikube.apiserver.attributes import Attributes, attributes_of
 from bamikube.apiserver.audit.auditor import auditor_of
 from bamikube.apiserver.audit.trail import Trail
 from bamikube.apiserver.authn import Method, impersonate
+from bamikube.apiserver.authn.token_uses import TokenUses
 from bamikube.apiserver.authz import Authorizer, denied
 from bamikube.apiserver.bootstrap import Bootstrap
 from bamikube.apiserver.cache import Cache
@@ -60,6 +61,7 @@ from bamikube.apiserver.quick import QuickGets
 from bamikube.apiserver.registry import Registry
 from bamikube.apiserver.requestinfo import RequestInfo, allowed_methods
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
+from bamikube.apiserver.warnings import telling, warned
 from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.inline import Notes, Reply
 from bamikube.kit.tasks import Tasks
@@ -134,8 +136,9 @@ class ApiServer:
             converter=Converter(self.cache, self.caller, world),
             event_ttl=int(options.event_ttl),
         )
+        self.token_uses = TokenUses(world)
         self.authenticator, self.signer, self._verifier = make_authenticator(
-            options, self.cache, world, methods
+            options, self.cache, world, self.token_uses, methods
         )
         self.services = Services(
             reader=self.cache,
@@ -309,6 +312,9 @@ class ApiServer:
                     service_cidr=options.service_ranges[0],
                 )
                 spawn(service.run(), "kubernetes-service")
+            if self._verifier is not None:
+                spawn(self.token_uses.run(self.cache, self.registry), "token-uses")
+                spawn(self.token_uses.track(self.cache, self.registry), "token-tracking")
             if self._hostname:
                 identity = IdentityLease(self.cache, self.registry, self.world, self._hostname)
                 spawn(identity.run(), "identity-lease")
@@ -422,6 +428,13 @@ class ApiServer:
         user = await self.authenticator.authenticate(request)
         if user is None:
             raise errors.unauthorized()
+        if not user.warnings:
+            return await self._asked(request, info, user, trail)
+        with telling(user.warnings):
+            return warned(await self._asked(request, info, user, trail), *user.warnings)
+
+    async def _asked(self, request: Request, info: RequestInfo, user: User, trail: Trail | None) -> Answer:
+        """What to say to ``user``."""
         if trail is not None:
             trail.starts(attributes_of(request, info, user))
         if _IMPERSONATE in request.headers or any(

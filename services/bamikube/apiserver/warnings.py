@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from bamikube.api.errors import ApiError
+from bamikube.kit.http import Answer, Tunnel
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 TOTAL = 4 * 1024  # characters of all warnings of an answer; beyond it every one is cut
@@ -46,6 +47,14 @@ def with_warnings(headers: Mapping[str, str], texts: Iterable[str]) -> dict[str,
     if not mine:
         return dict(headers)
     return {**headers, "Warning": f"{mine}\n{before}" if before else mine}
+
+
+def warned(answer: Answer, *texts: str) -> Answer:
+    """``answer`` with those of ``texts`` that are not empty: that its resource is deprecated, that credentials are."""
+    told = [text for text in texts if text]
+    if told and not isinstance(answer, Tunnel):
+        answer.headers.update(with_warnings(answer.headers, told))
+    return answer
 
 
 @contextmanager

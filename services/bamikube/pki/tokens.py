@@ -54,6 +54,7 @@ class TokenClaims:
     uid: str
     audiences: tuple[str, ...] = ()
     expires: float = 0.0  # seconds since the epoch; 0: never
+    warn_after: float = 0.0  # from then on its use is a program's mistake; 0: no such time
     jti: str = ""
     pod: Bound | None = None
     node: Bound | None = None
@@ -77,7 +78,8 @@ class TokenClaims:
         for kind, bound in (("pod", self.pod), ("node", self.node)):
             if bound is not None:
                 found[f"{_EXTRA}{kind}-name"] = (bound.name,)
-                found[f"{_EXTRA}{kind}-uid"] = (bound.uid,)
+                if bound.uid:
+                    found[f"{_EXTRA}{kind}-uid"] = (bound.uid,)
         return found
 
 
@@ -106,19 +108,24 @@ class TokenSigner:
         pod: Bound | None = None,
         node: Bound | None = None,
         secret: Bound | None = None,
+        warn_after: int = 0,
+        jti: str = "",
     ) -> tuple[str, float]:
-        """A bound token and when it expires (seconds since the epoch). ``lifetime`` is in seconds."""
+        """A bound token and when it expires (seconds since the epoch). ``lifetime`` and ``warn_after`` are in
+        seconds; ``jti`` is made when not given."""
         now = int(self._world.clock.now())
         private: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
         for kind, bound in (("pod", pod), ("node", node), ("secret", secret)):
             if bound is not None:
-                private[kind] = {"name": bound.name, "uid": bound.uid}
+                private[kind] = {"name": bound.name} | ({"uid": bound.uid} if bound.uid else {})
+        if warn_after:
+            private["warnafter"] = now + warn_after
         claims = {
             "aud": list(audiences),
             "exp": now + lifetime,
             "iat": now,
             "iss": self.issuer,
-            "jti": self._world.chance.uuid(),
+            "jti": jti or self._world.chance.uuid(),
             "kubernetes.io": private,
             "nbf": now,
             "sub": f"system:serviceaccount:{namespace}:{name}",
@@ -261,9 +268,10 @@ def _bound_claims(claims: dict[str, Any], audiences: tuple[str, ...], expires: f
     if not (namespace and name) or claims.get("sub") != f"system:serviceaccount:{namespace}:{name}":
         raise TokenError("the token's subject is not its service account")
     pod, node, secret = (_bound(private.get(kind)) for kind in ("pod", "node", "secret"))
-    return TokenClaims(
-        namespace, name, uid, audiences, expires, str(claims.get("jti") or ""), pod, node, secret, claims
-    )
+    warn_after = private.get("warnafter")
+    warn_after = float(warn_after) if isinstance(warn_after, int | float) else 0.0
+    jti = str(claims.get("jti") or "")
+    return TokenClaims(namespace, name, uid, audiences, expires, warn_after, jti, pod, node, secret, claims)
 
 
 def _bound(found: object) -> Bound | None:

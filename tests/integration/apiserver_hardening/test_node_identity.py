@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from typing import Any
 
 from tests.support.kubectl import Kubectl
 from tests.support.private_api import PrivateApi
-
-TOKENS = "/api/v1/namespaces/{}/serviceaccounts/{}/token"
 
 
 def pod(name: str, account: str) -> str:
@@ -24,6 +24,11 @@ def pod(name: str, account: str) -> str:
         },
     }
     return json.dumps(body)
+
+
+def payload(token: str) -> Any:
+    middle = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
 
 
 def test_a_node_sees_what_belongs_to_it_and_is_told_why_no_more(
@@ -65,6 +70,14 @@ def test_a_node_sees_what_belongs_to_it_and_is_told_why_no_more(
         return ["create", "token", "bot", f"--audience={audience}", *bound]
 
     assert node(*asks("vault")).count(".") == 2
+    # The token that admission asks for lives a year, and says that its use after an hour is a mistake.
+    own = ["create", "token", "bot", "--bound-object-kind=Pod", "--bound-object-name=p", "--duration=3607s"]
+    claims = payload(kubectl(*own))
+    assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
+    assert claims["kubernetes.io"]["warnafter"] - claims["iat"] == 3607
+    assert claims["kubernetes.io"]["node"]["name"] == "master"
+    other = payload(kubectl(*own[:-1], "--duration=3600s"))
+    assert other["exp"] - other["iat"] == 3600 and "warnafter" not in other["kubernetes.io"]
     refused = (
         'serviceaccounts "bot" is forbidden: audience "registry" not found in pod spec volume, '
         "system:node:master is not authorized to request tokens for this audience"

@@ -17,6 +17,7 @@ from bamikube.apiserver.authn import Authenticator, BadCredentials, impersonate
 from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
 from bamikube.apiserver.authn.service_accounts import ServiceAccountMethod
 from bamikube.apiserver.authn.token_file import TokenFileMethod, parse
+from bamikube.apiserver.authn.token_uses import TokenUses
 from bamikube.apiserver.authn.x509 import Certificates, X509Method
 from bamikube.apiserver.authz.verdict import Verdict
 from bamikube.apiserver.identity import User
@@ -145,7 +146,8 @@ def accounts(reader: Any) -> tuple[TokenSigner, Authenticator]:
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    method = ServiceAccountMethod(TokenVerifier([public], [ISSUER], world), reader, world.clock)
+    verifier = TokenVerifier([public], [ISSUER], world)
+    method = ServiceAccountMethod(verifier, reader, world.clock, TokenUses(world))
     return TokenSigner(private, ISSUER, world), Authenticator([], tokens=[method], audiences=[ISSUER])
 
 

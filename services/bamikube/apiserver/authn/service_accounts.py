@@ -21,6 +21,7 @@ from typing import Any
 
 from bamikube.api import errors
 from bamikube.apiserver.authn.authenticator import BadCredentials, Identified
+from bamikube.apiserver.authn.token_uses import TokenUses
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.clock import Clock, parse_rfc3339
@@ -35,8 +36,9 @@ _CACHE_LIMIT = 8192
 class ServiceAccountMethod:
     """Authentication by service-account token."""
 
-    def __init__(self, verifier: TokenVerifier, reader: Reader, clock: Clock) -> None:
+    def __init__(self, verifier: TokenVerifier, reader: Reader, clock: Clock, uses: TokenUses) -> None:
         self._verifier = verifier
+        self._uses = uses
         self._reader = reader
         self._clock = clock
         self._verified: OrderedDict[tuple[str, tuple[str, ...]], TokenClaims] = OrderedDict()
@@ -54,9 +56,32 @@ class ServiceAccountMethod:
                     "what the service account token is bound to cannot be read at present; try again"
                 )
             if problem := self._problem(claims, token):
+                self._note_invalid(claims, problem)
                 raise BadCredentials(problem)
-        user = User(claims.username, (*claims.groups, "system:authenticated"), claims.uid, claims.extra)
+        user = User(
+            claims.username,
+            (*claims.groups, "system:authenticated"),
+            claims.uid,
+            claims.extra,
+            self._noted(claims),
+        )
         return Identified(user, claims.audiences)
+
+    def _noted(self, claims: TokenClaims) -> tuple[str, ...]:
+        """Tell of the use of a token that is good. Returns what to warn the client of."""
+        if claims.warn_after:
+            self._uses.of_pod(claims)
+        if claims.secret is None or claims.secret.uid:
+            return ()
+        secret = self._reader.get(("", "secrets"), claims.namespace, claims.secret.name)
+        account = self._reader.get(("", "serviceaccounts"), claims.namespace, claims.name)
+        return () if secret is None or account is None else self._uses.of_secret(secret, account, claims)
+
+    def _note_invalid(self, claims: TokenClaims, problem: str) -> None:
+        if claims.secret is not None and INVALID_SINCE in problem:
+            secret = self._reader.get(("", "secrets"), claims.namespace, claims.secret.name)
+            if secret is not None:
+                self._uses.of_invalid(secret)
 
     def _claims(self, token: str, audiences: tuple[str, ...]) -> TokenClaims | None:
         key = (token, audiences)

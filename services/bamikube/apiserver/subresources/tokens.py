@@ -11,7 +11,10 @@ import orjson
 
 from bamikube.api import errors
 from bamikube.api.errors import Cause
+from bamikube.api.validation.rules import invalid
 from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.admission.service_account import EXPIRATION_SECONDS
+from bamikube.apiserver.audit.trail import annotate
 from bamikube.apiserver.authn.authenticator import BadCredentials
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.identity import user_info
@@ -23,6 +26,7 @@ from bamikube.pki.tokens import Bound, TokenVerifier
 MIN_SECONDS = 600
 MAX_SECONDS = 1 << 32
 DEFAULT_SECONDS = 3600
+EXTENDED_SECONDS = 365 * 24 * 3600
 
 
 async def request_token(call: Call) -> Answer:
@@ -33,6 +37,7 @@ async def request_token(call: Call) -> Answer:
         raise errors.internal("this API server has no key to sign service account tokens with")
     account = await current(call)
     body = await call.decode()
+    _check_place(call, body.get("metadata") or {})
     spec = body.setdefault("spec", {})
     seconds = spec.get("expirationSeconds")
     seconds = DEFAULT_SECONDS if seconds is None else seconds
@@ -46,24 +51,33 @@ async def request_token(call: Call) -> Answer:
         await call.services.admission.validate(ctx)
         call.warnings[:] = ctx.warnings
     bound = await _bound(call, spec.get("boundObjectRef") or {})
-    token, expires = call.services.signer.sign(
+    longest = int(call.services.options.service_account_max_token_expiration)
+    if 0 < longest < seconds:
+        call.warnings.append(
+            f"requested expiration of {seconds} seconds shortened to {longest} seconds",
+        )
+        seconds = longest
+    now, jti = call.world.clock.now(), call.world.chance.uuid()
+    token, _ = call.services.signer.sign(
         call.namespace,
         call.name,
         account["metadata"]["uid"],
         audiences=audiences,
-        lifetime=seconds,
+        jti=jti,
+        **_lifetime(call, seconds, audiences, "pod" in bound),
         **bound,
     )
+    annotate({"authentication.kubernetes.io/issued-credential-id": f"JTI={jti}"})
     answer: Object = {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {
             "name": call.name,
             "namespace": call.namespace,
-            "creationTimestamp": rfc3339(call.world.clock.now()),
+            "creationTimestamp": rfc3339(now),
         },
         "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
-        "status": {"token": token, "expirationTimestamp": rfc3339(expires)},
+        "status": {"token": token, "expirationTimestamp": rfc3339(now + seconds)},
     }
     answer["spec"].setdefault("boundObjectRef", None)
     return call.answer(answer, 201)
@@ -74,6 +88,31 @@ def api_audiences(call: Call) -> list[str]:
     authenticator = call.services.authenticator
     known = list(getattr(authenticator, "audiences", ()) or ())
     return known or [call.services.signer.issuer]
+
+
+def _lifetime(call: Call, seconds: int, audiences: list[str], of_pod: bool) -> dict[str, int]:
+    """How long a token is good. A pod's token that admission asked for outlives its hour, for programs that read it
+    only once; the client is told of the hour all the same, and its later uses are counted."""
+    options = call.services.options
+    ours = set(api_audiences(call)).issuperset(audiences)
+    if not (
+        options.service_account_extend_token_expiration and of_pod and ours and seconds == EXPIRATION_SECONDS
+    ):
+        return {"lifetime": seconds}
+    year = EXTENDED_SECONDS
+    if options.service_account_max_token_expiration:
+        year = min(year, int(options.service_account_max_token_expiration))
+    return {"lifetime": year, "warn_after": seconds}
+
+
+def _check_place(call: Call, metadata: Object) -> None:
+    """Name and namespace may be left out of the body. Raises 422 when they are somebody else's."""
+    for field, ours in (("name", call.name), ("namespace", call.namespace)):
+        if (given := metadata.get(field)) and given != ours:
+            cause = invalid(
+                f"metadata.{field}", given, f"must match the service account {field} if specified"
+            )
+            raise errors.invalid("TokenRequest", call.name, [cause], "authentication.k8s.io")
 
 
 def _check_lifetime(seconds: Any) -> None:
@@ -95,9 +134,7 @@ async def _bound(call: Call, reference: Object) -> dict[str, Bound]:
     kind, version = str(reference.get("kind") or ""), str(reference.get("apiVersion") or "v1")
     plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(kind)
     if plural is None or version != "v1":
-        raise errors.bad_request(
-            f"cannot bind token for serviceaccount to a type of object {version}, Kind={kind}"
-        )
+        raise errors.bad_request(f"cannot bind token to object of type /{version}, Kind={kind}")
     name = str(reference.get("name") or "")
     namespace = "" if kind == "Node" else call.namespace
     found = call.services.reader.get(("", plural), namespace, name)
@@ -108,7 +145,7 @@ async def _bound(call: Call, reference: Object) -> dict[str, Bound]:
     uid = str(found["metadata"]["uid"])
     if reference.get("uid") and reference["uid"] != uid:
         raise errors.conflict(
-            plural,
+            kind,
             name,
             f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
             "The object might have been deleted and then recreated",
@@ -120,9 +157,10 @@ async def _bound(call: Call, reference: Object) -> dict[str, Bound]:
             raise errors.bad_request(
                 f'cannot bind token for serviceaccount "{call.name}" to pod running with different serviceaccount name.'
             )
-        node = call.services.reader.get(("", "nodes"), "", spec.get("nodeName") or "")
-        if node is not None:
-            bound["node"] = Bound(node["metadata"]["name"], str(node["metadata"].get("uid") or ""))
+        if on := spec.get("nodeName"):
+            # A node that is not there is named all the same: who inspects the token learns where the pod is.
+            node = call.services.reader.get(("", "nodes"), "", on) or {"metadata": {}}
+            bound["node"] = Bound(on, str(node["metadata"].get("uid") or ""))
     return bound
 
 
