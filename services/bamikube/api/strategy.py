@@ -21,6 +21,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from bamikube.api import servicefields
 from bamikube.api.defaults.cluster import NAME_LABEL
 from bamikube.api.qos import qos_class
 from bamikube.api.resources import Resource
@@ -180,6 +181,7 @@ def _create_volume(obj: dict[str, Any]) -> None:
 
 _ON_CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("", "pods"): _create_pod,
+    ("", "services"): servicefields.prepare_create,
     ("", "namespaces"): _create_namespace,
     ("", "persistentvolumes"): _create_volume,
     ("batch", "jobs"): _create_job,
@@ -242,55 +244,6 @@ def _changed(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> bo
     return False
 
 
-def _needs_cluster_ip(spec: dict[str, Any]) -> bool:
-    return spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer")
-
-
-def _needs_node_port(spec: dict[str, Any]) -> bool:
-    return spec.get("type") == "NodePort" or (
-        spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
-    )
-
-
-def _update_service(new: dict[str, Any], old: dict[str, Any]) -> None:
-    """Allocated values stay when they are left out, and go when the service's type has no use for them."""
-    after, before = new.setdefault("spec", {}), old.get("spec") or {}
-    if _needs_cluster_ip(after) and _needs_cluster_ip(before) and before.get("clusterIP"):
-        if not after.get("clusterIP"):
-            after["clusterIP"] = before.get("clusterIP", "")
-            after.pop("clusterIPs", None)
-        if not after.get("clusterIPs") or (after["clusterIPs"][0] != after["clusterIP"]):
-            same = after["clusterIP"] == before.get("clusterIP")
-            after["clusterIPs"] = list(before.get("clusterIPs") or ()) if same else [after["clusterIP"]]
-    if after.get("type") == "ExternalName" and _needs_cluster_ip(before):
-        for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
-            if after.get(field) == before.get(field):
-                after.pop(field, None)
-    allocated = {
-        (port.get("protocol"), port.get("port")): port["nodePort"]
-        for port in before.get("ports") or ()
-        if port.get("nodePort")
-    }
-    if _needs_node_port(after) and _needs_node_port(before):
-        used = {port.get("nodePort") for port in after.get("ports") or ()}
-        for port in after.get("ports") or ():
-            known = allocated.get((port.get("protocol"), port.get("port")))
-            if not port.get("nodePort") and known and known not in used:
-                port["nodePort"] = known
-    elif _needs_node_port(before) and not _needs_node_port(after) and after.get("type") != "LoadBalancer":
-        for port in after.get("ports") or ():
-            if port.get("nodePort") == allocated.get((port.get("protocol"), port.get("port"))):
-                port.pop("nodePort", None)
-    if after.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
-        for field in ("allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"):
-            if after.get(field) == before.get(field):
-                after.pop(field, None)
-    if after.get("type") == "LoadBalancer" and before.get("healthCheckNodePort"):
-        after["healthCheckNodePort"] = after.get("healthCheckNodePort") or before["healthCheckNodePort"]
-    if after.get("type") in ("ClusterIP", "ExternalName") and not after.get("externalIPs"):
-        after.pop("externalTrafficPolicy", None)
-
-
 def _update_namespace(new: dict[str, Any], old: dict[str, Any]) -> None:
     _keep(new, old, "spec")  # its finalizers are changed through the finalize subresource only
     _canonical_namespace(new)
@@ -313,7 +266,7 @@ def _update_signing_request(new: dict[str, Any], old: dict[str, Any]) -> None:
 
 
 _ON_UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], None]] = {
-    ("", "services"): _update_service,
+    ("", "services"): servicefields.prepare_update,
     ("", "namespaces"): _update_namespace,
     ("", "pods"): _update_pod,
     ("certificates.k8s.io", "certificatesigningrequests"): _update_signing_request,

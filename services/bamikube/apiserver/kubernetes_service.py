@@ -61,7 +61,7 @@ class KubernetesService:
         self._world = world
         self._address = address
         self._port = port
-        self._cluster_ip = str(ipaddress.IPv4Network(service_cidr).network_address + 1)
+        self._cluster_ip = str(ipaddress.ip_network(service_cidr).network_address + 1)
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -124,8 +124,8 @@ class KubernetesService:
 
 
 def merged(wanted: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any] | None:
-    """``stored`` with the fields of ``wanted``, None when nothing differs. A service's spec is merged field by field
-    (it has allocated and defaulted ones), everything else is replaced."""
+    """``stored`` with the fields of ``wanted``, None when nothing differs. Of a service's spec only type and ports are
+    kept right (its addresses and families are what they became), everything else is replaced."""
     result = dict(stored)
     result["metadata"] = {
         **stored["metadata"],
@@ -133,7 +133,7 @@ def merged(wanted: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any] | N
     }
     for field, value in wanted.items():
         if field == "spec":
-            result["spec"] = {**(stored.get("spec") or {}), **value}
+            result["spec"] = {**(stored.get("spec") or {}), "type": value["type"], "ports": value["ports"]}
         elif field not in ("apiVersion", "kind", "metadata"):
             result[field] = value
     return None if result == stored else result
@@ -153,7 +153,7 @@ def service(cluster_ip: str, port: int) -> dict[str, Any]:
             "type": "ClusterIP",
             "clusterIP": cluster_ip,
             "clusterIPs": [cluster_ip],
-            "ipFamilies": ["IPv4"],
+            "ipFamilies": ["IPv6" if ":" in cluster_ip else "IPv4"],
             "ipFamilyPolicy": "SingleStack",
             "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
@@ -182,7 +182,7 @@ def endpoint_slice(addresses: Sequence[str], port: int) -> dict[str, Any]:
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {SERVICE_NAME: NAME}},
-        "addressType": "IPv4",
+        "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }

@@ -26,7 +26,7 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver import accesslog, apimetrics, deadline, failures, negotiation, requestinfo
 from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
-from bamikube.apiserver.allocators import ServiceAllocator, repair
+from bamikube.apiserver.allocators import Repair, ServiceAllocator
 from bamikube.apiserver.attributes import Attributes, attributes_of
 from bamikube.apiserver.audit.auditor import auditor_of
 from bamikube.apiserver.audit.trail import Trail
@@ -124,7 +124,7 @@ class ApiServer:
             disabled=options.disable_admission_plugins,
         )
         self.allocator = ServiceAllocator(
-            self._store, self.cache, world, options.service_ranges[0], options.service_node_port_range
+            self._store, self.cache, world, options.service_ranges, options.service_node_port_range
         )
         self.registry = Registry(
             self._store,
@@ -170,6 +170,7 @@ class ApiServer:
         self.default_service_cidr = DefaultServiceCidr(
             self.cache, self.registry, world, self.events, options.service_ranges
         )
+        self.repair = Repair(self._store, self.cache, world, self.events, self.allocator)
         self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
         self._under_way = {"readOnly": 0, "mutating": 0}  # requests whose answer has not begun
@@ -272,6 +273,11 @@ class ApiServer:
 
         self.health.add("poststarthook/rbac/bootstrap-roles", bootstrapped)
         self.health.add("poststarthook/start-kubernetes-service-cidr-controller", ranged)
+
+        async def compared() -> str | None:
+            return None if self.repair.ready.is_set() else "the allocations of services are not compared yet"
+
+        self.health.add("poststarthook/start-service-ip-repair-controllers", compared)
         self.health.add("poststarthook/scheduling/bootstrap-system-priority-classes", bootstrapped)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -293,7 +299,7 @@ class ApiServer:
                     interval=options.etcd_compaction_interval,
                 )
                 spawn(compactor.run(), "compaction")
-            spawn(self._repair(), "allocations")
+            spawn(self.repair.run(self._tasks), "allocations")
             spawn(self.bootstrap.run(), "bootstrap")
             spawn(self.events.run(), "events")
             spawn(self.default_service_cidr.run(), "default-service-cidr")
@@ -354,15 +360,6 @@ class ApiServer:
                 await self._opened.wait()
         except TimeoutError:
             raise starting() from None
-
-    async def _repair(self) -> None:
-        while True:
-            try:
-                await repair(self._store, self.allocator)
-                return
-            except StoreError as error:
-                log.warning("the allocations of services could not be compared (%s); trying again", error)
-                await self.world.clock.sleep(5.0)
 
     # -- answering -----------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class _Occurrence:
     message: str
     when: float
     combined: bool = False
+    action: str = ""
 
 
 def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
@@ -102,14 +103,23 @@ class EventRecorder:
         *,
         field_path: str = "",
         component: str = "",
+        action: str = "",
     ) -> None:
         """Record that something happened to ``obj`` (which must carry apiVersion, kind and metadata)."""
-        self.event_on(reference(obj, field_path), type, reason, message, component=component)
+        involved = reference(obj, field_path)
+        self.event_on(involved, type, reason, message, component=component, action=action)
 
     def event_on(
-        self, involved: dict[str, str], type: str, reason: str, message: str, *, component: str = ""
+        self,
+        involved: dict[str, str],
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        component: str = "",
+        action: str = "",
     ) -> None:
-        """Record for an ObjectReference."""
+        """Record for an ObjectReference. ``action``: what was done about it, in one word."""
         component = component or self._component
         source = (component, *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid")))
         now = self._world.clock.now()
@@ -118,7 +128,8 @@ class EventRecorder:
         self._remember(self._spam, source, (max(0.0, tokens - 1), now))
         if tokens < 1:
             return
-        occurrence = _Occurrence(component, tuple(involved.items()), type, reason, message[:1024], now)
+        known = tuple(involved.items())
+        occurrence = _Occurrence(component, known, type, reason, message[:1024], now, action=action)
         occurrence = replace(occurrence, combined=self._combined(occurrence))
         try:
             self._queue.put_nowait(occurrence)
@@ -192,9 +203,11 @@ class EventRecorder:
         source = {"component": occurrence.component}
         if self._host:
             source["host"] = self._host
+        acted = {"action": occurrence.action} if occurrence.action else {}
         await self._client.create(
             "events",
             {
+                **acted,
                 "apiVersion": "v1",
                 "kind": "Event",
                 "metadata": {"name": name, "namespace": namespace},

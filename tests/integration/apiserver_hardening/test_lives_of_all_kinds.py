@@ -103,7 +103,8 @@ def test_a_life(wire: Wire, dynamically: dynamic.DynamicClient, lives: str, row:
         answered = api.status.patch(name=name, body=patch, content_type=_MERGE, **here)
         kept = "by" in api.status.get(name=name, **here).metadata.annotations.to_dict()
         assert (answered.kind, kept) == (row.kind, row.kind not in _STATUS_ALONE)
-    waits = row.kind in ("CustomResourceDefinition", "ReplicationController", "Job")  # for a finalizer
+    # A finalizer holds these.
+    waits = row.kind in ("CustomResourceDefinition", "ReplicationController", "Job", "ServiceCIDR")
     gone = api.delete(name=name, body={"gracePeriodSeconds": 0}, **here)
     assert gone.kind == (row.kind if waits else _deleted_kind(wire, row))
     again = _body(row, lives, "again") | {"metadata": {"name": f"{name}2"} | {"labels": {"life": "again"}}}

@@ -299,7 +299,7 @@ NETWORK: list[tuple[dict[str, Any], str]] = [
     ),
     (
         service(loadBalancerSourceRanges=["10.0.0.0/8"]),
-        "spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+        "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
     ),
     (
         service(healthCheckNodePort=30000),

@@ -5,39 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bamikube.api.predicates.services import WITH_CLUSTER_IP
+
 CLIENT_IP_TIMEOUT = 10800  # seconds: three hours
-_WITH_CLUSTER_IP = ("ClusterIP", "NodePort", "LoadBalancer")
-HEADLESS = "None"
 
 
 def _service_port(port: dict[str, Any]) -> None:
     port["protocol"] = port.get("protocol") or "TCP"
     if port.get("targetPort") in (None, 0, ""):
         port["targetPort"] = port.get("port", 0)
-
-
-def _families(spec: dict[str, Any]) -> None:
-    """IP families of a service in an IPv4 cluster.
-
-    A headless service without selector claims both families, because its endpoints are written by somebody who may
-    know addresses of either.
-    """
-    if spec["type"] not in _WITH_CLUSTER_IP:
-        return
-    given = spec.get("clusterIP")
-    if given and not spec.get("clusterIPs"):
-        spec["clusterIPs"] = [given]
-    if (
-        given == HEADLESS
-        and not spec.get("selector")
-        and not spec.get("ipFamilyPolicy")
-        and not spec.get("ipFamilies")
-    ):
-        spec["ipFamilyPolicy"] = "RequireDualStack"
-        spec["ipFamilies"] = ["IPv4", "IPv6"]
-    spec.setdefault("ipFamilyPolicy", "SingleStack")
-    if not spec.get("ipFamilies"):
-        spec["ipFamilies"] = ["IPv6" if given and ":" in given else "IPv4"]
 
 
 def _service(obj: dict[str, Any]) -> None:
@@ -51,7 +27,7 @@ def _service(obj: dict[str, Any]) -> None:
         client.setdefault("timeoutSeconds", CLIENT_IP_TIMEOUT)
     for port in spec.get("ports") or ():
         _service_port(port)
-    if spec["type"] in _WITH_CLUSTER_IP:
+    if spec["type"] in WITH_CLUSTER_IP:
         spec["internalTrafficPolicy"] = spec.get("internalTrafficPolicy") or "Cluster"
     if spec["type"] in ("NodePort", "LoadBalancer") or (
         spec["type"] == "ClusterIP" and spec.get("externalIPs")
@@ -62,7 +38,6 @@ def _service(obj: dict[str, Any]) -> None:
         for point in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
             if point.get("ip"):
                 point.setdefault("ipMode", "VIP")
-    _families(spec)
 
 
 def _endpoints(obj: dict[str, Any]) -> None:

@@ -196,5 +196,4 @@ UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Ca
 }
 STATUS: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
     (_GROUP, "ingresses"): load_balancer_status,
-    ("", "services"): load_balancer_status,
 }

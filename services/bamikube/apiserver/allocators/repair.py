@@ -1,105 +1,189 @@
-"""Compare the records of allocations with the services, once when a server starts, and put right what differs.
+"""Keep services and the records of what they hold in step: what was written behind the API server's back is put right.
 
-Record and service are written in one transaction, so a difference means that somebody wrote to the store without the
-API server: a backup put back, a key deleted by hand. Every correction is guarded by what was read, so that it cannot
-undo a write that happens meanwhile.
+Changes of services and IPAddresses are looked at as the cache sees them, everything again every three minutes. Each
+correction is one transaction guarded by what was read, so that it cannot undo a write that happens meanwhile, and of
+several API servers one makes it and tells of it.
+
+Worked example: somebody deletes the IPAddress 10.96.0.7 of default/web. The deletion brings default/web into the queue,
+its IPAddress is written again, and ``kubectl describe service web`` shows a warning ClusterIPNotAllocated.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from bamikube.apiserver.allocators.services import (
-    ALLOCATOR,
-    IP_PREFIX,
-    MANAGED_BY,
-    PORT_PREFIX,
-    ServiceAllocator,
-    held,
-    port_record,
-)
-from bamikube.store.port import Compare, Delete, KeyValue, Put, Store
+from bamikube.api import table
+from bamikube.api.predicates.servicecidrs import Network, networks
+from bamikube.apiserver.allocators import ports
+from bamikube.apiserver.allocators.addresses import IP_ADDRESSES, SERVICE_CIDRS
+from bamikube.apiserver.allocators.judging import Finding, of_address, of_ports, of_service
+from bamikube.apiserver.allocators.services import SERVICES, ServiceAllocator
+from bamikube.apiserver.cache import keys
+from bamikube.apiserver.registry.reader import Reader
+from bamikube.client.events import EventRecorder
+from bamikube.kit.tasks import Tasks
+from bamikube.kit.workqueue import WorkQueue, work
+from bamikube.kit.world import World
+from bamikube.store.port import Compare, Delete, Put, Store, StoreError
 
 log = logging.getLogger(__name__)
 
-SERVICES_PREFIX = b"/registry/services/"
+Object = dict[str, Any]
+
+INTERVAL = 180.0
+RETRY = 5.0
+OF_ADDRESSES = "ipallocator-repair-controller"
+OF_PORTS = "portallocator-repair-controller"
 
 
-@dataclass(frozen=True, slots=True)
 class Repair:
-    """One correction: the record's key, what to do, and why."""
+    """``ready`` is set when the records of node ports have been looked at once."""
 
-    key: bytes
-    guards: tuple[Compare, ...]
-    write: Put | Delete
-    reason: str
+    def __init__(
+        self, store: Store, reader: Reader, world: World, events: EventRecorder, allocator: ServiceAllocator
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._world = world
+        self._events = events
+        self._allocator = allocator
+        self._queue = WorkQueue(world, name=OF_ADDRESSES)
+        self._row = table.by_name("services")
+        self.ready = asyncio.Event()
+
+    async def run(self, tasks: Tasks) -> None:
+        """Until cancelled."""
+        await self._reader.synced.wait()
+        # Subscribing brings everything that is there.
+        self._reader.subscribe(SERVICE_CIDRS, self._cidr_changed)
+        self._reader.subscribe(SERVICES, self._service_changed)
+        self._reader.subscribe(IP_ADDRESSES, self._address_changed)
+        tasks.spawn(work(self._queue, self._sync, workers=1, tasks=tasks), OF_ADDRESSES)
+        while True:
+            try:
+                await self._all_ports()
+                self.ready.set()
+            except StoreError as error:
+                log.warning("the node ports of services could not be compared (%s); trying again", error)
+            await self._world.clock.sleep(INTERVAL if self.ready.is_set() else RETRY)
+            self._again()
+
+    # -- what to look at -------------------------------------------------------------------------------------------
+
+    def _again(self) -> None:
+        for service in self._reader.list(SERVICES):
+            self._queue.add(_key_of(service))
+        for record in self._reader.list(IP_ADDRESSES):
+            self._queue.add(record["metadata"]["name"])
+
+    def _service_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
+        self._queue.add(_key_of(new or old or {}))
+
+    def _address_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
+        record = new or old or {}
+        if new is not None:
+            self._queue.add(record["metadata"]["name"])
+        else:  # its service may still need it
+            parent = (record.get("spec") or {}).get("parentRef") or {}
+            self._queue.add(f"{parent.get('namespace', '')}/{parent.get('name', '')}")
+
+    def _cidr_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            self._again()
+
+    # -- cluster IPs -----------------------------------------------------------------------------------------------
+
+    async def _sync(self, key: str) -> float | None:
+        """Look at a service (``namespace/name``) or at an IPAddress (its name)."""
+        namespace, slash, name = key.partition("/")
+        if not slash:
+            record = self._reader.get(IP_ADDRESSES, "", key)
+            found = of_address(record, self._service, self._world.clock.now()) if record is not None else None
+            if record is None or found is None:
+                return None
+            if found.action:
+                await self._correct(found, record, None)
+            return found.again
+        service = self._service(namespace, name)
+        if service is not None:
+            for each in of_service(service, self._address, self._service, self._networks()):
+                await self._correct(each, service, self._address(each.value))
+        return None
+
+    async def _correct(self, found: Finding, about: Object, record: Object | None) -> None:
+        """Carry a finding about a service or an IPAddress out; ``record`` is the IPAddress of a service."""
+        key = self._allocator.addresses.key(found.value)
+        if found.action == "create":
+            value = self._allocator.addresses.record(found.value, about)
+            guards = [Compare(key, _revision(record)), Compare(self._key(about), _revision(about))]
+            done = (await self._store.txn(guards, [Put(key, value)])).succeeded
+        elif found.action == "delete":
+            done = (await self._store.txn([Compare(key, _revision(about))], [Delete(key)])).succeeded
+        else:
+            done = True
+        # What was overtaken by another write comes again with it.
+        if done:
+            self._tell(about, found, OF_ADDRESSES)
+
+    def _networks(self) -> list[Network]:
+        return [network for cidr in self._reader.list(SERVICE_CIDRS) for network in networks(cidr)]
+
+    def _address(self, ip: str) -> Object | None:
+        return self._reader.get(IP_ADDRESSES, "", ip)
+
+    def _service(self, namespace: str, name: str) -> Object | None:
+        return self._reader.get(SERVICES, namespace, name)
+
+    # -- node ports ------------------------------------------------------------------------------------------------
+
+    async def _all_ports(self) -> None:
+        """Compare all records of node ports with the services."""
+        # Records first: a service created in between has a record that is not in the list, and a guard says so.
+        recorded, revisions = {}, {}
+        for kv in (await self._store.range(ports.PREFIX.encode())).kvs:
+            port = int(kv.key.decode().removeprefix(ports.PREFIX))
+            recorded[port] = str(orjson.loads(kv.value).get("service", ""))
+            revisions[port] = kv.mod_revision
+        await self._reader.consistent()
+        known = self._allocator.ports
+        for service, found in of_ports(self._reader.list(SERVICES), recorded, known.first, known.last):
+            await self._correct_port(service, found, revisions.get(int(found.value), 0))
+
+    async def _correct_port(self, service: Object, found: Finding, revision: int) -> None:
+        key = self._allocator.ports.key(int(found.value))
+        done = True
+        if found.action == "create":
+            guards = [Compare(key, 0), Compare(self._key(service), _revision(service))]
+            done = (await self._store.txn(guards, [Put(key, ports.record(service))])).succeeded
+        elif found.action == "delete":
+            done = (await self._store.txn([Compare(key, revision)], [Delete(key)])).succeeded
+        if done and service:
+            self._tell(service, found, OF_PORTS)
+        elif done:
+            log.warning("node port %s was recorded, but no service holds it: corrected", found.value)
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def _tell(self, about: Object, found: Finding, component: str) -> None:
+        if found.event is not None:
+            reason, action, note = found.event
+            log.warning("service allocation: %s", note)
+            self._events.event(about, "Warning", reason, note, component=component, action=action)
+
+    def _key(self, service: Object) -> bytes:
+        metadata = service["metadata"]
+        return keys.key(self._row, metadata.get("namespace", ""), metadata["name"])
 
 
-def plan(
-    services: list[KeyValue], records: list[KeyValue], allocator: ServiceAllocator
-) -> tuple[list[Repair], list[str]]:
-    """What to write, and what only a person can put right (two services with one address)."""
-    holders: dict[bytes, KeyValue] = {}
-    trouble: list[str] = []
-    repairs: list[Repair] = []
-    for stored in services:
-        ips, ports = held(orjson.loads(stored.value))
-        keys = [allocator.ips.key(ip) for ip in ips if allocator.ips.contains(ip)]
-        keys += [allocator.ports.key(port) for port in ports if allocator.ports.contains(port)]
-        for key in keys:
-            if key in holders:
-                trouble.append(
-                    f"{_name(holders[key])} and {_name(stored)} both hold {key.decode().rsplit('/', 1)[-1]}: "
-                    "delete and create one of them again"
-                )
-            holders.setdefault(key, stored)
-    known = {record.key: record for record in records}
-    for key, service in holders.items():
-        if key not in known:
-            obj = orjson.loads(service.value)
-            value = (
-                allocator.ip_record(key.decode().removeprefix(IP_PREFIX), obj)
-                if key.startswith(IP_PREFIX.encode())
-                else port_record(obj)
-            )
-            guards = (Compare(key, 0), Compare(service.key, service.mod_revision))
-            repairs.append(
-                Repair(key, guards, Put(key, value), f"{_name(service)} holds it without a record")
-            )
-    for key, record in known.items():
-        if key not in holders and not _made_by_hand(record):
-            repairs.append(
-                Repair(key, (Compare(key, record.mod_revision),), Delete(key), "no service holds it")
-            )
-    return repairs, trouble
+def _revision(obj: Object | None) -> int:
+    """The store's revision of a cached object; 0 where there is none."""
+    return int(obj["metadata"].get("resourceVersion") or 0) if obj is not None else 0
 
 
-async def repair(store: Store, allocator: ServiceAllocator) -> list[Repair]:
-    """Carry the plan out; returns what was corrected."""
-    # Records first: a service created in between has a record that is not in the list and is left alone.
-    records = [kv for prefix in (IP_PREFIX, PORT_PREFIX) for kv in (await store.range(prefix.encode())).kvs]
-    services = (await store.range(SERVICES_PREFIX)).kvs
-    repairs, trouble = plan(services, records, allocator)
-    for line in trouble:
-        log.error("service allocation: %s", line)
-    done = []
-    for one in repairs:
-        if (await store.txn(list(one.guards), [one.write])).succeeded:
-            log.warning("service allocation: corrected %s: %s", one.key.decode(), one.reason)
-            done.append(one)
-    return done
-
-
-def _made_by_hand(record: KeyValue) -> bool:
-    """An IPAddress that is not the allocator's: whoever made it takes it away."""
-    if not record.key.startswith(IP_PREFIX.encode()):
-        return False
-    labels = orjson.loads(record.value)["metadata"].get("labels") or {}
-    return bool(labels.get(MANAGED_BY) != ALLOCATOR)
-
-
-def _name(service: KeyValue) -> str:
-    return service.key.decode().removeprefix(SERVICES_PREFIX.decode())
+def _key_of(service: Object) -> str:
+    metadata = service["metadata"]
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"

@@ -33,6 +33,7 @@ READ_BACK = frozenset(
         ("", "namespaces"),
         ("", "resourcequotas"),
         ("", "serviceaccounts"),
+        ("networking.k8s.io", "servicecidrs"),
         ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
         ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
@@ -173,7 +174,7 @@ class Base:
         item = Item.of(self.stored(resource), value, done.revision, obj if resource.custom is None else None)
         self.cache.expect(key, done.revision, item)
         if resource.storage_key in READ_BACK:
-            # Admission and authorization of the very next request read these from the cache: let it catch up.
+            # Admission, authorization and allocation of the very next request read these from the cache: let it catch up.
             await self.cache.reach(done.revision, 1.0)
         return item, None
 
