@@ -92,15 +92,18 @@ def accepted(
             continue
         if stream and option.media == "yaml":
             continue
-        if option.media == "protobuf" and (
-            option.transform
-            or resource is None
-            or not protobuf.can_encode(resource.api_version, resource.kind)
-        ):
+        if option.media == "protobuf" and not _has_message(option, resource):
             continue
         return option
     supported = _STREAMS if stream else SUPPORTED
     raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
+
+
+def _has_message(option: Accepted, resource: Resource | None) -> bool:
+    """Whether the form can be protobuf: metadata of any kind, tables of none, custom resources only as metadata."""
+    if resource is None or option.transform:
+        return resource is not None and option.transform == "Partial"
+    return protobuf.can_encode(resource.api_version, resource.kind)
 
 
 def takes_plain(headers: Mapping[str, str]) -> bool:

@@ -116,6 +116,40 @@ async def test_protobuf_lists_and_watches(api: Api) -> None:
     await stream.chunks.aclose()  # type: ignore[attr-defined]
 
 
+async def test_metadata_alone_in_protobuf(api: Api) -> None:
+    """As Go's metadata client asks: protobuf first, JSON when that cannot be had. Custom resources have no message of
+    their own, but their metadata has."""
+
+    def accept(kind: str) -> str:
+        return ",".join(f"{media};as={kind};g=meta.k8s.io;v=v1" for media in (PROTOBUF, "application/json"))
+
+    await api.post(CMS, cm("pm", data={"k": "v"}))
+    one = await api.raw("GET", f"{CMS}/pm", accept=accept("PartialObjectMetadata"))
+    decoded = protobuf.decode(one.joined())
+    assert (one.content_type, decoded["kind"], decoded["apiVersion"]) == (
+        PROTOBUF,
+        "PartialObjectMetadata",
+        "meta.k8s.io/v1",
+    )
+    assert decoded["metadata"]["name"] == "pm" and "data" not in decoded
+    listed = protobuf.decode(
+        (await api.raw("GET", CMS, accept=accept("PartialObjectMetadataList"))).joined()
+    )
+    assert (listed["kind"], "pm" in [each["metadata"]["name"] for each in listed["items"]]) == (
+        "PartialObjectMetadataList",
+        True,
+    )
+    query = "watch=true&resourceVersion=0&fieldSelector=metadata.name%3Dpm"
+    stream = await api.raw("GET", f"{CMS}?{query}", accept=accept("PartialObjectMetadata"))
+    chunk = await anext(stream.chunks)
+    envelope = chunk.index(protobuf.MAGIC)
+    (length,) = struct.unpack(">I", chunk[:4])
+    assert protobuf.decode(chunk[envelope : length + 4])["kind"] == "PartialObjectMetadata"
+    await stream.chunks.aclose()
+    tables = f"{PROTOBUF};as=Table;g=meta.k8s.io;v=v1,{TABLE}"
+    assert (await api.raw("GET", CMS, accept=tables)).content_type == "application/json"
+
+
 async def test_forms_nobody_can_give(api: Api) -> None:
     refused = await api.raw("GET", f"{CMS}?watch=true", accept="application/yaml")
     assert refused.status == 406 and b"application/json;stream=watch" in refused.joined()
