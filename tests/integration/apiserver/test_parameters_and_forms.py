@@ -132,9 +132,7 @@ async def test_metadata_alone_in_protobuf(api: Api) -> None:
         "meta.k8s.io/v1",
     )
     assert decoded["metadata"]["name"] == "pm" and "data" not in decoded
-    listed = protobuf.decode(
-        (await api.raw("GET", CMS, accept=accept("PartialObjectMetadataList"))).joined()
-    )
+    listed = protobuf.decode((await api.raw("GET", CMS, accept=accept("PartialObjectMetadataList"))).joined())
     assert (listed["kind"], "pm" in [each["metadata"]["name"] for each in listed["items"]]) == (
         "PartialObjectMetadataList",
         True,

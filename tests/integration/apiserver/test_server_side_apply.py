@@ -90,7 +90,10 @@ async def test_given_up_fields_go_or_get_their_default(api: Api) -> None:
     doc = web(replicas=3, minReadySeconds=5)
     doc["spec"]["template"]["spec"]["containers"][0]["ports"] = [{"containerPort": 80}, {"containerPort": 81}]
     await apply(api, f"{DEPLOYMENTS}/web", doc, code=201)
+    doc["metadata"]["labels"] = {"a": "b"}  # the only thing anybody owns of the metadata
+    await apply(api, f"{DEPLOYMENTS}/web", doc)
     left = await apply(api, f"{DEPLOYMENTS}/web", web())
+    assert left["metadata"]["name"] == "web" and "labels" not in left["metadata"]
     assert left["spec"]["replicas"] == 1 and "minReadySeconds" not in left["spec"]
     assert "ports" not in left["spec"]["template"]["spec"]["containers"][0]
 

@@ -72,6 +72,15 @@ def test_the_endpoint_decides_what_can_be_owned() -> None:
     assert ".spec.replicas" in stage.owned()["kubectl/Update"]
 
 
+def test_metadata_stays_when_its_last_field_is_given_up() -> None:
+    stage = Stage(DEPLOYMENT)
+    doc = web() | {"metadata": {"name": "web", "labels": {"a": "b"}, "finalizers": ["example.com/f"]}}
+    stage.apply("me", doc)
+    assert stage.obj is not None
+    stage.obj["metadata"] |= {"uid": "u", "namespace": "default"}
+    assert stage.apply("me", web())["metadata"] == {"name": "web", "uid": "u", "namespace": "default"}
+
+
 def test_applying_owns_what_the_document_says_without_its_containers() -> None:
     stage = Stage(DEPLOYMENT)
     stage.apply("ci", web() | {"metadata": {"name": "web", "labels": {"app": "web"}}})

@@ -108,6 +108,10 @@ def _bare(obj: Object) -> Object:
     return {**obj, "metadata": {name: each for name, each in metadata.items() if name != "managedFields"}}
 
 
+# Every document names its object, though entries of managedFields do not say so: metadata is never given up.
+_NAMED: FieldSet = {"f:metadata": {"f:name": sets.LEAF}}
+
+
 def _prune(merged: Object, managers: Managers, last: Entry, api_version: str, versions: Versions) -> Object:
     """``merged`` without what only the manager's last document said.
 
@@ -117,7 +121,7 @@ def _prune(merged: Object, managers: Managers, last: Entry, api_version: str, ve
     if version is None:
         return merged
     kind = version.type
-    owned: FieldSet = sets.EMPTY
+    owned = _NAMED
     others: dict[str, FieldSet] = {}
     for entry in managers.values():
         if entry.api_version == last.api_version or _alike(version, versions(entry.api_version)):
