@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from bamikube.store.unary import frames, headers
+from bamikube.store.http2 import frames, headers
 
 GREETING = frames.settings({frames.MAX_CONCURRENT_STREAMS: 250})
 OK = headers.literal(":status", "200") + headers.literal("content-type", "application/grpc")

@@ -1,7 +1,6 @@
 """The store's port over real etcd: gRPC from the event loop, many calls in flight, no threads.
 
-Calls of one question and one answer go over connections of our own (:mod:`bamikube.store.unary`: a fifth of grpc.aio's
-cost); streams - watches, keep-alives of leases - over grpc.aio.
+Everything goes over HTTP/2 connections of our own (:mod:`bamikube.store.http2`: a fifth of grpc.aio's cost).
 
 What a caller can rely on:
 
@@ -13,7 +12,7 @@ What a caller can rely on:
   fail, harmlessly, if the first one did happen; what the key then holds tells which of the two it was.
 * **A watch outlives etcd.** It reopens from the last revision it has handed out plus one, whatever ended the stream:
   a restart, a lost leader (the ``hasleader`` header asks etcd to end streams on a member without one), or a member
-  that died without a word (keepalive pings notice it). Only :class:`Compacted` ends it.
+  that died without a word (pings notice it). Only :class:`Compacted` ends it.
 * **A batch never splits a revision.** etcd itself sends a revision whole, or in fragments that are put together here.
 
 A deletion at exactly the compacted revision cannot be watched any more in etcd 3.4 (compaction drops tombstones up to
@@ -31,10 +30,10 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import grpc
-import grpc.aio
 
 from bamikube.kit.world import World
 from bamikube.rpc.etcd import kv_pb2, rpc_pb2
+from bamikube.store.http2 import CallError, Flow, Http2Client, Method, client_context
 from bamikube.store.keys import ZERO, prefix_end
 from bamikube.store.port import (
     Change,
@@ -51,33 +50,11 @@ from bamikube.store.port import (
     Txn,
     Unavailable,
 )
-from bamikube.store.unary import CallError, Method, UnaryClient, client_context
 
 log = logging.getLogger(__name__)
 
 # A member without a leader answers "unavailable" at once, and ends streams, instead of waiting.
 _METADATA = (("hasleader", "true"),)
-
-_OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.lb_policy_name", "round_robin"),
-    ("grpc.enable_retries", 0),
-    # Notice a peer that vanished without closing its connection. etcd refuses pings closer than 5 s apart.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Two stores in one process have connections of their own.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
-# Seconds a watch waits for a connection before it looks whether it is still wanted: in grpc.aio a call that is cancelled
-# before it was connected never ends.
-OPENING = 1.0
 
 _UNAVAILABLE = {
     grpc.StatusCode.UNAVAILABLE,
@@ -112,46 +89,6 @@ def split_endpoints(endpoints: Sequence[str]) -> tuple[bool, list[tuple[str, int
     return schemes == {"https"}, hosts
 
 
-def open_channel(
-    endpoints: Sequence[str],
-    *,
-    ca: str | Path | None = None,
-    cert: str | Path | None = None,
-    key: str | Path | None = None,
-) -> grpc.aio.Channel:
-    """A channel to all endpoints, calls going round over those that are up. Needs a running loop.
-
-    ``ca``, ``cert``, ``key`` are PEM files, read now. Several endpoints must be IP addresses. The name checked in
-    their certificates is then the first endpoint's or ``localhost``, which every etcd server certificate carries.
-    """
-    tls, hosts = split_endpoints(endpoints)
-    options = list(_OPTIONS)
-    if len(hosts) == 1:
-        host, port = hosts[0]
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        target = f"{'ipv6' if ':' in host else 'ipv4'}:{target}" if _is_address(host) else f"dns:///{target}"
-    else:
-        names = [host for host, _ in hosts if not _is_address(host)]
-        families = {":" in host for host, _ in hosts}
-        if names or len(families) > 1:
-            raise ValueError(
-                f"several etcd endpoints must be IP addresses of one family; got {', '.join(endpoints)}"
-            )
-        ipv6 = families == {True}
-        target = ("ipv6:" if ipv6 else "ipv4:") + ",".join(
-            f"[{host}]:{port}" if ipv6 else f"{host}:{port}" for host, port in hosts
-        )
-        options.append(("grpc.ssl_target_name_override" if tls else "grpc.default_authority", "localhost"))
-    if not tls:
-        return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=Path(ca).read_bytes() if ca else None,
-        private_key=Path(key).read_bytes() if key else None,
-        certificate_chain=Path(cert).read_bytes() if cert else None,
-    )
-    return grpc.aio.secure_channel(target, credentials, options=options)
-
-
 def open_client(
     endpoints: Sequence[str],
     *,
@@ -159,11 +96,17 @@ def open_client(
     cert: str | Path | None = None,
     key: str | Path | None = None,
     world: World,
-) -> UnaryClient:
-    """Connections for unary calls to the same endpoints, under the same names, as :func:`open_channel`."""
+) -> Http2Client:
+    """Connections to all endpoints, calls going round over those that are up. Needs a running loop.
+
+    ``ca``, ``cert``, ``key`` are PEM files, read now. Several endpoints must be IP addresses. The name checked in their
+    certificates is then ``localhost``, which every etcd server certificate carries; else it is the endpoint's own.
+    """
     tls, hosts = split_endpoints(endpoints)
     one = hosts[0]
-    return UnaryClient(
+    if len(hosts) > 1 and not all(_is_address(host) for host, _ in hosts):
+        raise ValueError(f"several etcd endpoints must be IP addresses; got {', '.join(endpoints)}")
+    return Http2Client(
         hosts,
         tls=client_context(ca, cert, key) if tls else None,
         server_name="localhost" if len(hosts) > 1 else "",
@@ -199,28 +142,18 @@ class EtcdStore:
         self._world = world
         self._prefix = prefix
         self._timeout = timeout
-        self._channel = open_channel(endpoints, ca=ca, cert=cert, key=key)
         self._client = open_client(endpoints, ca=ca, cert=cert, key=key, world=world)
         self._closed = False
 
-        def unary(path: str) -> Method:
+        def method(path: str) -> Method:
             return self._client.method(f"/etcdserverpb.{path}", **dict(_METADATA))
 
-        self._range = unary("KV/Range")
-        self._txn = unary("KV/Txn")
-        self._compact = unary("KV/Compact")
-        self._grant = unary("Lease/LeaseGrant")
-        self._revoke = unary("Lease/LeaseRevoke")
-        self._watch = self._channel.stream_stream(
-            "/etcdserverpb.Watch/Watch",
-            request_serializer=rpc_pb2.WatchRequest.SerializeToString,
-            response_deserializer=rpc_pb2.WatchResponse.FromString,
-        )
-        self._keep_alive = self._channel.stream_stream(
-            "/etcdserverpb.Lease/LeaseKeepAlive",
-            request_serializer=rpc_pb2.LeaseKeepAliveRequest.SerializeToString,
-            response_deserializer=rpc_pb2.LeaseKeepAliveResponse.FromString,
-        )
+        self._range = method("KV/Range")
+        self._txn = method("KV/Txn")
+        self._compact = method("KV/Compact")
+        self._grant = method("Lease/LeaseGrant")
+        self._revoke = method("Lease/LeaseRevoke")
+        self._watch = method("Watch/Watch")
 
     # ---- reads
 
@@ -314,20 +247,6 @@ class EtcdStore:
         """End a lease now; its keys are deleted. Raises :class:`StoreError` when there is no such lease."""
         await self._call(self._revoke, rpc_pb2.LeaseRevokeRequest(ID=lease))
 
-    async def keep_alive(self, lease: int) -> int:
-        """Renew a lease once. Returns its time to live in seconds; 0 when it has expired already."""
-        call = self._keep_alive(timeout=self._timeout, wait_for_ready=True, metadata=_METADATA)
-        try:
-            await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease))
-            answer = await call.read()
-        except grpc.aio.AioRpcError as error:
-            await self._fail(error, error.code(), error.details() or "")
-        finally:
-            call.cancel()
-        if answer is grpc.aio.EOF:
-            raise Unavailable("etcd closed the keep-alive stream")
-        return int(answer.TTL)
-
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``. Compacting what is compacted already is no error."""
         message = rpc_pb2.CompactionRequest(revision=revision).SerializeToString()
@@ -351,60 +270,54 @@ class EtcdStore:
         """See the port. ``start_revision`` 0 means: from now on, that is, from the first answer of etcd on."""
         full = self._prefix + prefix
         create = rpc_pb2.WatchCreateRequest(
-            key=full or ZERO,
-            range_end=prefix_end(full),
-            start_revision=start_revision,
-            prev_kv=True,
-            fragment=True,
+            key=full or ZERO, range_end=prefix_end(full), start_revision=start_revision, fragment=True
         )
         pause = 0.05
         while not self._closed:
-            call = self._watch(wait_for_ready=True, metadata=_METADATA)
+            flow = self._open_watch(create)
             parts: list[Any] = []
             try:
-                async with asyncio.timeout(OPENING):
-                    await call.write(rpc_pb2.WatchRequest(create_request=create))
-                while (answer := await call.read()) is not grpc.aio.EOF:
-                    if answer.canceled:
-                        if answer.compact_revision:
-                            raise Compacted(answer.compact_revision)
+                while messages := await flow.take():
+                    changes: list[Change] = []
+                    refused: rpc_pb2.WatchResponse | None = None
+                    for message in messages:
+                        answer = rpc_pb2.WatchResponse.FromString(message)
+                        if answer.canceled:
+                            refused = answer
+                            break
+                        if answer.created and not create.start_revision:
+                            create.start_revision = answer.header.revision + 1
+                        pause = 0.05
+                        parts.extend(answer.events)
+                        if parts and not answer.fragment:
+                            changes += map(self._change, parts)
+                            parts = []
+                    if changes:
+                        create.start_revision = changes[-1].mod_revision + 1
+                        yield changes
+                    if refused is not None:
+                        if refused.compact_revision:
+                            raise Compacted(refused.compact_revision)
                         break  # no leader, or auth: try again
-                    if answer.created and not create.start_revision:
-                        create.start_revision = answer.header.revision + 1
-                    pause = 0.05
-                    parts.extend(answer.events)
-                    if answer.fragment or not parts:
-                        continue
-                    changes, parts = [self._change(event) for event in parts], []
-                    create.start_revision = changes[-1].mod_revision + 1
-                    yield changes
-            except grpc.aio.AioRpcError as error:
-                if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                    raise StoreError(f"etcd refuses the watch: {error.details()}") from error
-                log.info("etcd's watch stream ended (%s); reopening", error.details() or error.code().name)
-            except TimeoutError:
-                continue  # not connected yet
-            except asyncio.InvalidStateError:
-                pass  # the stream ended between two of our operations: open the next one
-            except asyncio.CancelledError:
-                # Closing the channel cancels its calls, which looks like a cancelled task but is none.
-                task = asyncio.current_task()
-                if not self._closed or (task is not None and task.cancelling()):
-                    raise
+            except CallError as error:
+                if error.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                    raise StoreError(f"etcd refuses the watch: {error.text}") from error
+                log.info("etcd's watch stream ended (%s); reopening", error.text or error.code.name)
             finally:
-                call.cancel()
+                self._client.drop(flow)
             await self._world.clock.sleep(pause)
             pause = min(pause * 2, 1.0)
         raise Unavailable("the store was closed")
 
+    def _open_watch(self, create: rpc_pb2.WatchCreateRequest) -> Flow:
+        """A watch, as soon as there is a connection. Whoever opens it drops it."""
+        request = rpc_pb2.WatchRequest(create_request=create)
+        return self._client.flow(self._watch, request.SerializeToString())
+
     def _change(self, event: Any) -> Change:
         cut = len(self._prefix)
         kv = event.kv
-        previous = self._key_value(event.prev_kv) if event.HasField("prev_kv") else None
-        if event.type == _DELETE:
-            created = previous.create_revision if previous else 0
-            return Change(kv.key[cut:], None, kv.mod_revision, created, previous)
-        return Change(kv.key[cut:], kv.value, kv.mod_revision, kv.create_revision, previous)
+        return Change(kv.key[cut:], None if event.type == _DELETE else kv.value, kv.mod_revision)
 
     # ---- plumbing
 
@@ -431,20 +344,19 @@ class EtcdStore:
 
     async def _oldest(self, revision: int) -> int:
         """The compacted revision: etcd tells it only to a watch that asks for something older."""
-        call = self._watch(timeout=min(self._timeout, 2.0), wait_for_ready=True, metadata=_METADATA)
+        flow = self._open_watch(rpc_pb2.WatchCreateRequest(key=ZERO, start_revision=max(revision, 1)))
         try:
-            create = rpc_pb2.WatchCreateRequest(key=ZERO, start_revision=max(revision, 1))
-            await call.write(rpc_pb2.WatchRequest(create_request=create))
-            while (answer := await call.read()) is not grpc.aio.EOF:
-                if answer.canceled:
-                    return int(answer.compact_revision)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with asyncio.timeout(min(self._timeout, 2.0)):
+                while messages := await flow.take():
+                    for answer in map(rpc_pb2.WatchResponse.FromString, messages):
+                        if answer.canceled:
+                            return int(answer.compact_revision)
+        except (CallError, TimeoutError):
             pass  # the error being reported matters more than this number
         finally:
-            call.cancel()
+            self._client.drop(flow)
         return revision + 1
 
     async def close(self) -> None:
         self._closed = True
         await self._client.close()
-        await self._channel.close()

@@ -264,15 +264,6 @@ class ModelStore:
         self._tasks.spawn(self._expire(lease), f"lease-{lease:x}")
         return lease
 
-    async def keep_alive(self, lease: int) -> int:
-        """Renew a lease once. Returns its time to live in seconds; 0 when it has expired already."""
-        await self._arrive()
-        found = self._leases.get(lease)
-        if found is None:
-            return 0
-        found.deadline = self._world.clock.monotonic() + found.ttl
-        return found.ttl
-
     async def revoke(self, lease: int) -> None:
         """End a lease now; its keys are deleted."""
         await self._arrive(write=True)
@@ -345,13 +336,7 @@ class ModelStore:
             version = next((v for v in self._versions.get(key, ()) if v.revision == revision), None)
             if version is None:
                 continue
-            previous = self._at(key, revision - 1) if revision - 1 >= self._compacted else None
-            if version.kv is None:
-                created = previous.create_revision if previous else 0
-                changes.append(Change(key, None, revision, created, previous))
-            else:
-                kv = version.kv
-                changes.append(Change(key, kv.value, revision, kv.create_revision, previous))
+            changes.append(Change(key, version.kv.value if version.kv is not None else None, revision))
         return changes
 
     # ---- plumbing

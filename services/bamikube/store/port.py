@@ -68,8 +68,6 @@ class Change:
     key: bytes
     value: bytes | None
     mod_revision: int
-    create_revision: int
-    previous: KeyValue | None = None
 
 
 class StoreError(Exception):

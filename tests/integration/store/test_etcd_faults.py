@@ -10,7 +10,7 @@ import pytest
 
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.store.etcd import EtcdStore, open_channel, split_endpoints
+from bamikube.store.etcd import EtcdStore, open_client, split_endpoints
 from bamikube.store.port import Change, Compacted, Delete, NoSpace, Put, Unavailable
 from tests.support.etcd import EtcdServer, etcd_server, free_ports
 
@@ -186,4 +186,4 @@ def test_endpoints_are_checked() -> None:
 
 async def test_several_endpoints_must_be_addresses() -> None:
     with pytest.raises(ValueError, match="must be IP addresses"):
-        open_channel(["http://a.example:1", "http://b.example:1"])
+        open_client(["http://a.example:1", "http://b.example:1"], world=World())

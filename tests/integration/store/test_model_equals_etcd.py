@@ -85,10 +85,7 @@ class Relative:
                     async for batch in self.store.watch(b"/", start):
                         seen.extend(batch)
                         if seen[-1].mod_revision - self.base >= until:
-                            return [
-                                (c.key, c.value, c.mod_revision - self.base, self.plain(c.previous))
-                                for c in seen
-                            ]
+                            return [(c.key, c.value, c.mod_revision - self.base) for c in seen]
             except StoreError as compacted:
                 start = compacted.revision  # type: ignore[attr-defined]
 

@@ -14,8 +14,8 @@ import uvloop
 
 from bamikube.kit.world import World
 from bamikube.store.etcd import EtcdStore
+from bamikube.store.http2 import CallError, Http2Client, connection
 from bamikube.store.port import Compare, Put, Txn, Unavailable
-from bamikube.store.unary import CallError, UnaryClient, connection
 from tests.support.etcd import EtcdServer, etcd_server, free_ports
 from tests.support.http2_peer import until
 
@@ -44,7 +44,7 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @contextlib.asynccontextmanager
-async def grpc_server() -> AsyncIterator[tuple[Echo, UnaryClient]]:
+async def grpc_server() -> AsyncIterator[tuple[Echo, Http2Client]]:
     echo = Echo()
     server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_concurrent_streams", 50)]
@@ -52,7 +52,7 @@ async def grpc_server() -> AsyncIterator[tuple[Echo, UnaryClient]]:
     server.add_generic_rpc_handlers((echo,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    client = UnaryClient([("127.0.0.1", port)], tls=None, authority="localhost", world=World())
+    client = Http2Client([("127.0.0.1", port)], tls=None, authority="localhost", world=World())
     try:
         async with asyncio.timeout(20):
             yield echo, client

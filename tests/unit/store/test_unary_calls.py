@@ -10,15 +10,15 @@ import pytest
 from grpc import StatusCode
 
 from bamikube.kit.world import World
-from bamikube.store.unary import CallError, UnaryClient, connection, frames, headers
-from bamikube.store.unary.call import REFUSALS, Call
+from bamikube.store.http2 import CallError, Http2Client, connection, frames, headers
+from bamikube.store.http2.call import REFUSALS, Call
 from tests.support import http2_peer as h2
 from tests.support.http2_peer import Peer, Script, http2_server, until
 
 
 @contextlib.asynccontextmanager
-async def client_of(*ports: int) -> AsyncIterator[UnaryClient]:
-    client = UnaryClient(
+async def client_of(*ports: int) -> AsyncIterator[Http2Client]:
+    client = Http2Client(
         [("127.0.0.1", port) for port in ports], tls=None, authority="localhost", world=World()
     )
     try:
@@ -28,11 +28,11 @@ async def client_of(*ports: int) -> AsyncIterator[UnaryClient]:
         await client.close()
 
 
-async def ask(client: UnaryClient, message: bytes = b"?", timeout: float = 5.0) -> bytes:
+async def ask(client: Http2Client, message: bytes = b"?", timeout: float = 5.0) -> bytes:
     return await client.call(client.method("/a.B/C", hasleader="true"), message, timeout)
 
 
-async def failure(client: UnaryClient, message: bytes = b"?", timeout: float = 5.0) -> CallError:
+async def failure(client: Http2Client, message: bytes = b"?", timeout: float = 5.0) -> CallError:
     with pytest.raises(CallError) as failed:
         await ask(client, message, timeout)
     return failed.value
@@ -388,7 +388,7 @@ async def test_an_outcome_does_not_hide_a_cancellation(monkeypatch: pytest.Monke
             await tasks[0]
 
 
-def running(client: UnaryClient) -> Iterator[Call]:
+def running(client: Http2Client) -> Iterator[Call]:
     for one in client.connections:
         yield from one._calls.values()
 

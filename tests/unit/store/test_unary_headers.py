@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bamikube.store.unary import headers
-from bamikube.store.unary.headers import BadBlock, Blocks, Head, decode
+from bamikube.store.http2 import headers
+from bamikube.store.http2.headers import BadBlock, Blocks, Head, decode
 
 TEXT = st.text(st.characters(max_codepoint=255), max_size=300)
 

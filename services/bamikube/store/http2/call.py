@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from bamikube.store.unary import frames
-from bamikube.store.unary.frames import unpack_long
-from bamikube.store.unary.headers import Head
+from bamikube.store.http2 import frames
+from bamikube.store.http2.frames import unpack_long
+from bamikube.store.http2.headers import Head
 
 if TYPE_CHECKING:
-    from bamikube.store.unary.connection import Connection
+    from bamikube.store.http2.connection import Connection
 
 REFUSALS = 4  # times a server may refuse to begin a call before it has failed
 
@@ -53,7 +53,10 @@ class CallError(Exception):
 
 
 class Call:
-    """A request on its way. ``body`` is the framed message; ``outcome`` becomes the answer's message."""
+    """A request on its way. ``body`` is the framed message; ``outcome`` becomes the answer's message.
+
+    ``ends``: the stream is over, for us, with the request. ``hungry``: more of the answer may come.
+    """
 
     __slots__ = (
         "block",
@@ -69,6 +72,8 @@ class Call:
         "window",
     )
 
+    ends = True
+
     def __init__(self, block: bytes, body: bytes, outcome: asyncio.Future[bytes]) -> None:
         self.block = block
         self.body = body
@@ -81,6 +86,14 @@ class Call:
         self.received = 0  # bytes since the stream's window was made wide
         self.parts: list[bytes] = []
         self.head: Head | None = None
+
+    @property
+    def hungry(self) -> bool:
+        return True
+
+    def receive(self, part: bytes) -> None:
+        """A piece of the answer."""
+        self.parts.append(part)
 
     def refuse(self) -> bool:
         """The server has not begun the call: whether it shall be begun anew."""

@@ -1,4 +1,4 @@
-"""Unary calls to whichever endpoint answers.
+"""Calls to whichever endpoint answers.
 
 Every endpoint has a :class:`Link` that keeps one connection open and opens the next one when it goes; calls go round
 over the connections that are up, those with a ping unanswered last. A call that finds none up waits for one, within its
@@ -24,8 +24,9 @@ from grpc import StatusCode
 from bamikube.kit.backoff import Backoff
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.store.unary import headers
-from bamikube.store.unary.connection import Call, Connection
+from bamikube.store.http2 import headers
+from bamikube.store.http2.connection import Call, Connection
+from bamikube.store.http2.flow import Flow
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Method:
 class Link:
     """One endpoint, and the connection to it while there is one."""
 
-    def __init__(self, client: UnaryClient, host: str, port: int) -> None:
+    def __init__(self, client: Http2Client, host: str, port: int) -> None:
         self._client = client
         self._host = host
         self._port = port
@@ -109,7 +110,7 @@ class Link:
         return connection
 
 
-class UnaryClient:
+class Http2Client:
     """Calls to a set of endpoints. Create it inside the running loop, ``close`` it there.
 
     ``tls`` None means plain text. ``server_name`` is what certificates are checked for (default: the endpoint's host),
@@ -165,10 +166,16 @@ class UnaryClient:
         try:
             return await outcome
         except asyncio.CancelledError:
-            self._drop(call)
+            self.drop(call)
             raise
         finally:
             timer.cancel()
+
+    def flow(self, method: Method, message: bytes) -> Flow:
+        """A call whose answers keep coming, as soon as there is a connection. Whoever opens it drops it."""
+        flow = Flow(method.block, frame(message), self._loop.create_future())
+        self._begin(flow)
+        return flow
 
     def _deadline(self, timeout: float) -> bytes:
         """The server's copy of the deadline, so that it does not work on for nobody: whole seconds will do."""
@@ -202,7 +209,7 @@ class UnaryClient:
 
     def _late(self, call: Call) -> None:
         reached = call.stream > 0
-        self._drop(call)
+        self.drop(call)
         if reached:
             call.fail(StatusCode.DEADLINE_EXCEEDED, "no answer within the deadline")
         else:
@@ -211,7 +218,8 @@ class UnaryClient:
             )
             call.fail(StatusCode.DEADLINE_EXCEEDED, trouble or "the server takes no more calls")
 
-    def _drop(self, call: Call) -> None:
+    def drop(self, call: Call) -> None:
+        """Nobody wants the call any more."""
         if call.connection is not None:
             call.connection.drop(call)
         else:

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to a gRPC server, for calls of one request and one answer.
+"""One HTTP/2 connection to a gRPC server, for calls of one request.
 
 A call is a stream of its own::
 
@@ -11,7 +11,7 @@ A call is a stream of its own::
 * Windows of ours are wide, and made wide again when half of them is used.
 * A server that is silent for ``SILENCE`` seconds while calls run is pinged, and given up when it stays silent for as
   long again. Nothing is pinged while nobody waits: etcd takes that for abuse, and pings closer than 5 s apart, too.
-* After GOAWAY no call is begun here any more, and what runs may end.
+* After GOAWAY no call is begun here any more, and what runs may end; a flow, which would never, ends at once.
 * Calls that never left, and those of which the server says that it has not begun them (RST_STREAM with REFUSED_STREAM,
   streams beyond GOAWAY's last; section 8.7), are begun anew. No other call is sent twice.
 
@@ -28,9 +28,9 @@ from typing import cast
 
 from grpc import StatusCode
 
-from bamikube.store.unary import frames
-from bamikube.store.unary.call import OF_RESET, REFUSALS, Call
-from bamikube.store.unary.frames import (
+from bamikube.store.http2 import frames
+from bamikube.store.http2.call import OF_RESET, REFUSALS, Call
+from bamikube.store.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -49,7 +49,7 @@ from bamikube.store.unary.frames import (
     unpack_head,
     unpack_long,
 )
-from bamikube.store.unary.headers import NO_TABLE, BadBlock, Blocks
+from bamikube.store.http2.headers import NO_TABLE, BadBlock, Blocks
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
         if not self._blocked and size <= self._frame and size <= self._window and size <= self._stream_window:
             self._window -= size
             call.sent = size
-            self._write(begin + frames.head(size, DATA, END_STREAM, stream) + body)
+            self._write(begin + frames.head(size, DATA, END_STREAM if call.ends else 0, stream) + body)
         else:
             call.window = self._stream_window
             self._write(begin)
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
                     left.append(call)
                     break
                 end = call.sent + piece
-                flags = END_STREAM if end == size else 0
+                flags = END_STREAM if end == size and call.ends else 0
                 self._write(frames.head(piece, DATA, flags, call.stream) + body[call.sent : end])
                 call.sent = end
                 call.window -= piece
@@ -181,10 +181,16 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, call: Call) -> None:
         """The server has said its last word on the call."""
-        if call.sent < len(call.body):
+        if call.sent < len(call.body) or not call.ends:
             self._write(frames.rst_stream(call.stream, frames.NO_ERROR))
         self._end(call)
         call.settle()
+
+    def widen(self, call: Call) -> None:
+        """Let the server send more on the call's stream, if it has used half of what it may."""
+        if call.received >= frames.STREAM_WINDOW // 2 and call.stream in self._calls:
+            self._write(frames.window_update(call.stream, call.received))
+            call.received = 0
 
     # ---- writing
 
@@ -265,6 +271,10 @@ class Connection(asyncio.Protocol):
         self.why = why
         self.leaving = True
         self.gone.set()
+        for call in [one for one in self._calls.values() if not one.ends]:
+            self._write(frames.rst_stream(call.stream, frames.CANCEL))
+            self._forget(call)
+            call.fail(StatusCode.UNAVAILABLE, why)
         waiting, self._waiting = list(self._waiting), deque()
         self._orphans(waiting)
         if not self._calls:
@@ -311,14 +321,13 @@ class Connection(asyncio.Protocol):
             return
         if flags & PADDED:
             start, end = _unpadded(data, start, end)
-        call.parts.append(data[start:end])
+        call.receive(data[start:end])
         if flags & END_STREAM:
             self._finish(call)
             return
         call.received += size
-        if call.received >= frames.STREAM_WINDOW // 2:
-            self._write(frames.window_update(stream, call.received))
-            call.received = 0
+        if call.hungry:
+            self.widen(call)
 
     def _headers(self, stream: int, flags: int, payload: bytes) -> None:
         if flags & (PADDED | PRIORITY_FLAG):
@@ -424,7 +433,7 @@ class Connection(asyncio.Protocol):
                 self._orphans([call])
             else:
                 self._waiting.appendleft(call)
-            if self._calls:
+            if any(one.ends for one in self._calls.values()):
                 # A server may still count a stream whose end it has sent: the next goes when one more has ended.
                 return
         else:
