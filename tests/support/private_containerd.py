@@ -85,6 +85,11 @@ def image_archive(
     name: str, files: dict[str, bytes], links: dict[str, str], config: dict[str, object]
 ) -> bytes:
     """A docker-save archive with one layer."""
+    return layered_archive(name, [image_layer(files, links)], config)
+
+
+def image_layer(files: dict[str, bytes], links: dict[str, str]) -> bytes:
+    """One layer as a tar file."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for folder in ("bin", "tmp", "etc"):
@@ -99,22 +104,29 @@ def image_archive(
             info = tarfile.TarInfo(path)
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)
-    layer_bytes = layer.getvalue()
-    diff = "sha256:" + hashlib.sha256(layer_bytes).hexdigest()
+    return layer.getvalue()
+
+
+def layered_archive(name: str, layers: list[bytes], config: dict[str, object]) -> bytes:
+    """A docker-save archive of these layers, the lowest first."""
     document = {
         "architecture": "amd64",
         "os": "linux",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [diff]},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers],
+        },
     }
     text = json.dumps(document).encode()
     config_name = hashlib.sha256(text).hexdigest() + ".json"
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]
+    names = [f"layer{index}.tar" for index in range(len(layers))]
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": names}]
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, data in (
             (config_name, text),
-            ("layer.tar", layer_bytes),
+            *zip(names, layers, strict=True),
             ("manifest.json", json.dumps(manifest).encode()),
         ):
             info = tarfile.TarInfo(path)

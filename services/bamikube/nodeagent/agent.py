@@ -181,6 +181,7 @@ class PodAgent:
                     await runtime.stop_sandbox(sandbox.id)
                 await runtime.remove_sandbox(sandbox.id)
             await self._shared.host.cleanup(uid)
+            await runtime.release_trees(uid)
             self._shared.host.remove_logs(uid)
         except (RuntimeFailure, HostFailure, OSError) as failure:
             log.warning("cannot clear the orphaned pod %s yet: %s", uid, failure)

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from bamikube.rpc.containerd import snapshots_pb2 as pb
+from tests.support.private_containerd import image_layer, layered_archive
+
 JSON = dict[str, Any]
 
 
@@ -122,3 +125,57 @@ async def test_a_busy_volume_and_one_of_an_agent_that_died_go_with_their_pod(
         node.delete(again)
         await until(lambda: not node.workers)
     assert mounted_below(folder) == [] and not folder.exists()
+
+
+async def test_the_contents_of_an_image_are_a_volume(node: Any, until: Any, containerd: Any) -> None:
+    """Of one layer (a bind) and of two (an overlay); nothing of them can be written or executed, nothing stays."""
+    one = image_layer({"etc/file": b"lower", "bin/tool": b"#!/bin/sh\n"}, {})
+    two = image_layer({"etc/file": b"upper"}, {})
+    containerd.load_images(
+        [
+            layered_archive("bamikube.test/data:one", [one], {}),
+            layered_archive("bamikube.test/data:two", [one, two], {}),
+        ]
+    )
+    spec = {
+        "restartPolicy": "Never",
+        "volumes": [
+            {"name": "one", "image": {"reference": "bamikube.test/data:one", "pullPolicy": "Never"}},
+            {"name": "two", "image": {"reference": "bamikube.test/data:two"}},
+        ],
+        "containers": [
+            {
+                "name": "app",
+                "command": [
+                    "sh",
+                    "-c",
+                    "{ cat /one/etc/file; echo; cat /two/etc/file /part; echo; touch /one/x /two/x; /one/bin/tool; }"
+                    " > /dev/termination-log 2>&1; true",
+                ],
+                "volumeMounts": [
+                    {"name": "one", "mountPath": "/one"},
+                    {"name": "two", "mountPath": "/two"},
+                    {"name": "two", "mountPath": "/part", "subPath": "etc/file"},
+                ],
+            }
+        ],
+    }
+    worker = node.run(node.pod("image", spec))
+    folder = node.host._pod(worker.uid)
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    lines = said(worker)["app"].splitlines()
+    assert lines[:2] == ["lower", "upperupper"]
+    assert lines[2:4] == [f"touch: /{name}/x: Read-only file system" for name in ("one", "two")]
+    assert "Permission denied" in lines[4]
+    node.delete(worker)
+    await until(lambda: not node.workers)
+    assert mounted_below(folder) == [] and not folder.exists()
+    stub = node.runtime._snapshots
+    request = pb.ListSnapshotsRequest(snapshotter="overlayfs")
+    names = [i.name async for page in stub._stub.List(request, metadata=stub._metadata) for i in page.info]
+    assert names and not any(worker.uid in name for name in names)
+
+    missing = {"name": "m", "image": {"reference": "bamikube.test/absent:1", "pullPolicy": "Never"}}
+    spec = {"volumes": [missing], "containers": [container("app", "true", "m")]}
+    worker = node.run(node.pod("missing", spec))
+    await until(lambda: "ErrImageNeverPull" in str(worker.status.get("containerStatuses")))

@@ -15,7 +15,8 @@ from bamikube.nodeagent.host import readonly
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.threads import beside
 from bamikube.nodeagent.host.volumes import Volumes
-from bamikube.nodeagent.volumes import host_path, kinds, ownership, payload
+from bamikube.nodeagent.runtime.snapshots import chain_of, snapshotter_of
+from bamikube.nodeagent.volumes import host_path, image, kinds, ownership, payload
 from bamikube.nodeagent.volumes.empty_dir import EmptyDir, tmpfs_size
 from bamikube.nodeagent.volumes.plugin import Given, Order
 
@@ -105,6 +106,31 @@ def test_all_that_a_projected_volume_misses_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as failure:
         payload.payload(_pod(), volume, NOTHING)
     assert str(failure.value) == '[configmap "one" not found, secret "two" not found]'
+
+
+def test_a_trust_bundle_is_refused_unless_it_is_optional() -> None:
+    def files(**source: Any) -> Any:
+        volume = {"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"path": "ca", **source}}]}}
+        return payload.payload(_pod(), volume, NOTHING)
+
+    assert files(name="x", optional=True) == {}
+    with pytest.raises(ConfigError, match="ClusterTrustBundle projection is not supported"):
+        files(name="x")
+
+
+def test_an_image_volume_is_pulled_by_its_own_policy() -> None:
+    spec = {"name": "c", "image": "app", "imagePullPolicy": "Always", "volumeMounts": [{"name": "v"}]}
+    volume = {"name": "v", "image": {"reference": "data:1"}}
+    pod = {"spec": {"volumes": [volume, {"name": "w", "image": {"reference": "other"}}]}}
+    assert image.mounted_by(pod, spec) == [volume]
+    assert image.pull_of(spec, volume)["image"] == "data:1" and "imagePullPolicy" not in image.pull_of(
+        spec, volume
+    )
+    volume["image"]["pullPolicy"] = "Never"
+    assert image.pull_of(spec, volume)["imagePullPolicy"] == "Never"
+    assert chain_of('{"chainID": "sha256:1"}') == "sha256:1" and chain_of("") == ""
+    assert snapshotter_of('{"containerd": {"snapshotter": "native"}}') == "native"
+    assert snapshotter_of("?") == "overlayfs"
 
 
 def test_what_is_given_to_a_group_can_be_used_by_it(tmp_path: Path) -> None:

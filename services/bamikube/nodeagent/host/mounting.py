@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.runtime.port import TreeMount
 
 _BIND, _REMOUNT = 4096, 32  # MS_BIND, MS_REMOUNT
 # Mount options that are flags of the kernel, in mount(8)'s names; only these can be given to a bind.
@@ -66,6 +67,17 @@ def bind(source: str, target: Path, flags: int = 0) -> None:
         code = ctypes.get_errno()
         unmount(str(target))
         raise HostFailure(f"cannot set the mount options of {target}: {os.strerror(code)}")
+
+
+def mount_tree(tree: TreeMount, target: Path, flags: int) -> None:
+    """Mount what a runtime shows of an image. Raises HostFailure."""
+    if tree.type == "bind":
+        bind(tree.source, target, flags)
+        return
+    data = ",".join(option for option in tree.options if option not in _FLAGS)
+    kind = os.fsencode(tree.type)
+    if _libc.mount(os.fsencode(tree.source), os.fsencode(target), kind, flags, os.fsencode(data)) != 0:
+        raise HostFailure(f"cannot mount the image at {target}: {os.strerror(ctypes.get_errno())}")
 
 
 def bind_read_only(source: str, target: Path) -> bool:

@@ -167,6 +167,6 @@ def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> l
         if mode != "Disabled":
             source = readonly.prepare(folder, source, mode, place)
         path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
-        read_only = bool(item.get("readOnly")) or volume.read_only
+        read_only = not volume.sealed and (bool(item.get("readOnly")) or volume.read_only)
         result.append(Mount(path, str(source), read_only, item.get("mountPropagation") or "None"))
     return result

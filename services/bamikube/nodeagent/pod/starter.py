@@ -24,6 +24,7 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action
 from bamikube.nodeagent.pod.state import Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, Sandbox
+from bamikube.nodeagent.volumes.image import mounted_by, pull_of
 from bamikube.nodeagent.volumes.keeper import PodVolumes
 
 log = logging.getLogger(__name__)
@@ -146,13 +147,21 @@ class Starter:
         image = await self._ensure_image(pod, spec)
         if image is None:
             return None
+        trees: list[tuple[JSON, str]] = []
+        for volume in mounted_by(pod, spec):
+            shown = await self._ensure_image(pod, pull_of(spec, volume))
+            if shown is None:
+                return None
+            trees.append((volume, shown.id))
         name, memory, now = spec["name"], self._memory, self._now()
         ips = self._shared.addresses.ips if facts.host_network(pod) else sandbox.ips
         try:
+            for volume, shown_id in trees:
+                await self._volumes.show_image(pod, volume, shown_id)
             known = await self._shared.sources(pod, references(spec), ips)
             config = await self._configure(pod, spec, action.attempt, image, known, ips)
             config = _beside_target(spec, config, state)
-        except (ConfigError, HostFailure, ApiError, OSError, ValueError) as error:
+        except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, str(error), now + RETRY)
             self._event(pod, "Warning", "Failed", f"Error: {error}", name)

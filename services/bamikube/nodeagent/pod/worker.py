@@ -398,6 +398,8 @@ class PodWorker:
 
     async def _cleanup(self) -> None:
         await self._shared.host.cleanup(self.uid)
+        if any("image" in volume for volume in self.pod["spec"].get("volumes") or ()):
+            await self._shared.runtime.release_trees(self.uid)
         self.memory.cleaned = True
         self.memory.volumes_ready = False
 

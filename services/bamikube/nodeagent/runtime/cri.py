@@ -34,8 +34,10 @@ from bamikube.nodeagent.runtime.port import (
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
+    TreeMount,
     User,
 )
+from bamikube.nodeagent.runtime.snapshots import Snapshots, chain_of, snapshotter_of
 from bamikube.rpc.containerd import events_pb2, events_pb2_grpc
 from bamikube.rpc.cri import cri_pb2 as pb
 from bamikube.rpc.cri import cri_pb2_grpc
@@ -79,6 +81,8 @@ class CriRuntime:
         self._runtime = cri_pb2_grpc.RuntimeServiceStub(self._channel)
         self._images = cri_pb2_grpc.ImageServiceStub(self._channel)
         self._events = events_pb2_grpc.EventsStub(self._channel)
+        self._snapshots = Snapshots(self._channel, containerd_namespace)
+        self._snapshotter_name = ""
 
     async def close(self) -> None:
         await self._channel.close()
@@ -267,6 +271,22 @@ class CriRuntime:
             self._images.ImageStatus, pb.ImageStatusRequest(image=pb.ImageSpec(image=name))
         )
         return _image(answer.image) if answer.HasField("image") and answer.image.id else None
+
+    async def _snapshotter(self) -> str:
+        if not self._snapshotter_name:
+            answer = await self._call(self._runtime.Status, pb.StatusRequest(verbose=True), 10.0)
+            self._snapshotter_name = snapshotter_of(answer.info["config"])
+        return self._snapshotter_name
+
+    async def image_tree(self, name: str, key: str, owner: str) -> tuple[TreeMount, ...]:
+        request = pb.ImageStatusRequest(image=pb.ImageSpec(image=name), verbose=True)
+        chain = chain_of((await self._call(self._images.ImageStatus, request)).info["info"])
+        if not chain:
+            raise RuntimeFailure("NOT_FOUND", f"the runtime does not tell where it has unpacked image {name}")
+        return await self._snapshots.view(await self._snapshotter(), chain, key, owner)
+
+    async def release_trees(self, owner: str) -> None:
+        await self._snapshots.remove(await self._snapshotter(), owner)
 
     async def list_images(self) -> list[Image]:
         answer = await self._call(self._images.ListImages, pb.ListImagesRequest())

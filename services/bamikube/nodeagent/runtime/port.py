@@ -55,6 +55,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeMount:
+    """How the contents of an image are mounted: type, source and options as for mount(8)."""
+
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Namespaces:
     network: NamespaceMode = "pod"
     pid: NamespaceMode = "container"
@@ -298,6 +307,12 @@ class Runtime(Protocol):
     async def pull_image(self, name: str, credentials: Credentials | None = None) -> str: ...
 
     async def remove_image(self, name: str) -> None: ...
+
+    async def image_tree(self, name: str, key: str, owner: str) -> tuple[TreeMount, ...]:
+        """The contents of an image, to be mounted. ``key`` names this use of it, ``owner`` is the uid of its pod."""
+
+    async def release_trees(self, owner: str) -> None:
+        """The pod needs no tree any more; none of them is mounted."""
 
     async def image_filesystem(self) -> tuple[str, int]:
         """Where images lie, and the bytes they use."""

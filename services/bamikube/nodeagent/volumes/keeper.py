@@ -36,11 +36,20 @@ class PodVolumes:
 
     async def set_up(self, pod: JSON, ips: tuple[str, ...]) -> list[str]:
         """Make what is used and not there yet; one message for each volume that cannot be had now."""
-        names = used(pod)
-        wanted = [
-            v for v in pod["spec"].get("volumes") or () if v["name"] in names and v["name"] not in self._ready
-        ]
+        names = used(pod) - self._ready
+        there = pod["spec"].get("volumes") or ()
+        wanted = [v for v in there if v["name"] in names and "image" not in v]
         return await self._all(pod, wanted, ips)
+
+    async def show_image(self, pod: JSON, volume: JSON, image: str) -> None:
+        """Make an image volume, once the image is there. Raises HostFailure, OSError or RuntimeFailure."""
+        if volume["name"] in self._ready:
+            return
+        uid = facts.uid(pod)
+        tree = await self._shared.runtime.image_tree(image, f"volume-{uid}-{volume['name']}", uid)
+        known = await self._shared.sources(pod, set(), ())
+        await self._shared.host.set_up(pod, volume, Given(known, tree=tree), self._version())
+        self._ready.add(volume["name"])
 
     async def refresh(self, pod: JSON, ips: tuple[str, ...]) -> list[str]:
         """Bring up to date what may have changed; what cannot be had stays as it is."""

@@ -7,11 +7,13 @@ from bamikube.nodeagent.volumes.empty_dir import EmptyDir
 from bamikube.nodeagent.volumes.faults import DEVICE, SET_UP, NotProcessed, StepFailed
 from bamikube.nodeagent.volumes.files import ConfigMapFiles, DownwardFiles, ProjectedFiles, SecretFiles
 from bamikube.nodeagent.volumes.host_path import HostPath
+from bamikube.nodeagent.volumes.image import ImageTree
 from bamikube.nodeagent.volumes.local import Local
 from bamikube.nodeagent.volumes.plugin import Plugin
 
 PLUGINS: tuple[Plugin, ...] = (
     EmptyDir(), HostPath(), Local(), ConfigMapFiles(), SecretFiles(), DownwardFiles(), ProjectedFiles(),
+    ImageTree(),
 )  # fmt: skip
 _BY_FIELD = {plugin.field: plugin for plugin in PLUGINS}
 _BY_FOLDER = {plugin.name.replace("/", "~"): plugin for plugin in PLUGINS}

@@ -34,7 +34,7 @@ class Local:
             raise StepFailed(MOUNTER, "only directory and block device are supported")
         if ".." in source.parts:
             raise HostFailure(f"invalid path: {source} must not contain '..'")
-        made = Made(order.path, read_only=order.given.read_only)
+        made = Made(order.path, read_only=order.given.read_only, sealed=order.given.read_only)
         if str(order.path) in mounting.mount_points():
             return made
         first = not mounting.bound_elsewhere(source)

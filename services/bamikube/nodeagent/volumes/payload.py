@@ -98,6 +98,11 @@ def _projection(pod: JSON, source: JSON, given: Given, mode: int) -> Iterator[tu
         else:
             text = resource(pod, {}, item["resourceFieldRef"], known.allocatable)
         yield item["path"], File(text.encode(), _mode(item, mode))
+    if "clusterTrustBundle" in source and not source["clusterTrustBundle"].get("optional"):
+        raise ConfigError(
+            "ClusterTrustBundle projection is not supported: in v1.34 the feature gate "
+            "ClusterTrustBundleProjection is off, and ClusterTrustBundles are not served"
+        )
     if "serviceAccountToken" in source:
         wanted = source["serviceAccountToken"]
         yield wanted["path"], _private(pod, given.tokens[token_need(wanted)].encode(), mode)

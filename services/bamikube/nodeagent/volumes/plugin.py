@@ -17,6 +17,7 @@ from typing import Protocol
 
 from bamikube.nodeagent.container.env import Sources
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.runtime.port import TreeMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Given:
     tokens: Mapping[TokenNeed, str] = field(default_factory=dict)
     behind: JSON | None = None
     read_only: bool = False  # the claim is used for reading only
+    tree: tuple[TreeMount, ...] = ()  # the contents of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,14 @@ def options_of(behind: JSON | None) -> list[str]:
 class Made:
     """A volume that is there: where containers' mounts begin, and whether they may only read.
 
-    ``changed``: set_up did something.
+    ``changed``: set_up did something. ``sealed``: its own mount is read-only; a runtime that were asked for that, too, would
+    mount it anew and forget what else the mount has (noexec).
     """
 
     path: Path
     read_only: bool = False
     changed: bool = True
+    sealed: bool = False
 
 
 class Plugin(Protocol):
