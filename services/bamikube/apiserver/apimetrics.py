@@ -1,4 +1,4 @@
-"""What the API server counts, under Kubernetes' names and labels (those of v1.34's metrics reference).
+"""What the API server tells of itself, under Kubernetes' names and labels (those of v1.34's metrics reference).
 
 What is cheap to count is counted as it happens, through series that are looked up once; what can be read off when
 somebody asks (watchers, objects, requests under way, delivered events) is put together in :func:`refresh`.
@@ -6,61 +6,24 @@ somebody asks (watchers, objects, requests under way, delivered events) is put t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
 
 from bamikube.api import table
-from bamikube.apiserver.requestinfo import RequestInfo
+from bamikube.apiserver import switches
+from bamikube.apiserver.requestfigures import COMPONENT, SECONDS
 from bamikube.apiserver.version import version_info
-from bamikube.kit.http import Request, Response, Stream
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.tallies import Histograms, Series
 
 if TYPE_CHECKING:
     from bamikube.apiserver.cache import Cache
 
-_BUCKETS = (
-    0.005,
-    0.025,
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    0.6,
-    0.8,
-    1.0,
-    1.25,
-    1.5,
-    2.0,
-    3.0,
-    4.0,
-    5.0,
-    6.0,
-    8.0,
-    10.0,
-    15.0,
-    20.0,
-    30.0,
-    45.0,
-    60.0,
-)
 
-REQUESTS = Counter(
-    "apiserver_request",  # the client library adds _total
-    "Counter of apiserver requests broken out for each verb, group, version, resource, scope and HTTP response code.",
-    ["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component", "code"],
-    registry=REGISTRY,
-)
-DURATION = Histogram(
-    "apiserver_request_duration_seconds",
-    "Response latency distribution in seconds for each verb, group, version, resource, subresource and scope.",
-    ["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"],
-    buckets=_BUCKETS,
-    registry=REGISTRY,
-)
 INFLIGHT = Gauge(
     "apiserver_current_inflight_requests",
     "Number of requests the server works on at present, by kind.",
@@ -79,12 +42,17 @@ BUILD = Gauge(
     ["major", "minor", "git_version", "platform"],
     registry=REGISTRY,
 )
-STORE_DURATION = Histogram(
+FEATURES = Gauge(
+    "kubernetes_feature_enabled",
+    "This metric records the data about the stage and enablement of a k8s feature.",
+    ["name", "stage"],
+    registry=REGISTRY,
+)
+STORE_DURATION = Histograms(
     "etcd_request_duration_seconds",
     "Etcd request latency in seconds for each operation and object type.",
     ["operation", "group", "resource"],
-    buckets=_BUCKETS,
-    registry=REGISTRY,
+    SECONDS,
 )
 OBJECTS = Gauge(
     "apiserver_storage_objects", "Number of stored objects by resource.", ["resource"], registry=REGISTRY
@@ -103,29 +71,15 @@ STREAM_TUNNELS = Counter(
 )
 
 
-COMPONENT = "apiserver"
-
-
-@lru_cache(maxsize=4096)
-def request_series(
-    verb: str, group: str, version: str, resource: str, subresource: str, scope: str, code: int, dry_run: str
-) -> tuple[Any, Any]:
-    """The counter and the histogram of one kind of request; looking labels up costs more than counting."""
-    labels = (verb, dry_run, group, version, resource, subresource, scope, COMPONENT)
-    return REQUESTS.labels(*labels, str(code)), DURATION.labels(*labels)
-
-
 _GROUPS = frozenset(row.group.encode() for row in table.TABLE if row.group and "." not in row.group)
 
 
 @lru_cache(maxsize=1024)
-def _store_series(operation: str, group: bytes, resource: bytes) -> Any:
-    return STORE_DURATION.labels(
-        operation, group.decode("utf-8", "replace"), resource.decode("utf-8", "replace")
-    )
+def _store_series(operation: str, group: bytes, resource: bytes) -> Series:
+    return STORE_DURATION.of(operation, group.decode("utf-8", "replace"), resource.decode("utf-8", "replace"))
 
 
-def store_series(operation: str, key: bytes) -> Any:
+def store_series(operation: str, key: bytes) -> Series:
     """The histogram of one kind of store request: about ``/registry/<plural>`` or ``/registry/<group>/<plural>``."""
     parts = key.split(b"/", 4)
     if len(parts) < 3 or parts[1] != b"registry":
@@ -161,6 +115,10 @@ _VERSION = version_info()
 BUILD.labels(*(_VERSION[name] for name in ("major", "minor", "gitVersion", "platform"))).set(1)
 
 
+for _gate, _stage in switches.stages().items():
+    FEATURES.labels(_gate, _stage).set(1)
+
+
 def refresh(cache: Cache, under_way: Mapping[str, int]) -> None:
     """Bring up to date what is not counted as it happens. ``under_way`` are requests by kind."""
     for kind, count in under_way.items():
@@ -175,48 +133,3 @@ def refresh(cache: Cache, under_way: Mapping[str, int]) -> None:
             scope = "namespace" if namespace else "cluster"
             labels = ("WATCH", row.group, row.version, row.plural, "", scope, COMPONENT)
             LONG_RUNNING.labels(*labels).set(watching)
-
-
-def count(
-    request: Request,
-    info: RequestInfo,
-    answer: Response | Stream,
-    seconds: float,
-    is_served: Callable[[RequestInfo], bool],
-) -> None:
-    """Count an answered request; ``seconds`` is how long its answer took to begin (streams are not measured).
-
-    ``is_served`` says whether there is such a resource: names that a stranger made up become no labels.
-    """
-    code = answer.status
-    if info.is_resource and code != 404 and is_served(info):
-        scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
-        verb = _REPORTED.get(info.verb) or (request.method if request.method in _METHODS else "other")
-        if info.subresource in _CONNECTS:
-            verb = "CONNECT"
-        elif verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
-            verb = "APPLY"
-        labels = (verb, info.group, info.version, info.resource, info.subresource, scope)
-    else:
-        labels = (request.method if request.method in _METHODS else "other", "", "", "", "", "")
-    dry_run = "All" if "dryRun" in request.raw_query and request.param("dryRun") == "All" else ""
-    counter, histogram = request_series(*labels, code, dry_run)
-    counter.inc()
-    if isinstance(answer, Response):
-        histogram.observe(seconds)
-
-
-# How metrics call the verbs: by their HTTP method, where one method is one verb.
-_REPORTED = {
-    "get": "GET",
-    "list": "LIST",
-    "watch": "WATCH",
-    "create": "POST",
-    "update": "PUT",
-    "patch": "PATCH",
-    "delete": "DELETE",
-    "deletecollection": "DELETECOLLECTION",
-}
-_CONNECTS = frozenset({"attach", "exec", "portforward", "proxy"})
-_APPLY = "application/apply-patch"
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from bamikube.api import errors
+from bamikube.kit import healthfigures
 from bamikube.kit.http import Request, Response
 
 # None when well, else what is wrong (for the log; never for the client).
@@ -44,7 +45,9 @@ class Health:
             if name in excluded:
                 lines.append(f"[+]{name} excluded: ok")
                 continue
-            if await check() is None:
+            well = await check() is None
+            healthfigures.checked(name, endpoint, well)
+            if well:
                 lines.append(f"[+]{name} ok")
             else:
                 failed = True

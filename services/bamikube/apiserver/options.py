@@ -33,6 +33,10 @@ class ApiServerOptions(Options):
         False, description="log a line for every request: what was asked, by which tool, how long"
     )
 
+    profiling: bool = Field(
+        False, description="serve /debug: the tasks, a profile, the queues of priority and fairness"
+    )
+
     bind_address: str = Field("0.0.0.0", description="address to listen on")
     secure_port: int = Field(6443, ge=0, le=65535, description="port of the API; 0 takes any free one")
     advertise_address: str = Field(

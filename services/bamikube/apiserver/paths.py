@@ -12,12 +12,13 @@ from bamikube.apiserver import apimetrics, version
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.catalog import Catalog
+from bamikube.apiserver.debugging import PREFIX, Debugging
 from bamikube.apiserver.discovery import Discovery
 from bamikube.apiserver.flow import FlowControl
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.openapi import OpenApi
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
-from bamikube.kit import metrics
+from bamikube.kit import healthfigures, metrics
 from bamikube.kit.http import Answer, Request, Response
 
 
@@ -34,6 +35,7 @@ class Paths:
     _cache: Cache
     _flow: FlowControl
     _under_way: Mapping[str, int]
+    _debugging: Debugging | None  # None: --profiling is off
 
     async def answer(self, request: Request) -> Answer:
         """Paths that are no resources."""
@@ -46,6 +48,10 @@ class Paths:
             apimetrics.refresh(self._cache, self._under_way)
             self._flow.tell()
             return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
+        if path == healthfigures.PATH:
+            return Response(200, healthfigures.render(), content_type=metrics.CONTENT_TYPE)
+        if path.startswith(PREFIX) and self._debugging is not None:
+            return await self._debugging.answer(request)
         if path in ("/version", "/version/"):
             return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
         if path == "/":
@@ -69,6 +75,7 @@ class Paths:
             "/healthz",
             "/livez",
             "/metrics",
+            "/metrics/slis",
             "/openapi/v2",
             "/openapi/v3",
             "/readyz",

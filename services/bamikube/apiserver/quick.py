@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from bamikube.api import table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver import requestinfo
+from bamikube.apiserver import accessfigures, requestinfo
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authn import Authenticator
 from bamikube.apiserver.authz import Authorizer
@@ -83,6 +83,7 @@ class QuickGets:
             return False
         if user is None or user.warnings:
             return False
+        known = self._now()
         attributes = Attributes(
             user,
             info.verb,
@@ -98,9 +99,12 @@ class QuickGets:
         admitted = flow.enter(attributes)
         if admitted is None:
             return False  # it has to wait for its turn
+        turn = self._now()
         if not self._authorizer.authorize(attributes).allowed:
             flow.leave(admitted)
             return False
+        accessfigures.known(user.name, known - start)
+        accessfigures.decided(True, self._now() - turn)
 
         def told(consistent: bool) -> None:
             flow.leave(admitted)

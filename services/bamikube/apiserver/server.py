@@ -23,7 +23,16 @@ from typing import Any
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
-from bamikube.apiserver import accesslog, apimetrics, deadline, failures, negotiation, requestinfo
+from bamikube.apiserver import (
+    accessfigures,
+    accesslog,
+    deadline,
+    failures,
+    latency,
+    negotiation,
+    requestfigures,
+    requestinfo,
+)
 from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.allocators import Repair, ServiceAllocator
@@ -38,6 +47,7 @@ from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.call import Services
 from bamikube.apiserver.catalog import DEFINITIONS, Catalog
 from bamikube.apiserver.converting import Converter
+from bamikube.apiserver.debugging import Debugging
 from bamikube.apiserver.default_service_cidr import COMPONENT, DefaultServiceCidr
 from bamikube.apiserver.definitions import Definitions
 from bamikube.apiserver.discovery import Discovery, subresource
@@ -45,7 +55,7 @@ from bamikube.apiserver.dispatch import Dispatcher
 from bamikube.apiserver.endpoints import Endpoints
 from bamikube.apiserver.events import recorder
 from bamikube.apiserver.flow import FlowControl
-from bamikube.apiserver.flow.control import width_of
+from bamikube.apiserver.flow.control import Pass, width_of
 from bamikube.apiserver.flow.status import FlowStatus
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.identification import make_authenticator, published_trust
@@ -174,6 +184,7 @@ class ApiServer:
         self.definitions = Definitions(self.cache, self.registry, self.catalog, world)
         self.issuer = self._issuer()
         self._under_way = {"readOnly": 0, "mutating": 0}  # requests whose answer has not begun
+        self._stopping = False
         self._opened = asyncio.Event()  # for good, once the first client would find its roles and namespaces
         self.flow = FlowControl(
             self.cache,
@@ -190,6 +201,7 @@ class ApiServer:
             self.cache,
             self.flow,
             self._under_way,
+            Debugging(self.flow) if options.profiling else None,
         )
         self._dispatcher = Dispatcher(
             self.cache,
@@ -271,6 +283,10 @@ class ApiServer:
             there = self.default_service_cidr.ready.is_set()
             return None if there else "the default ServiceCIDR is not written yet"
 
+        async def running() -> str | None:
+            return "the server is stopping" if self._stopping else None
+
+        self.health.add("shutdown", running, ready_only=True)
         self.health.add("poststarthook/rbac/bootstrap-roles", bootstrapped)
         self.health.add("poststarthook/start-kubernetes-service-cidr-controller", ranged)
 
@@ -329,6 +345,7 @@ class ApiServer:
             log.info("ready at revision %d", self.cache.revision)
             await feeding
         finally:
+            self._stopping = True
             self.ready.clear()
             self.cache.end_watchers()
             await self.caller.close()
@@ -374,11 +391,17 @@ class ApiServer:
         info = requestinfo.parse(request)
         kind = "readOnly" if request.method in ("GET", "HEAD") else "mutating"
         self._under_way[kind] += 1
+        waited = latency.begin()
         try:
             patience = deadline.seconds(request, info, self.options.request_timeout)
             async with asyncio.timeout(patience):  # the answer's head; streams go on after it
                 answer = await self._answer(request, info, trail)
+        except asyncio.CancelledError:
+            requestfigures.aborted(request, info, self.catalog.find)
+            raise
         except Exception as error:
+            if isinstance(error, TimeoutError):
+                requestfigures.terminated(request, info, self.catalog.find, 504)
             refusal = failures.told(request, error)
             if refusal.code == 405:
                 refusal.headers.setdefault("Allow", self._allowed(info))
@@ -387,22 +410,30 @@ class ApiServer:
         finally:
             self._under_way[kind] -= 1
         if isinstance(answer, Response | Stream):
-            self._finish(request, info, answer, start)
+            self._finish(request, info, answer, start, waited[0])
         return answer
 
     def quick(self, request: Request, notes: Notes, reply: Reply) -> bool:
         """Take a GET that can be answered without a task; see :mod:`bamikube.apiserver.quick`."""
         return self._opened.is_set() and self.auditor is None and self._quick(request, notes, reply)
 
-    def _finish(self, request: Request, info: RequestInfo, answer: Response | Stream, start: float) -> None:
+    def _finish(
+        self,
+        request: Request,
+        info: RequestInfo,
+        answer: Response | Stream,
+        start: float,
+        waited: float = 0.0,
+    ) -> None:
         audit = request.headers.get("audit-id")
         headers = answer.headers
         headers["Audit-Id"] = audit if audit else self.world.chance.uuid()
         if "Cache-Control" not in headers:
             headers["Cache-Control"] = "no-cache, private"
-        apimetrics.count(request, info, answer, self.world.clock.monotonic() - start, self._is_served)
+        took = self.world.clock.monotonic() - start
+        requestfigures.count(request, info, answer, took, self.catalog.find, waited)
         if self.options.access_log:
-            accesslog.write(request, info, answer, self.world.clock.monotonic() - start)
+            accesslog.write(request, info, answer, took)
 
     def _allowed(self, info: RequestInfo) -> str:
         """The methods a path answers, for the header ``Allow``."""
@@ -414,17 +445,10 @@ class ApiServer:
             verbs = subresource(resource, info.subresource)[3]
         return ", ".join(allowed_methods(verbs, bool(info.name)))
 
-    def _is_served(self, info: RequestInfo) -> bool:
-        """Whether there is such a resource. Names that a stranger made up are no labels: each would be kept for ever."""
-        row = self.catalog.find(info.group, info.version, info.resource)
-        return row is not None and (not info.subresource or info.subresource in row.subresources)
-
     async def _answer(self, request: Request, info: RequestInfo, trail: Trail | None) -> Answer:
         if not self._opened.is_set() and not request.path.startswith(EARLY):
             await self._opening()
-        user = await self.authenticator.authenticate(request)
-        if user is None:
-            raise errors.unauthorized()
+        user = await self._who(request)
         if not user.warnings:
             return await self._asked(request, info, user, trail)
         with telling(user.warnings):
@@ -444,7 +468,7 @@ class ApiServer:
         width = self._width(request, attributes)
         if not width:
             return await self._admitted(request, info, user, attributes, trail)
-        found = self.flow.enter(attributes, width) or await self.flow.wait(attributes, width)
+        found = self.flow.enter(attributes, width) or await self._turn(request, info, attributes, width)
         try:
             answer = await self._admitted(request, info, user, attributes, trail)
         except ApiError as error:
@@ -455,6 +479,30 @@ class ApiServer:
         if isinstance(answer, Response | Stream):
             answer.headers.update(found.headers)
         return answer
+
+    async def _who(self, request: Request) -> User:
+        """Who a request is from. Raises ApiError 401."""
+        start = self.world.clock.monotonic()
+        try:
+            user = await self.authenticator.authenticate(request)
+            if user is None:
+                raise errors.unauthorized()
+        except ApiError:
+            accessfigures.unknown(self.world.clock.monotonic() - start)
+            raise
+        accessfigures.known(user.name, self.world.clock.monotonic() - start)
+        return user
+
+    async def _turn(self, request: Request, info: RequestInfo, attributes: Attributes, width: int) -> Pass:
+        """Wait for seats. Raises ApiError 429 when there will be none."""
+        start = self.world.clock.monotonic()
+        try:
+            return await self.flow.wait(attributes, width)
+        except ApiError as refusal:
+            requestfigures.terminated(request, info, self.catalog.find, refusal.code)
+            raise
+        finally:
+            latency.excuse(self.world.clock.monotonic() - start)
 
     def _width(self, request: Request, attributes: Attributes) -> int:
         """The seats a request takes."""
@@ -482,7 +530,9 @@ class ApiServer:
         attributes: Attributes,
         trail: Trail | None,
     ) -> Answer:
+        start = self.world.clock.monotonic()
         verdict = self.authorizer.authorize(attributes)
+        accessfigures.decided(verdict.allowed, self.world.clock.monotonic() - start)
         if trail is not None:
             trail.judged(verdict.allowed, verdict.reason)
         if not verdict.allowed:

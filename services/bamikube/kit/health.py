@@ -1,4 +1,4 @@
-"""``/healthz``, ``/livez``, ``/readyz`` and ``/metrics`` of a service, over plain HTTP on loopback.
+"""``/healthz``, ``/livez``, ``/readyz``, ``/metrics`` and ``/metrics/slis`` of a service, over plain HTTP on loopback.
 
 The answers are those of Kubernetes' components: ``ok``, or 503 with what is missing. The server is forty lines over
 asyncio's streams so that a small service need not import a web framework for four paths.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from bamikube.kit import metrics
+from bamikube.kit import healthfigures, metrics
 
 
 class HasReady(Protocol):
@@ -37,13 +37,17 @@ class HealthServer:
         """Status, content type and body for a path."""
         path = path.partition("?")[0].rstrip("/") or "/"
         if path in ("/healthz", "/livez", "/ping"):
+            healthfigures.checked("ping", path[1:] if path != "/ping" else "healthz", True)
             return 200, "text/plain; charset=utf-8", b"ok"
         if path == "/readyz":
+            healthfigures.checked("ready", "readyz", self._service.ready.is_set())
             if self._service.ready.is_set():
                 return 200, "text/plain; charset=utf-8", b"ok"
             return 503, "text/plain; charset=utf-8", f"{self._service.name} is not ready yet\n".encode()
         if path == "/metrics":
             return 200, metrics.CONTENT_TYPE, metrics.render()
+        if path == healthfigures.PATH:
+            return 200, metrics.CONTENT_TYPE, healthfigures.render()
         return 404, "text/plain; charset=utf-8", b"404 page not found\n"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,8 @@
 """The process's metrics, in the format Prometheus scrapes.
 
 A room creates its metrics at import with ``registry=REGISTRY`` and Kubernetes' names; every service serves them
-under ``/metrics``. Process metrics (CPU seconds, resident memory, open files) come for free.
+under ``/metrics``. Process metrics (CPU seconds, resident memory, open files) come for free. What is counted several
+times in each request is made of :mod:`bamikube.kit.tallies`.
 """
 
 from __future__ import annotations

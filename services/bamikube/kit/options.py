@@ -1,13 +1,15 @@
 """A service's options: a pydantic model whose fields are its flags.
 
-``etcd_servers: list[str]`` becomes ``--etcd-servers=a,b``; the field's description is the help. The same fields may
-stand in a YAML file given by ``--config``; a flag wins over the file. Whatever is wrong is said in one line that
+``etcd_servers: list[str]`` becomes ``--etcd-servers=a,b``; the field's description is the help. Seconds may be written as Go
+writes durations, ``--event-ttl=1h0m0s``. The same fields may stand in a YAML file given by ``--config``; a flag wins over the
+file. Whatever is wrong is said in one line that
 names the flag, and the process ends with status 2, as users of Kubernetes' binaries expect.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import types
 import typing
@@ -34,6 +36,10 @@ class Options(BaseModel):
     log_format: Literal["text", "json"] = Field("text", description="text or json, one event a line")
 
 
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|h|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
@@ -50,12 +56,21 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
+def _go_seconds(text: str) -> float | None:
+    """``1h30m`` in seconds; None for what is no duration of Go, such as a bare number."""
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
 def _value(annotation: Any, text: str) -> Any:
     """A flag's text as the value pydantic should look at: lists are comma-separated, maps are ``a=b,c=d``."""
     bare = _bare(annotation)
     origin = typing.get_origin(bare) or bare
     if origin in (list, tuple, set, frozenset):
         return [part for part in text.split(",") if part]
+    if origin is float and (seconds := _go_seconds(text)) is not None:
+        return seconds
     if origin is dict:
         pairs = [part.partition("=") for part in text.split(",") if part]
         return {key: value for key, _, value in pairs}
@@ -91,6 +106,10 @@ def parse_options(kind: type[OptionsT], argv: Sequence[str] | None, prog: str) -
         if not isinstance(loaded, dict):
             parser.error(f"--config {path}: expected a mapping of option names to values")
         values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+        for name, value in values.items():
+            if isinstance(value, str) and name in kind.model_fields:
+                annotation = _bare(kind.model_fields[name].annotation)
+                values[name] = _value(annotation, value) if annotation is float else value
     for name, text in given.items():
         if text is not None:
             values[name] = _value(kind.model_fields[name].annotation, text)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
+import urllib.error
 import urllib.request
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.kubectl import Kubectl
@@ -24,7 +27,7 @@ def scrape(text: str) -> Samples:
     }
 
 
-def total(samples: Samples, name: str, **labels: str) -> float:
+def total(samples: Samples, name: str, /, **labels: str) -> float:
     """The sum of all samples of this name that carry these labels."""
     return sum(
         value for (known, have), value in samples.items() if known == name and labels.items() <= set(have)
@@ -47,7 +50,7 @@ def test_metrics_of_the_api_server(kubectl: Kubectl, wire: Wire, namespace: str)
     watching.terminate()
     watching.wait()
 
-    def grown(name: str, **labels: str) -> float:
+    def grown(name: str, /, **labels: str) -> float:
         return total(after, name, **labels) - total(before, name, **labels)
 
     about = {"verb": "POST", "group": "", "version": "v1", "resource": "configmaps", "component": "apiserver"}
@@ -61,8 +64,56 @@ def test_metrics_of_the_api_server(kubectl: Kubectl, wire: Wire, namespace: str)
     assert total(after, "apiserver_longrunning_requests", verb="WATCH", resource="configmaps") >= 1
     assert total(after, "apiserver_current_inflight_requests", request_kind="readOnly") >= 1
     assert total(after, "kubernetes_build_info", major="1", minor="34") == 1
+    assert grown("apiserver_request_sli_duration_seconds_count", **about, scope="namespace") == 2
+    assert total(after, "apiserver_response_sizes_count", verb="LIST", resource="configmaps") >= 1
+    steps = {"operation": "CREATE", "rejected": "false"}
+    assert grown("apiserver_admission_step_admission_duration_seconds_count", **steps, type="admit") >= 2
+    plugin = "apiserver_admission_controller_admission_duration_seconds_count"
+    assert grown(plugin, **steps, name="NamespaceLifecycle", type="admit") >= 2
+    assert grown("authentication_attempts", result="success") >= 3
+    assert grown("authenticated_user_requests", username="other") >= 3
+    assert grown("authorization_attempts_total", result="allowed") >= 3
+    assert total(after, "apiserver_client_certificate_expiration_seconds_count") > 0
+    assert total(after, "kubernetes_feature_enabled", name="ServerSideApply", stage="") == 1
+    level = {"priority_level": "exempt", "flow_schema": "exempt"}
+    assert grown("apiserver_flowcontrol_dispatched_requests_total", **level) >= 3
+    assert grown("apiserver_flowcontrol_request_wait_duration_seconds_count", **level, execute="true") >= 3
+    assert not [name for name, _ in after if name.endswith("_created")]
     for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"):
         assert total(after, name) > 0
+
+
+def test_metrics_of_what_is_refused(
+    private: PrivateApi, kubectl: Kubectl, wire: Wire, namespace: str
+) -> None:
+    before = scrape(kubectl("get", "--raw", "/metrics"))
+    stranger = urllib.request.Request(f"{private.url}/api", headers={"Authorization": "Bearer nobody"})
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(
+            stranger, context=ssl.create_default_context(cafile=str(private.ca)), timeout=10
+        )
+    bad = {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "a", "image": "a"}], "priorityClassName": "no"},
+    }
+    wire.send("POST", f"/api/v1/namespaces/{namespace}/pods", bad).must(403)
+    kubectl("get", "endpoints")
+    after = scrape(kubectl("get", "--raw", "/metrics"))
+
+    def grown(name: str, /, **labels: str) -> float:
+        return total(after, name, **labels) - total(before, name, **labels)
+
+    assert grown("authentication_attempts", result="failure") == 1
+    plugin = "apiserver_admission_controller_admission_duration_seconds_count"
+    assert grown(plugin, name="Priority", operation="CREATE", rejected="true", type="admit") == 1
+    assert total(after, "apiserver_requested_deprecated_apis", resource="endpoints", version="v1") == 1
+
+
+def test_health_for_service_levels(kubectl: Kubectl, wire: Wire) -> None:
+    assert wire.send("GET", "/readyz").body == b"ok"
+    slis = scrape(kubectl("get", "--raw", "/metrics/slis"))
+    assert total(slis, "kubernetes_healthcheck", name="etcd", type="readyz") == 1
+    assert total(slis, "kubernetes_healthchecks_total", name="ping", status="success", type="readyz") >= 1
 
 
 def test_metrics_of_a_client(private: PrivateApi) -> None:
@@ -83,7 +134,7 @@ def test_health(wire: Wire) -> None:
         assert wire.send("GET", f"{path}/ping").body == b"ok"
         wire.send("GET", f"{path}/nothing").must(404)
     lines = wire.send("GET", "/readyz?verbose&exclude=etcd&exclude=odd").body.decode().splitlines()
-    assert "[+]etcd excluded: ok" in lines
+    assert "[+]etcd excluded: ok" in lines and "[+]shutdown ok" in lines
     assert lines[-2] == 'warn: some health checks cannot be excluded: no matches for "odd"'
     wire.send("GET", "/debug/pprof/").must(404)
 

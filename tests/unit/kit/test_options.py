@@ -17,6 +17,7 @@ class Sample(Options):
     secure: bool = Field(True, description="a switch")
     port: int = Field(1, ge=1, le=10, description="a number")
     labels: dict[str, str] = Field(default_factory=dict, description="a map")
+    patience: float = Field(1.0, ge=0, description="seconds")
 
 
 def test_lists_booleans_numbers_and_maps() -> None:
@@ -25,6 +26,17 @@ def test_lists_booleans_numbers_and_maps() -> None:
     )
     assert (got.etcd_servers, got.secure, got.port, got.labels) == (["a", "b"], False, 3, {"x": "1", "y": ""})
     assert parse_options(Sample, ["--etcd-servers=a", "--secure"], "t").secure is True
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1h30m0s", 5400.0), ("1.5s", 1.5), ("500ms", 0.5), ("2", 2.0), ("0.25", 0.25), ("0s", 0.0)],
+)
+def test_seconds_as_go_writes_durations(text: str, seconds: float, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"etcd-servers: [z]\npatience: {text}\n")
+    assert parse_options(Sample, ["--etcd-servers=a", f"--patience={text}"], "t").patience == seconds
+    assert parse_options(Sample, ["--config", str(file)], "t").patience == seconds
 
 
 def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
@@ -38,6 +50,7 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
     ("argv", "said"),
     [
         ([], "--etcd-servers: this flag is required"),
+        (["--etcd-servers=a", "--patience=1 h"], "--patience: Input should be a valid number"),
         (["--etcd-servers=a", "--port=11"], "--port:"),
         (["--etcd-servers=a", "--nope"], "--nope"),
         (["--config=/does/not/exist"], "/does/not/exist"),

@@ -16,10 +16,13 @@ Which plugins there are, in which order, and which of them are on: :mod:`bamikub
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from bamikube.api.errors import ApiError
+from bamikube.apiserver.admission import figures
 from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.admission.figures import ADMIT, VALIDATE, Timed
 from bamikube.apiserver.audit.trail import annotate
 from bamikube.apiserver.warnings import with_warnings
 
@@ -54,35 +57,62 @@ class Plugin:
         return operation in self.operations and (self.kinds is None or kind in self.kinds)
 
 
-class Admission:
-    """The plugins in order."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One walk through the plugins, with where to count the time each of them takes, and all of them."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    steps: tuple[tuple[Step, Timed], ...]
+    whole: Timed
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a pair of kind and operation has to pass. ``asks`` say whether the mutating plugins matter."""
+
+    mutating: Round
+    validating: Round
+    asks: tuple[Ask, ...]
+
+
+class Admission:
+    """The plugins in order. ``now`` is a monotonic clock in seconds, for what is counted; without one all takes no time."""
+
+    def __init__(self, plugins: Sequence[Plugin], now: Callable[[], float] = lambda: 0.0) -> None:
         self.plugins = tuple(plugins)
-        self._steps: dict[tuple[Key, str], tuple[tuple[Step, ...], tuple[Step, ...], tuple[Ask, ...]]] = {}
+        self._now = now
+        self._routes: dict[tuple[Key, str], Route] = {}
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """Let every mutating plugin work on ``ctx.object``."""
-        steps = self._of(ctx)[0]
-        await self._run(steps, ctx)
+        mutating = self._route(ctx).mutating
+        await self._run(mutating, ctx)
         if ctx.rounds is not None and ctx.rounds.again:
             ctx.rounds.number += 1
-            await self._run(steps, ctx)
+            await self._run(mutating, ctx)
 
     def changes(self, ctx: AdmissionContext) -> bool:
         """Whether any mutating plugin has something to do with the request."""
-        return any(ask(ctx) for ask in self._of(ctx)[2])
+        return any(ask(ctx) for ask in self._route(ctx).asks)
 
     async def validate(self, ctx: AdmissionContext) -> None:
         """Let every validating plugin judge the final object."""
-        await self._run(self._of(ctx)[1], ctx)
+        await self._run(self._route(ctx).validating, ctx)
 
-    @staticmethod
-    async def _run(steps: tuple[Step, ...], ctx: AdmissionContext) -> None:
+    async def _run(self, round_: Round, ctx: AdmissionContext) -> None:
+        now = self._now
+        began = last = now()
+        timed = round_.whole
         try:
-            for step in steps:
+            for step, timed in round_.steps:
                 await step(ctx)
+                ended = now()
+                timed.passed.observe(ended - last)
+                last = ended
+            round_.whole.passed.observe(last - began)
         except ApiError as error:
+            ended = now()
+            timed.refused.observe(ended - last)
+            round_.whole.refused.observe(ended - began)
             if ctx.warnings:
                 error.headers = with_warnings(error.headers, ctx.warnings)
             raise
@@ -90,16 +120,20 @@ class Admission:
             if ctx.annotations:
                 annotate(ctx.annotations)
 
-    def _of(self, ctx: AdmissionContext) -> tuple[tuple[Step, ...], tuple[Step, ...], tuple[Ask, ...]]:
-        """The mutating and the validating steps that a request has to pass, and who says whether the former matter."""
+    def _route(self, ctx: AdmissionContext) -> Route:
+        """The steps that a request has to pass."""
         about = (ctx.resource.key, ctx.operation)
-        steps = self._steps.get(about)
-        if steps is None:
+        route = self._routes.get(about)
+        if route is None:
             concerned = [plugin for plugin in self.plugins if plugin.concerned(*about)]
             mutating = [one for one in concerned if type(one).mutate is not Plugin.mutate]
-            steps = self._steps[about] = (
-                tuple(one.mutate for one in mutating),
-                tuple(one.validate for one in concerned if type(one).validate is not Plugin.validate),
+            validating = [one for one in concerned if type(one).validate is not Plugin.validate]
+            operation = ctx.operation
+            admit = [(one.mutate, figures.of_plugin(one.name, operation, ADMIT)) for one in mutating]
+            judge = [(one.validate, figures.of_plugin(one.name, operation, VALIDATE)) for one in validating]
+            route = self._routes[about] = Route(
+                Round(tuple(admit), figures.of_step(operation, ADMIT)),
+                Round(tuple(judge), figures.of_step(operation, VALIDATE)),
                 tuple(one.changes for one in mutating),
             )
-        return steps
+        return route

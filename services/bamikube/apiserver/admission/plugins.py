@@ -155,7 +155,7 @@ def standard(parts: Parts, *, enabled: Sequence[str] = (), disabled: Sequence[st
         for known in KNOWN
         if known.plugin.name in enabled or (known.default and known.plugin.name not in disabled)
     ]
-    return Admission([Requester(), *chosen, RbacEscalation(parts.authorizer)])
+    return Admission([Requester(), *chosen, RbacEscalation(parts.authorizer)], parts.world.clock.monotonic)
 
 
 def ledger_of(chain: Admission) -> QuotaLedger | None:

@@ -21,10 +21,34 @@ from bamikube.apiserver.authn.authenticator import BadCredentials
 from bamikube.apiserver.identity import User
 from bamikube.kit.clock import Clock
 from bamikube.kit.http import Request
+from bamikube.kit.tallies import Histograms
 
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 _CACHE_LIMIT = 4096
+
+_HOUR, _DAY = 3600, 86400
+_REMAINING = Histograms(
+    "apiserver_client_certificate_expiration_seconds",
+    "Distribution of the remaining lifetime on the certificate used to authenticate a request.",
+    (),
+    (
+        *(
+            0,
+            _HOUR / 2,
+            _HOUR,
+            2 * _HOUR,
+            6 * _HOUR,
+            12 * _HOUR,
+            _DAY,
+            2 * _DAY,
+            4 * _DAY,
+            7 * _DAY,
+            30 * _DAY,
+        ),
+        *(90 * _DAY, 180 * _DAY, 360 * _DAY),
+    ),
+).of()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +136,9 @@ class X509Method:
         certificate = self._certificates.read(der)
         if not certificate.issued:
             return None  # another CA's: the front proxy method may know it
-        certificate.check(self._clock.now())
+        now = self._clock.now()
+        certificate.check(now)
+        _REMAINING.observe(certificate.not_after - now)
         if not certificate.common_name:
             return None
         user = self._users.get(certificate.fingerprint)

@@ -12,6 +12,7 @@ its seat until it has begun; what passes bytes through (exec, log, proxy) takes 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,14 @@ class Pass:
     schema: Schema
     flow: int
     headers: dict[str, str]
-    requests: int = 0  # started since the metrics were told
+    requests: int = 0  # started at once since the metrics were told
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What metrics know it by."""
+        return self.schema.name, self.level.name
 
 
 class FlowControl:
@@ -79,6 +87,7 @@ class FlowControl:
         if level.exempt or (not level.waiting and level.in_use + width <= level.nominal):
             level.in_use += width
             found.requests += 1
+            found.running += 1
             return found
         return None
 
@@ -89,39 +98,50 @@ class FlowControl:
         if not level.waiting and level.fits(width, self._lent(level)):
             level.in_use += width
             found.requests += 1
+            found.running += 1
             return found
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
         waiting = level.enqueue(found.flow, width, waiter)
         if waiting is None:
-            level.reject("queue-full" if level.queues else "concurrency-limit")
+            figures.REJECTED.of(*found.labels, "queue-full" if level.queues else "concurrency-limit").inc()
             raise _too_many(found)
         self._crowded[level.name] = level
+        start = loop.time()
+        found.waiting += 1
         try:
             async with asyncio.timeout(self._patience):
                 await waiter
         except TimeoutError:
             if not waiting.gone:
-                level.reject("time-out")
-                self._give_up(level, waiting)
+                self._give_up(found, waiting, "time-out")
+                figures.WAITED.of(*found.labels, "false").observe(loop.time() - start)
                 raise _too_many(found) from None
         except asyncio.CancelledError:
             if not waiting.gone:
-                level.reject("cancelled")
-                self._give_up(level, waiting)
+                self._give_up(found, waiting, "cancelled")
+                figures.WAITED.of(*found.labels, "false").observe(loop.time() - start)
             else:  # the seats came with the cancellation
+                found.running += 1
                 self.leave(found, width)
             raise
-        found.requests += 1
+        finally:
+            found.waiting -= 1
+        found.running += 1
+        figures.DISPATCHED.of(*found.labels).inc()
+        figures.WAITED.of(*found.labels, "true").observe(loop.time() - start)
         return found
 
     def leave(self, found: Pass, width: int = 1) -> None:
         """Give the seats back."""
+        found.running -= 1
         found.level.in_use -= width
         if self._crowded:
             self._dispatch()
 
-    def _give_up(self, level: Level[asyncio.Future[None]], waiting: Waiting[asyncio.Future[None]]) -> None:
-        level.give_up(waiting)
+    def _give_up(self, found: Pass, waiting: Waiting[asyncio.Future[None]], reason: str) -> None:
+        figures.REJECTED.of(*found.labels, reason).inc()
+        found.level.give_up(waiting)
         self._dispatch()  # what stood behind it may fit
 
     def _dispatch(self) -> None:
@@ -187,7 +207,6 @@ class FlowControl:
             before = self.levels.get(name)
             if before is None:
                 continue
-            level.rejected = before.rejected
             if before.in_use or before.waiting:
                 # Whoever is inside holds on to the old value and gives his seats back there.
                 before.uid, before.exempt, before.nominal = level.uid, level.exempt, level.nominal
@@ -210,19 +229,32 @@ class FlowControl:
             found.setdefault(obj["metadata"]["name"], obj)
         return list(found.values())
 
+    def running(self, level: str) -> int:
+        """Requests of a level whose answer has not begun."""
+        return sum(found.running for found in self._flows.values() if found.level.name == level)
+
     def tell(self) -> None:
         """Bring the metrics up to date."""
+        running: Counter[tuple[str, str]] = Counter()
+        waiting: Counter[tuple[str, str]] = Counter()
         for found in self._flows.values():
+            labels = found.labels
+            running[labels] += found.running
+            waiting[labels] += found.waiting
             if found.requests:
-                figures.DISPATCHED.labels(found.schema.name, found.level.name).inc(found.requests)
+                figures.DISPATCHED.of(*labels).inc(found.requests)
+                figures.WAITED.of(*labels, "true").counts[0] += found.requests
                 found.requests = 0
+        for gauge, numbers in ((figures.RUNNING, running), (figures.WAITING, waiting)):
+            gauge.clear()
+            for labels, number in numbers.items():
+                gauge.labels(*labels).set(number)
         for name, level in self.levels.items():
             figures.EXECUTING.labels(name).set(level.in_use)
-            figures.WAITING.labels(name).set(level.waiting)
             figures.NOMINAL.labels(name).set(level.nominal)
-            for reason, number in level.rejected.items():
-                figures.REJECTED.labels(name, reason).inc(number)
-            level.rejected.clear()
+            figures.LOWER.labels(name).set(level.nominal - level.lendable)
+            figures.UPPER.labels(name).set(min(self._seats, level.nominal + level.borrowing))
+            figures.CURRENT.labels(name).set(level.nominal + min(level.borrowing, self._lent(level)))
 
 
 def width_of(request: Attributes, limit: int, count: Callable[[], int]) -> int:

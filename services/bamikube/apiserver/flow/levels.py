@@ -61,7 +61,6 @@ class Level(Generic[T]):
     in_use: int = 0
     waiting: int = 0
     clock: float = 0.0  # virtual time: the tag of what was started last
-    rejected: dict[str, int] = field(default_factory=dict)
 
     def fits(self, width: int, lent: int) -> bool:
         """Whether a request may start, given the seats that others lend. A request wider than the level starts alone."""
@@ -117,9 +116,6 @@ class Level(Generic[T]):
     def overdrawn(self) -> int:
         """Seats that it has borrowed at present."""
         return 0 if self.exempt else max(0, self.in_use - self.nominal)
-
-    def reject(self, reason: str) -> None:
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
 def lent_to(level: Level[T], levels: Iterable[Level[T]]) -> int:

@@ -10,6 +10,7 @@ import orjson
 
 from bamikube.api import errors, patches
 from bamikube.api.resources import Resource
+from bamikube.apiserver import latency
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.rounds import Rounds
@@ -45,6 +46,7 @@ class MutatingAdmissionWebhook(Plugin):
         rows: Callable[[], Sequence[Resource]],
     ) -> None:
         self._reader = reader
+        self._now = world.clock.monotonic
         self._conditions = Conditions(reader, authorizer)
         self._hooks = Hooks(reader, MUTATING, rows)
         self._asker = Asker(reader, caller, world, ADMIT)
@@ -54,8 +56,13 @@ class MutatingAdmissionWebhook(Plugin):
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         matches = self._hooks.about(ctx.operation, ctx.resource, ctx.subresource)
-        if matches:
+        if not matches:
+            return
+        start = self._now()
+        try:
             await self._all(ctx, matches)
+        finally:
+            latency.excuse(self._now() - start)
 
     async def _all(self, ctx: AdmissionContext, matches: Sequence[Match]) -> None:
         if ctx.rounds is None:
