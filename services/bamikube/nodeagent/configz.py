@@ -63,8 +63,14 @@ def _node(options: NodeAgentOptions) -> JSON:
         "imageMinimumGCAge": "2m0s",
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
+        "serializeImagePulls": options.serialize_image_pulls,
         "contentType": "application/json",
-    } | ({"registerWithTaints": taints} if taints else {})
+    } | _given(registerWithTaints=taints, maxParallelImagePulls=options.max_parallel_image_pulls)
+
+
+def _given(**fields: Any) -> JSON:
+    """The fields that hold something."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def _pods(options: NodeAgentOptions) -> JSON:

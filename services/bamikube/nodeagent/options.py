@@ -56,6 +56,16 @@ class NodeAgentOptions(Options):
     image_gc_low_threshold: int = Field(
         80, ge=0, le=100, description="percent of the images' disk to come down to"
     )
+    serialize_image_pulls: bool = Field(
+        False, description="pull one image at a time; else one that stalls delays nobody"
+    )
+    max_parallel_image_pulls: int = Field(
+        0, ge=0, description="images pulled at once; 0: as many as are wanted"
+    )
+    image_credential_provider_config: str = Field(
+        "", description="file that names the credential providers of this node"
+    )
+    image_credential_provider_bin_dir: str = Field("", description="folder of the credential providers")
     container_log_max_size: str = Field(
         "10Mi", description="a container's log of that size is rotated; a negative size: never"
     )

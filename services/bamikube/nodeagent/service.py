@@ -21,8 +21,10 @@ from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
+from bamikube.nodeagent.images.collector import ImageCollector
+from bamikube.nodeagent.images.credentials import node_credentials
+from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import facts, status
-from bamikube.nodeagent.node.image_gc import ImageCollector
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
@@ -95,6 +97,7 @@ class NodeAgent:
             checks=self._checks,
             began=world.clock.now(),
             allocatable=lambda: allocatable,
+            puller=_puller(options, root, world),
         )
         self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
         stats = Stats(world, self._sampler(root), node, machine, options.container_runtime_endpoint)
@@ -160,6 +163,17 @@ class NodeAgent:
             await self._checks.close()
             await self._runtime.close()
             await self._client.close()
+
+
+def _puller(options: NodeAgentOptions, root: Path, world: World) -> Puller:
+    if options.serialize_image_pulls and options.max_parallel_image_pulls > 1:
+        raise ValueError(
+            f"--max-parallel-image-pulls {options.max_parallel_image_pulls} cannot be with --serialize-image-pulls"
+        )
+    own = node_credentials(
+        root, options.image_credential_provider_config, options.image_credential_provider_bin_dir, world.clock
+    )
+    return Puller(serialize=options.serialize_image_pulls, most=options.max_parallel_image_pulls, node=own)
 
 
 def running_containers(agent: PodAgent) -> list[Container]:

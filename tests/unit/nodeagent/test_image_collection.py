@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bamikube.nodeagent.node.image_gc import Seen, victims
+from bamikube.nodeagent.images.collector import Seen, victims
 from bamikube.nodeagent.pod.publisher import patch_between
 from bamikube.nodeagent.runtime.port import Image
 

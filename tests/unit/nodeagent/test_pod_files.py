@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bamikube.nodeagent.container import dns, images
+from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.node.status import parse_taint
 from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.publisher import patch_between
@@ -81,25 +81,6 @@ def test_cgroup_values() -> None:
         64 * 2**20,
     )
     assert made.oom_score_adj == 999
-
-
-@pytest.mark.parametrize("name", ["nginx", "nginx:1.2", "localhost:5000/a/b:t", "a.b/c@sha256:" + "0" * 64])
-def test_image_names(name: str) -> None:
-    assert images.valid(name)
-
-
-@pytest.mark.parametrize("name", ["Nginx", "a b", "", "x:", "a//b"])
-def test_bad_image_names(name: str) -> None:
-    assert not images.valid(name)
-
-
-def test_pull_policies() -> None:
-    assert images.policy({"image": "nginx"}) == "Always"
-    assert images.policy({"image": "h:5000/nginx:1"}) == "IfNotPresent"
-    first = images.pull_trouble("x", "no", None, 100.0)
-    second = images.pull_trouble("x", "no", first, 200.0)
-    assert (first.until, second.until) == (110.0, 220.0)
-    assert first.at(101)[0] == "ErrImagePull" and first.at(106)[0] == "ImagePullBackOff"
 
 
 def test_host_ports_are_taken_once() -> None:

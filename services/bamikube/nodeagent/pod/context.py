@@ -11,6 +11,7 @@ from bamikube.nodeagent.api import PodApi
 from bamikube.nodeagent.container.env import Sources
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.port import Host
+from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import Checks
@@ -30,6 +31,7 @@ class Shared:
     checks: Checks
     allocatable: Callable[[], Mapping[str, str]]
     began: float = 0.0  # when this node agent did, in seconds since the epoch
+    puller: Puller = field(default_factory=Puller)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

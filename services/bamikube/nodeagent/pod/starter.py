@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from bamikube.api.errors import ApiError
-from bamikube.nodeagent import durations, figures
-from bamikube.nodeagent.container import dns, images
+from bamikube.nodeagent import figures
+from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
 from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.images.present import Images
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action
-from bamikube.nodeagent.pod.state import Memory, RuntimeState, Trouble
-from bamikube.nodeagent.runtime.port import ContainerSpec, Credentials, Image, RuntimeFailure, Sandbox
+from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
+from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox
 from bamikube.nodeagent.volumes.image import mounted_by, pull_of
 from bamikube.nodeagent.volumes.keeper import PodVolumes
 
@@ -58,9 +59,10 @@ def _beside_target(spec: JSON, config: ContainerSpec, state: RuntimeState) -> Co
 class Starter:
     """Starts the parts of one pod."""
 
-    def __init__(self, shared: Shared, memory: Memory) -> None:
+    def __init__(self, shared: Shared, memory: Memory, pulled: Callable[[float], None]) -> None:
         self._shared = shared
         self._memory = memory
+        self._images = Images(shared, memory, pulled)
         self._volumes = PodVolumes(shared)
 
     def _event(self, pod: JSON, kind: str, reason: str, message: str, container: str = "") -> None:
@@ -144,12 +146,12 @@ class Starter:
         spec = facts.container(pod, action.name)
         if spec is None:
             return None
-        image = await self._ensure_image(pod, spec)
+        image = await self._images.ensure(pod, spec)
         if image is None:
             return None
         trees: list[tuple[JSON, str]] = []
         for volume in mounted_by(pod, spec):
-            shown = await self._ensure_image(pod, pull_of(spec, volume))
+            shown = await self._images.ensure(pod, pull_of(spec, volume))
             if shown is None:
                 return None
             trees.append((volume, shown.id))
@@ -187,7 +189,7 @@ class Starter:
                 figures.STARTED_CONTAINERS_ERRORS.labels(facts.kind_of(pod, name), word).inc()
                 now = self._now()
                 memory.troubles[name] = (
-                    Trouble("RunContainerError", failure.message, now, settles=now + images.SETTLE)
+                    Trouble("RunContainerError", failure.message, now, settles=now + SETTLE)
                     if container_id
                     else Trouble("CreateContainerError", failure.message, now + RETRY)
                 )
@@ -210,59 +212,3 @@ class Starter:
         return container_spec(
             pod, spec, attempt, environment=env, mounts=mounts, image=image, image_ref=image.id, node=node
         )
-
-    async def _ensure_image(self, pod: JSON, spec: JSON) -> Image | None:
-        name, image = spec["name"], str(spec.get("image", ""))
-        memory, now = self._memory, self._now()
-        before = memory.troubles.get(name)
-        if not images.valid(image):
-            text = f'Failed to apply default image tag "{image}": couldn\'t parse image name: invalid reference format'
-            memory.troubles[name] = Trouble("InvalidImageName", text, now + 60.0)
-            self._event(pod, "Warning", "InspectFailed", text, name)
-            self._event(pod, "Warning", "Failed", "Error: InvalidImageName", name)
-            return None
-        rule = images.policy(spec)
-        try:
-            present = await self._shared.runtime.image(image)
-            if present is not None and rule != "Always":
-                text = f'Container image "{image}" already present on machine'
-                self._event(pod, "Normal", "Pulled", text, name)
-                return present
-            if rule == "Never":
-                text = f'Container image "{image}" is not present with pull policy of Never'
-                memory.troubles[name] = Trouble("ErrImageNeverPull", text, now + RETRY)
-                self._event(pod, "Warning", "ErrImageNeverPull", text, name)
-                self._event(pod, "Warning", "Failed", "Error: ErrImageNeverPull", name)
-                return None
-            return await self._pull(pod, spec, image)
-        except (RuntimeFailure, ApiError, OSError) as failure:
-            message = str(failure)
-            memory.troubles[name] = images.pull_trouble(image, message, before, self._now())
-            self._event(pod, "Warning", "Failed", f'Failed to pull image "{image}": {message}', name)
-            self._event(pod, "Warning", "Failed", "Error: ErrImagePull", name)
-            return None
-
-    async def _pull(self, pod: JSON, spec: JSON, image: str) -> Image | None:
-        name, clock = spec["name"], self._shared.world.clock
-        self._event(pod, "Normal", "Pulling", f'Pulling image "{image}"', name)
-        begun = clock.monotonic()
-        secrets = []
-        for ref in pod["spec"].get("imagePullSecrets") or ():
-            found = await self._shared.api.secret(pod["metadata"]["namespace"], ref.get("name", ""))
-            if found is not None:
-                secrets.append(found)
-        choices: list[Credentials | None] = [*images.credentials(image, secrets)] or [None]
-        for index, choice in enumerate(choices):
-            try:
-                await self._shared.runtime.pull_image(image, choice)
-                break
-            except RuntimeFailure:
-                if index == len(choices) - 1:
-                    raise
-        present = await self._shared.runtime.image(image)
-        if present is None:
-            raise RuntimeFailure("NOT_FOUND", "the image was pulled but is not there")
-        took = durations.go(clock.monotonic() - begun)
-        text = f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: {present.size} bytes.'
-        self._event(pod, "Normal", "Pulled", text, name)
-        return present

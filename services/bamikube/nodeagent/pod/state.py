@@ -13,6 +13,7 @@ from bamikube.nodeagent.runtime.port import Container, Sandbox
 
 BACKOFF_BASE = 10.0  # seconds before the second restart; doubles from there
 BACKOFF_CAP = 300.0  # seconds, at most
+SETTLE = 5.0  # seconds a failure is shown before the wait for the next attempt is
 BACKOFF_RESET = 600.0  # seconds between two ends after which a container is forgiven
 
 
@@ -61,6 +62,19 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class PullBackoff:
+    """The wait of a pod before it tries to pull an image again, and why the last pull failed."""
+
+    period: float  # seconds
+    since: float  # when the last pull failed
+    why: str
+
+    @property
+    def until(self) -> float:
+        return self.since + self.period
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Why something could not be done, and when it is tried again.
 
@@ -99,6 +113,7 @@ class Memory:
     starting: bool = False  # the start lane (volumes, sandbox, containers) is at work
     blocked: Trouble | None = None  # volumes or sandbox could not be made
     troubles: dict[str, Trouble] = field(default_factory=dict)  # by container: image or creation failures
+    pulls: dict[str, PullBackoff] = field(default_factory=dict)  # by image
     backoffs: dict[str, Backoff] = field(default_factory=dict)  # by container: restarts
     probes: dict[str, ProbeState] = field(default_factory=dict)  # by container id
     hooking: set[str] = field(default_factory=set)  # container ids whose postStart is still running

@@ -9,12 +9,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from bamikube.nodeagent.container.images import SETTLE
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action
-from bamikube.nodeagent.pod.state import Memory, RuntimeState, Trouble
+from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 
 LEAST_GRACE = 1.0  # seconds a container is given at least, preStop and all

@@ -71,7 +71,8 @@ class PodWorker:
         self._shared = shared
         self._finished = finished
         self._tasks = Tasks(f"pod/{pod['metadata'].get('namespace')}/{pod['metadata']['name']}")
-        self._starter = Starter(shared, self.memory)
+        self._timing = StartTiming(shared.world.clock.now())
+        self._starter = Starter(shared, self.memory, self._timing.pulled)
         self._stopper = Stopper(shared, self.memory, lambda: self.pod, self._address)
         self._publisher = Publisher(shared, lambda: self.pod)
         self._wake = asyncio.Event()
@@ -86,7 +87,6 @@ class PodWorker:
         self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
         self.probed: Counter[tuple[str, str, str]] = Counter()  # container, kind, result
-        self._timing = StartTiming(shared.world.clock.now())
         self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------

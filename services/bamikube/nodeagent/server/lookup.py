@@ -6,38 +6,26 @@ in CrashLoopBackOff is the one that has just ended, as everybody who reads the s
 
 from __future__ import annotations
 
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.refusal import Refusal
 
-_KINDS = (
-    ("containers", "containerStatuses"),
-    ("initContainers", "initContainerStatuses"),
-    ("ephemeralContainers", "ephemeralContainerStatuses"),
-)
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _PULLING = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
 }
 
 
-def spec_of(pod: JSON, name: str) -> JSON | None:
-    """A container's spec, of whatever kind."""
-    for field, _ in _KINDS:
-        for spec in pod["spec"].get(field) or ():
-            if spec["name"] == name:
-                return dict(spec)
-    return None
-
-
 def log_owner(pod: JSON, status: JSON, name: str, previous: bool) -> str:
     """The id of the container whose log is meant. Raises Refusal 404 or 400 in the kubelet's words."""
     pod_name = pod["metadata"]["name"]
-    if spec_of(pod, name) is None:
+    if facts.container(pod, name) is None:
         raise Refusal(404, f'container "{name}" not found in pod "{pod_name}"\n')
     who = f'container "{name}" in pod "{pod_name}"'
-    for _, field in _KINDS:
+    for field in _STATUSES:
         for item in status.get(field) or ():
             if item["name"] == name:
                 return _chosen(item, who, previous)

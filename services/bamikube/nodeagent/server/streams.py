@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Tunnel
 from bamikube.kit.tunnel import dial, relay, request_head
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime
 from bamikube.nodeagent.server import lookup
@@ -38,7 +39,7 @@ class Streams:
         container = lookup.running(worker.state, name)
         # Whether a process has a terminal was settled when it started, and a terminal has one output: who asks for two
         # is told so, as a kubelet tells them. kubectl then shows the log instead.
-        wants["tty"] = bool((lookup.spec_of(worker.pod, name) or {}).get("tty"))
+        wants["tty"] = bool((facts.container(worker.pod, name) or {}).get("tty"))
         if wants["tty"] and wants["stderr"]:
             raise Refusal(400, f'container "{name}" has a terminal: tty and stderr cannot both be true')
         return await _carry(request, await self._runtime.attach_url(container.id, **wants))

@@ -1,0 +1,61 @@
+"""The node's pulls: how many at a time, and with whose credentials.
+
+By default all pulls go on side by side, so that one which stalls delays nobody; ``serialize`` lets one go after the other,
+``most`` bounds how many go on at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from bamikube.kit.clock import Clock
+from bamikube.nodeagent.images.keyring import Keyring
+from bamikube.nodeagent.images.names import Name
+from bamikube.nodeagent.runtime.port import Credentials, Runtime, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+NodeCredentials = Callable[[Name], Awaitable[list[Credentials]]]
+
+
+class PullFailed(Exception):
+    """No attempt succeeded; the text holds what the runtime said, as Kubernetes prints it."""
+
+
+async def no_credentials(name: Name) -> list[Credentials]:
+    return []
+
+
+class Puller:
+    """One for the whole node. ``node`` finds the node's own credentials for an image."""
+
+    def __init__(
+        self, *, serialize: bool = False, most: int = 0, node: NodeCredentials = no_credentials
+    ) -> None:
+        bound = 1 if serialize else most
+        self._gate = asyncio.Semaphore(bound) if bound else None
+        self._node = node
+
+    async def pull(self, runtime: Runtime, clock: Clock, image: str, name: Name, keyring: Keyring) -> float:
+        """Pull an image with the first credentials that work, without any if there are none. The seconds it took.
+
+        Raises PullFailed.
+        """
+        choices: list[Credentials | None] = list(keyring.lookup(name.repository))
+        choices += [one for one in await self._node(name) if one not in choices]
+        async with AsyncExitStack() as stack:
+            if self._gate is not None:
+                await stack.enter_async_context(self._gate)
+            begun = clock.monotonic()
+            said: list[str] = []
+            for choice in choices or [None]:
+                try:
+                    await runtime.pull_image(image, choice)
+                    return clock.monotonic() - begun
+                except RuntimeFailure as failure:
+                    if failure.in_go() not in said:
+                        said.append(failure.in_go())
+        raise PullFailed(said[0] if len(said) == 1 else f"[{', '.join(said)}]")

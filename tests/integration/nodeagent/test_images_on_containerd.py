@@ -1,0 +1,94 @@
+"""Pulling from a registry that asks who we are, with a real containerd."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from bamikube.lab.images.archive import load_archive
+from bamikube.lab.images.pause import pause_program
+from bamikube.lab.images.store import ImageStore
+from bamikube.lab.registry import Exchange, Registry
+from bamikube.nodeagent.images.puller import Puller
+from bamikube.nodeagent.runtime.port import Credentials
+from tests.support.private_containerd import image_archive
+
+RIGHT = "Basic " + base64.b64encode(b"me:right").decode()
+
+
+@pytest.fixture
+async def registry(containerd: Any, tmp_path: Path) -> AsyncIterator[str]:
+    """Where an image lies that only RIGHT may pull; in the network namespace of the test."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    archive = tmp_path / "image.tar"
+    program = {"pause": pause_program(architecture)}
+    archive.write_bytes(
+        image_archive("docker.io/private/app:1", program, {}, {"Entrypoint": ["/pause"], "Env": ["MINE=1"]})
+    )
+    store = ImageStore(tmp_path / "store")
+    load_archive(archive, store)
+    exchange = Exchange(Registry([store]))
+
+    async def guarded(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Authorization") != RIGHT:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="test"'})
+        return await exchange.handle(request)
+
+    runner = web.ServerRunner(web.Server(guarded, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def pull_secret(place: str, password: str) -> dict[str, Any]:
+    document = {"auths": {place: {"username": "me", "password": password}}}
+    data = {".dockerconfigjson": base64.b64encode(json.dumps(document).encode()).decode()}
+    return {"metadata": {"name": "s"}, "type": "kubernetes.io/dockerconfigjson", "data": data}
+
+
+def waiting(worker: Any) -> dict[str, Any]:
+    (item,) = worker.status.get("containerStatuses") or [{}]
+    return (item.get("state") or {}).get("waiting") or {}
+
+
+async def test_a_private_image_needs_the_right_secret(node: Any, registry: str, until: Any) -> None:
+    image = f"{registry}/private/app:1"
+    secrets = [{"name": "wrong"}, {"name": "right"}, {"name": "none"}]
+    spec = {"containers": [{"name": "app", "image": image}], "imagePullSecrets": secrets}
+    refused = node.run(node.pod("refused", {"containers": [{"name": "app", "image": image}]}))
+    await until(lambda: waiting(refused).get("reason") == "ErrImagePull")
+    said = waiting(refused)["message"]
+    assert said.startswith("rpc error: code = ") and f'failed to resolve reference "{image}"' in said
+    assert ("Failed", f'Failed to pull image "{image}": {said}') in node.api.events
+    node.api.objects["Secret", "wrong"] = pull_secret(registry, "wrong")
+    node.api.objects["Secret", "right"] = pull_secret(f"http://{registry}/private", "right")
+    allowed = node.run(node.pod("allowed", spec))
+    await until(lambda: allowed.status.get("phase") == "Running")
+    events = dict(node.api.events)
+    assert events["FailedToRetrieveImagePullSecret"].startswith(
+        "Unable to retrieve some image pull secrets (none);"
+    )
+    assert events["Pulled"].startswith(f'Successfully pulled image "{image}" in ')
+    await node.runtime.remove_image(image)
+
+
+async def test_the_nodes_own_credentials_serve_every_pod(node: Any, registry: str, until: Any) -> None:
+    image = f"{registry}/private/app:1"
+
+    async def own(name: Any) -> list[Any]:
+        assert name.repository == f"{registry}/private/app"
+        return [Credentials("me", "right")]
+
+    node.shared.puller = Puller(serialize=True, node=own)
+
+    worker = node.run(node.pod("served", {"containers": [{"name": "app", "image": image}]}))
+    await until(lambda: worker.status.get("phase") == "Running")
+    await node.runtime.remove_image(image)
