@@ -123,6 +123,20 @@ def test_what_was_wrong_and_stays_is_let_through() -> None:
     assert judged(changed(cpu=0.1, labels={"k": ""}), old) == [
         ("spec.cpu", 'Invalid value: "number": failed rule: self > 0.5')
     ]
+    judge, kept = rules.compiled(SCHEMA), list[str]()
+    assert judge is not None and judge.check(changed(cpu=0, replicas=2), changed(cpu=0), kept) == []
+    assert kept == ['spec.cpu: Invalid value: "number": failed rule: self > 0.5']
+
+
+def test_elements_that_cannot_be_told_apart_stay_with_their_list() -> None:
+    item = {"type": "string", "x-kubernetes-validations": [{"rule": "self != 'foo'"}]}
+    schema = {"type": "object", "properties": {"list": {"type": "array", "items": item}}}
+    judge = rules.compiled(schema)
+    assert judge is not None
+    old, kept = {"list": ["foo", "bar"]}, list[str]()
+    assert judge.check({**old, "other": 1}, old, kept) == []
+    assert kept == ["list[0]: Invalid value: \"string\": failed rule: self != 'foo'"]
+    assert [each.field for each in judge.check({"list": ["foo", "bar", "baz"]}, old)] == ["list[0]"]
 
 
 def test_a_budget_ends_the_rules_of_an_object() -> None:

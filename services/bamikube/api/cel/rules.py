@@ -1,8 +1,9 @@
 """``x-kubernetes-validations``: rules that a schema carries, compiled once and asked on every write.
 
 A rule stands at some place of the schema and judges every value that comes to stand there (``self``). One that mentions
-``oldSelf`` judges changes only: it is asked when there is an old value to compare with. What an update leaves alone is
-not judged again (ratcheting, KEP-4008), except by rules about changes.
+``oldSelf`` judges changes only: it is asked when there is an old value to compare with. Of what an update leaves alone
+the other rules only warn (ratcheting, KEP-4008): of a value that is what it was, or that stands in a list whose elements
+cannot be told apart when the whole list is.
 
 Worked example: with ``spec: {x-kubernetes-validations: [{rule: self.replicas <= self.max}]}`` the object ``{"spec":
 {"replicas": 3, "max": 2}}`` has one cause::
@@ -150,38 +151,41 @@ class Judge:
     def __init__(self, root: Place) -> None:
         self._root = root
 
-    def check(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Cause]:
-        """What the rules have against ``obj``, or against a change from ``old``."""
-        return _Visit().run(self._root, obj, _NONE if old is None else old)
+    def check(
+        self, obj: dict[str, Any], old: dict[str, Any] | None = None, kept: list[str] | None = None
+    ) -> list[Cause]:
+        """What the rules have against ``obj``, or against a change from ``old``. ``kept`` is given what they have against
+        that which has not changed."""
+        return _Visit([] if kept is None else kept).run(self._root, obj, _NONE if old is None else old)
 
 
 class _Visit:
     """One object's way through the rules."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: list[str]) -> None:
         self.budget = BUDGET
         self.causes: list[Cause] = []
+        self._kept = kept
 
     def run(self, root: Place, obj: Any, old: Any) -> list[Cause]:
         with contextlib.suppress(BudgetExceeded):  # the cause is noted
-            self._visit(root, obj, old, "")
+            self._visit(root, obj, old, "", False)
         return self.causes
 
-    def _visit(self, place: Place, value: Any, old: Any, path: str) -> None:
+    def _visit(self, place: Place, value: Any, old: Any, path: str, same_above: bool) -> None:
+        """``same_above``: what the value stands in has not changed; it decides where there is nothing to compare with."""
         if value is None:
             return
-        same = old is not _NONE and old == value
+        same = same_above if old is _NONE else old == value
         if place.rules:
             self._ask(place, value, old, path, same)
         for child, part, before, where in _children(place, value, old, path):
-            self._visit(child, part, before, where)
+            self._visit(child, part, before, where, same)
 
     def _ask(self, place: Place, value: Any, old: Any, path: str, same: bool) -> None:
         variables: dict[str, Any] | None = None
         for rule in place.rules:
             if rule.changes and old is _NONE and not rule.optional_old:
-                continue
-            if same and not rule.changes:
                 continue
             if rule.program is None:
                 self._refuse(place, path, f"rule compile error: {rule.error}")
@@ -203,7 +207,11 @@ class _Visit:
                 continue
             self.budget -= cost
             if result is not True:
-                self.causes.append(self._cause(place, rule, path, env))
+                cause = self._cause(place, rule, path, env)
+                if same and not rule.changes:
+                    self._kept.append(f"{cause.field}: {cause.message}")
+                else:
+                    self.causes.append(cause)
 
     def _over(self, place: Place, path: str, rule: Rule) -> None:
         if self.budget < PER_CALL:

@@ -176,8 +176,9 @@ class CustomKind:
         if fill is not None:
             fill(obj)
 
-    def validate(self, obj: Object, old: Object | None = None) -> list[Cause]:
-        """What is wrong with an object, or with a change from ``old``. What was wrong before and stayed, may stay."""
+    def validate(self, obj: Object, old: Object | None = None, kept: list[str] | None = None) -> list[Cause]:
+        """What is wrong with an object, or with a change from ``old``. What was wrong before and stayed, may stay: what
+        rules say of it goes to ``kept``."""
         compiled = self.compiled
         causes: list[Cause] = []
         if compiled.check is not None:
@@ -195,7 +196,7 @@ class CustomKind:
             if any(cause.reason in _BLOCKING for cause in causes):
                 causes.append(Cause("FieldValueInvalid", f'Invalid value: "null": {_NOT_CHECKED}', "<nil>"))
             else:
-                causes += compiled.rules.check(obj, old)
+                causes += compiled.rules.check(obj, old, kept)
         return causes
 
     # -- out of the store ----------------------------------------------------------------------------------------

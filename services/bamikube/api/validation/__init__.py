@@ -99,11 +99,14 @@ def validate_create(resource: Resource, obj: dict[str, Any]) -> list[Cause]:
     return causes + required_fields(resource, obj)
 
 
-def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    """What is wrong with ``new`` as the successor of ``old``."""
+def validate_update(
+    resource: Resource, new: dict[str, Any], old: dict[str, Any], kept: list[str] | None = None
+) -> list[Cause]:
+    """What is wrong with ``new`` as the successor of ``old``. ``kept`` is given warnings of what was wrong before, and may
+    stay: of rules in CEL, as in Kubernetes."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
     if resource.custom is not None:
-        return causes + resource.custom.validate(new, old)
+        return causes + resource.custom.validate(new, old, kept)
     causes += metadata.finalizers_of_kind(resource, new.get("metadata") or {})
     change = _UPDATE.get(resource.key)
     if change is not None:
@@ -118,11 +121,13 @@ def validate_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]
     return causes + required_fields(resource, new)
 
 
-def validate_status_update(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    """What is wrong with ``new`` as an update of the status subresource."""
+def validate_status_update(
+    resource: Resource, new: dict[str, Any], old: dict[str, Any], kept: list[str] | None = None
+) -> list[Cause]:
+    """What is wrong with ``new`` as an update of the status subresource; ``kept`` as of :func:`validate_update`."""
     causes = metadata.validate_change(new.get("metadata") or {}, old.get("metadata") or {})
     if resource.custom is not None:
-        return causes + resource.custom.validate(new, old)
+        return causes + resource.custom.validate(new, old, kept)
     rule = _STATUS.get(resource.key)
     return causes + rule(new, old) if rule is not None else causes
 

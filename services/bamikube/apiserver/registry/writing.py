@@ -278,9 +278,9 @@ class Writing(Base):
             unchanged = same(new, old)
             if not unchanged:
                 causes = (
-                    validation.validate_status_update(resource, new, old)
+                    validation.validate_status_update(resource, new, old, ctx.warnings)
                     if subresource == "status"
-                    else validation.validate_update(resource, new, old)
+                    else validation.validate_update(resource, new, old, ctx.warnings)
                 )
                 refuse(resource, name, causes)
             if subresource == "":
