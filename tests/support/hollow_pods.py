@@ -23,6 +23,7 @@ from bamikube.nodeagent.runtime.port import (
     ContainerSpec,
     ContainerState,
     Image,
+    Resources,
     RuntimeEvent,
     RuntimeFailure,
     Sandbox,
@@ -45,6 +46,7 @@ class HollowRuntime:
         self.pull: Callable[[str], Awaitable[None]] | None = None
         self.missing: set[str] = set()  # images
         self.stops: list[tuple[str, float, float]] = []  # container name, grace, when
+        self.updates: list[tuple[str, Resources]] = []
         self.listeners: list[asyncio.Queue[RuntimeEvent]] = []
         self._number = 0
         self._changed = asyncio.Event()
@@ -145,6 +147,10 @@ class HollowRuntime:
         if self.containers[container_id].state != "exited":
             code = 137 if container.name in self.stubborn else 143
             self.set(container_id, "exited", exit_code=code, finished_at=self._clock.now())
+
+    async def update_container(self, container_id: str, resources: Resources) -> None:
+        await self._call("update_container")
+        self.updates.append((self.containers[container_id].name, resources))
 
     async def remove_container(self, container_id: str) -> None:
         self.containers.pop(container_id, None)

@@ -19,6 +19,7 @@ from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.resizer import judge_all
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
@@ -59,13 +60,18 @@ class PodAgent:
         worker = self.workers.get(facts.uid(new))
         if worker is not None:
             self._refer(new)
+            before = worker.pod["metadata"].get("generation")
             worker.update(new)
+            if new["metadata"].get("generation") != before:
+                judge_all(self.workers.values())
         else:
             self._begin(new)
 
     def _begin(self, pod: JSON) -> None:
         worker = PodWorker(self._shared, pod, self._finished)
-        others = [w.pod for w in self.workers.values() if not facts.terminal({"status": w.status})]
+        others = [
+            w.resize.promised() for w in self.workers.values() if not facts.terminal({"status": w.status})
+        ]
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
             worker.memory.rejected = admit(pod, others, self._shared.node.name, self._max_pods)
             if worker.memory.rejected is not None:
@@ -74,6 +80,7 @@ class PodAgent:
         self.workers[facts.uid(pod)] = worker
         self._refer(pod)
         worker.spawn()
+        judge_all(self.workers.values())
 
     def _refer(self, pod: JSON) -> None:
         """Watch what the pod refers to for as long as it may run."""
@@ -92,6 +99,7 @@ class PodAgent:
         worker = self.workers.pop(uid, None)
         if worker is not None:
             self._tasks.spawn(worker.close(), "end")
+            judge_all(self.workers.values())
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, should an old one still be ending)."""
@@ -162,6 +170,7 @@ class PodAgent:
         for uid in touched:
             if uid in self.workers:
                 self.workers[uid].wake()
+        judge_all(self.workers.values())
         if self._pods.synced.is_set():
             lost = {s.uid for s in sandboxes} | self._shared.host.known_pods()
             for uid in lost - self.workers.keys() - self._clearing:

@@ -14,7 +14,15 @@ import yaml
 
 from bamikube.kit.clock import parse_rfc3339, rfc3339
 from bamikube.nodeagent.pod.plan import plan
-from bamikube.nodeagent.pod.state import Backoff, Memory, ProbeState, RuntimeState, Trouble
+from bamikube.nodeagent.pod.state import (
+    Backoff,
+    Memory,
+    PendingResize,
+    ProbeState,
+    ResizeUnderWay,
+    RuntimeState,
+    Trouble,
+)
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.runtime.port import Container, Sandbox, User
 
@@ -56,6 +64,10 @@ def _container(item: dict[str, Any]) -> Container:
     )
 
 
+def _later(item: list[Any]) -> float:
+    return NOW + item[2] if len(item) > 2 else 0.0
+
+
 def _memory(item: dict[str, Any]) -> Memory:
     def trouble(value: dict[str, Any]) -> Trouble:
         times = {k: NOW + v for k, v in value.items() if k in ("until", "settles")}
@@ -72,6 +84,12 @@ def _memory(item: dict[str, Any]) -> Memory:
         stopping=set(item.get("stopping", [])),
         messages=item.get("messages", {}),
         rejected=tuple(item["rejected"]) if "rejected" in item else None,
+        given=item.get("given", {}),
+        resize=PendingResize(*item["resize"]) if "resize" in item else None,
+        resizing=ResizeUnderWay(*item["resizing"][:2], _later(item["resizing"]))
+        if "resizing" in item
+        else None,
+        renewed=set(item.get("renewed", [])),
         cleaned=item.get("cleaned", False),
     )
 
@@ -90,6 +108,8 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
         shown = {f: getattr(action, f) for f in fields if getattr(action, f)}
         if action.backoff is not None:
             shown["backoff"] = action.backoff.period
+        if action.again:
+            shown["again"] = True
         if action.after:
             shown["after"] = list(action.after)
         actions.append(shown)

@@ -10,12 +10,21 @@ Found = tuple[bool, str, str]  # status, reason, message
 
 
 def conditions(
-    pod: JSON, init: list[JSON], main: list[JSON], phase: str, now: float, *, sandbox_up: bool
+    pod: JSON,
+    init: list[JSON],
+    main: list[JSON],
+    phase: str,
+    now: float,
+    *,
+    sandbox_up: bool,
+    resize: list[tuple[str, str, str, int]],
 ) -> list[JSON]:
-    """All conditions of a pod; those of others are carried over as they are."""
+    """The node agent's conditions of a pod. ``resize``: type, reason, message and generation of those of a resize."""
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     generation = pod["metadata"].get("generation")
-    found: list[tuple[str, bool, str, str]] = [("PodReadyToStartContainers", sandbox_up, "", "")]
+    found: list[tuple[str, bool, str, str]] = [(kind, True, why, text) for kind, why, text, _ in resize]
+    generations = {kind: number for kind, _, _, number in resize}
+    found.append(("PodReadyToStartContainers", sandbox_up, "", ""))
     found.append(("Initialized", *_initialized(pod, init, main, phase)))
     contained = _containers_ready(pod, init, main, phase)
     found.append(("Ready", *_gated(pod, old, contained)))
@@ -32,7 +41,7 @@ def conditions(
             rfc3339(now) if changed or before is None else before.get("lastTransitionTime")
         )
         if generation is not None:
-            item["observedGeneration"] = generation
+            item["observedGeneration"] = generations.get(kind, generation)
         if reason:
             item["reason"] = reason
         if message:

@@ -129,7 +129,8 @@ class Writer:
         """Resources and identity: what the container was promised, or has where the runtime tells."""
         promised = deepcopy(spec.get("resources") or {})
         promised.pop("claims", None)
-        result["resources"] = promised
+        given = self.memory.given.get(container.id) if container.state == "running" else None
+        result["resources"] = promised if given is None else deepcopy(given)
         if promised.get("requests"):
             result["allocatedResources"] = dict(promised["requests"])
         if container.user is not None:

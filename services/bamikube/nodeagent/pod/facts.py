@@ -87,5 +87,11 @@ def terminal(pod: JSON) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def static(pod: JSON) -> bool:
+    """Whether it is the mirror of a pod that a file on the node describes."""
+    source = (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.source")
+    return source not in (None, "api")
+
+
 def host_network(pod: JSON) -> bool:
     return bool(pod["spec"].get("hostNetwork"))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bamikube.nodeagent import durations
-from bamikube.nodeagent.pod import facts, status
+from bamikube.nodeagent.pod import facts, resizing, status
 from bamikube.nodeagent.pod.container_status import next_attempt
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import BACKOFF_BASE, Backoff, Memory, RuntimeState
@@ -27,7 +27,7 @@ from bamikube.nodeagent.runtime.port import Container, Sandbox
 
 Kind = Literal[
     "MountVolumes", "CreateSandbox", "StartContainer", "StopContainer", "StopSandbox",
-    "RemoveContainer", "RemoveSandbox", "Cleanup", "DeletePod",
+    "ResizeContainer", "RemoveContainer", "RemoveSandbox", "Cleanup", "DeletePod",
 ]  # fmt: skip
 
 
@@ -40,6 +40,7 @@ class Action:
     id: str = ""  # container or sandbox in the runtime
     attempt: int = 0
     grace: float = 0.0  # seconds
+    again: bool = False  # a stopped container is to start anew, whatever the policy
     after: tuple[str, ...] = ()  # ids of containers that are to end first, within the grace
     reason: str = ""
     message: str = ""
@@ -114,7 +115,7 @@ def _ending(d: _Decision) -> tuple[str, str] | None:
         if d.now >= started + limit:
             return "DeadlineExceeded", status.DEADLINE_MESSAGE
         d.wake(started + limit)
-    if status.completed(d.pod, d.state):
+    if status.completed(d.pod, d.state, d.memory.renewed):
         return "Completed", "All containers have ended and none is to be restarted"
     return None
 
@@ -169,6 +170,7 @@ def _stop(
     message: str,
     grace: float,
     after: tuple[str, ...] = (),
+    again: bool = False,
 ) -> None:
     if container.id not in d.memory.stopping:
         d.add(
@@ -177,6 +179,7 @@ def _stop(
             id=container.id,
             grace=grace,
             after=after,
+            again=again,
             reason=reason,
             message=message,
         )
@@ -197,6 +200,7 @@ def _run(d: _Decision) -> None:
         if container.sandbox_id != sandbox.id:
             _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
     _judge_probes(d, sandbox)
+    _resize(d, sandbox)
     for spec in facts.ephemeral_containers(
         d.pod
     ):  # before all others: they may be there to look at a failing init
@@ -204,7 +208,7 @@ def _run(d: _Decision) -> None:
             _drive(d, sandbox, spec, False)
     if _initialize(d, sandbox):
         for spec in facts.containers(d.pod):
-            code = status.exit_code(d.pod, d.state, spec["name"])
+            code = status.exit_code(d.pod, d.state, spec["name"], d.memory.renewed)
             again = facts.restarts(facts.restart_policy(d.pod), code)
             if code is None or again:  # else it has ended for good, in whichever sandbox
                 _drive(d, sandbox, spec, again)
@@ -263,6 +267,25 @@ def _judge_probes(d: _Decision, sandbox: Sandbox) -> None:
                 break
 
 
+def _resize(d: _Decision, sandbox: Sandbox) -> None:
+    """Give running containers what they have been promised since they started; some policies ask for a new start."""
+    for spec in resizing.resizable(d.pod):
+        name, latest = spec["name"], d.state.latest(spec["name"])
+        if latest is None or latest.state != "running" or latest.sandbox_id != sandbox.id:
+            continue
+        given = d.memory.given.get(latest.id)
+        if given is None or resizing.same(given, spec.get("resources") or {}):
+            continue
+        if resizing.restarts(spec, given):
+            text = f"Container {name} resize requires restart"
+            _stop(d, latest, "Killing", text, facts.grace(d.pod), again=True)
+        elif d.memory.resizing is not None and d.memory.resizing.until > d.now:
+            d.wake(d.memory.resizing.until)
+        else:
+            text = f"Container {name} was promised other resources"
+            d.add("ResizeContainer", name=name, id=latest.id, reason="Resize", message=text)
+
+
 def _initialize(d: _Decision, sandbox: Sandbox) -> bool:
     """Drive init containers; True when the pod's containers may start."""
     mains = {c["name"] for c in facts.containers(d.pod)}
@@ -305,7 +328,8 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     if here is not None and here.state == "created" and d.memory.starting:
         return
     ended = here if here is not None and here.state in ("exited", "unknown") else None
-    if ended is not None and not restarts:
+    renewed = ended is not None and ended.id in d.memory.renewed
+    if ended is not None and not restarts and not renewed:
         return
     trouble = d.memory.troubles.get(name)
     if trouble is not None and trouble.until > d.now:
@@ -314,7 +338,7 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
         return
     attempt = latest.attempt + 1 if latest is not None else next_attempt(d.pod, name)
     backoff = None
-    if ended is not None:
+    if ended is not None and not renewed:
         at = ended.finished_at or ended.created_at
         known = d.memory.backoffs.get(name)
         if known is not None and not known.expired(at) and d.now < at + known.period:

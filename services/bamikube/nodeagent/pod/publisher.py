@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 RECONCILE = 2.0  # seconds until fields that somebody else wrote are put right: two that fight do so slowly
 FLUSH = 30.0  # seconds the last words of a pod may take
-OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+PASSING = ("PodResizePending", "PodResizeInProgress")  # conditions that are taken away again
+OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", *PASSING)
 _FIELDS = ("reason", "message", "podIP", "podIPs")
 
 
@@ -37,6 +38,10 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             c | {field: None for field in before.get(c["type"], {}) if field not in c}
             for c in new["conditions"]
             if _bare(before.get(c["type"])) != _bare(c)
+        ]
+        there = {c["type"] for c in new["conditions"]}
+        patch["conditions"] += [
+            {"$patch": "delete", "type": kind} for kind in PASSING if kind in before and kind not in there
         ]
         if not patch["conditions"]:
             del patch["conditions"]

@@ -180,6 +180,7 @@ class Starter:
                 )
                 self._event(pod, "Normal", "Created", f"Created container: {name}", name)
                 memory.troubles.pop(name, None)
+                memory.given[container_id] = dict(spec.get("resources") or {})
                 if spec.get("lifecycle", {}).get("postStart"):
                     memory.hooking.add(container_id)
                 await _to_the_end(self._shared.runtime.start_container(container_id))

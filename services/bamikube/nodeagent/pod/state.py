@@ -8,8 +8,11 @@ probe verdicts, failures and until when they hold back a retry, and which work i
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bamikube.nodeagent.runtime.port import Container, Sandbox
+
+Promise = dict[str, dict[str, Any]]  # by container name: the resources a node agent has granted
 
 BACKOFF_BASE = 10.0  # seconds before the second restart; doubles from there
 BACKOFF_CAP = 300.0  # seconds, at most
@@ -105,6 +108,25 @@ class ProbeState:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PendingResize:
+    """Resources that a pod wants and does not get now (Deferred) or ever (Infeasible)."""
+
+    reason: str
+    message: str
+    generation: int  # of the pod that wants them
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeUnderWay:
+    """Granted resources that are not yet in force everywhere; the fault of the last attempt, and when the next is due."""
+
+    generation: int
+    fault: str = ""
+    until: float = 0.0
+
+
 @dataclass(slots=True)
 class Memory:
     """A worker's own knowledge about its pod."""
@@ -120,6 +142,11 @@ class Memory:
     stopping: set[str] = field(default_factory=set)  # container and sandbox ids being stopped
     messages: dict[str, str] = field(default_factory=dict)  # termination messages by container id
     rejected: tuple[str, str] | None = None  # reason, message: admission on the node failed
+    promise: Promise = field(default_factory=dict)  # what was granted, of containers that can be resized
+    given: Promise = field(default_factory=dict)  # by container id: what the runtime was told last
+    resize: PendingResize | None = None
+    resizing: ResizeUnderWay | None = None
+    renewed: set[str] = field(default_factory=set)  # container ids stopped to start anew with other resources
     cleaned: bool = False  # volumes, cgroups and folders are gone
 
     def hopeful(self) -> None:

@@ -7,6 +7,7 @@ status stays, and a terminal phase is never left again.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from bamikube.kit.clock import rfc3339
@@ -52,10 +53,9 @@ def compute(
     result: JSON = {}
     if failure is not None and not state.running():  # what still runs has not failed yet
         reached, result["reason"], result["message"] = "Failed", failure[0], failure[1]
-    elif reached in ("Succeeded", "Failed") and state.running():
-        reached = (
-            old.get("phase") or "Pending"
-        )  # a sidecar or a debug container still runs: the end is not yet
+    elif reached in ("Succeeded", "Failed") and (state.running() or (memory.renewed and not ending)):
+        # A sidecar or a debug container still runs, or what has ended was only stopped to start anew.
+        reached = old.get("phase") or "Pending"
     if facts.terminal(pod):
         reached = old["phase"]
         for key in ("reason", "message"):
@@ -81,8 +81,19 @@ def compute(
         result["observedGeneration"] = generation
     sandbox = state.sandbox()
     up = sandbox is not None and bool(sandbox.ips or facts.host_network(pod))
-    result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up)
+    resize = [] if reached in ("Succeeded", "Failed") else _resize(memory)
+    result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, resize=resize)
     return result
+
+
+def _resize(memory: Memory) -> list[tuple[str, str, str, int]]:
+    """Type, reason, message and generation of the conditions of a resize."""
+    found = []
+    if (waits := memory.resize) is not None:
+        found.append(("PodResizePending", waits.reason, waits.message, waits.generation))
+    if (works := memory.resizing) is not None:
+        found.append(("PodResizeInProgress", "Error" if works.fault else "", works.fault, works.generation))
+    return found
 
 
 def _begun(pod: JSON, state: RuntimeState) -> bool:
@@ -116,7 +127,7 @@ def _initialized(pod: JSON, init: list[JSON], main: list[JSON]) -> bool:
     return last["started"] if facts.is_sidecar(spec) else any(e and e["exitCode"] == 0 for e in ends)
 
 
-def completed(pod: JSON, state: RuntimeState) -> bool:
+def completed(pod: JSON, state: RuntimeState, renewed: Set[str] = frozenset()) -> bool:
     """All regular containers have ended for good (or an init container failed for good)."""
     policy = facts.restart_policy(pod)
     for spec in facts.init_containers(pod):
@@ -131,14 +142,19 @@ def completed(pod: JSON, state: RuntimeState) -> bool:
             return True
     if policy == "Always":
         return False
-    codes = [exit_code(pod, state, spec["name"]) for spec in facts.containers(pod)]
+    codes = [exit_code(pod, state, spec["name"], renewed) for spec in facts.containers(pod)]
     return all(code == 0 or (code is not None and policy == "Never") for code in codes)
 
 
-def exit_code(pod: JSON, state: RuntimeState, name: str) -> int | None:
-    """How a container ended, also one that the runtime has forgotten; None if it has not ended."""
+def exit_code(pod: JSON, state: RuntimeState, name: str, renewed: Set[str] = frozenset()) -> int | None:
+    """How a container ended, also one that the runtime has forgotten; None if it has not ended.
+
+    One that was stopped only to start anew (its id is in ``renewed``) has not.
+    """
     latest = state.latest(name)
     if latest is not None:
+        if latest.id in renewed:
+            return None
         if latest.state == "unknown":
             return 137
         return latest.exit_code if latest.state == "exited" else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -20,16 +19,17 @@ from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent import labels
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.announcing import Announcer
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import Action, plan
 from bamikube.nodeagent.pod.publisher import Publisher
+from bamikube.nodeagent.pod.resizer import PodResize
 from bamikube.nodeagent.pod.starter import Starter
 from bamikube.nodeagent.pod.state import Memory, RuntimeState
-from bamikube.nodeagent.pod.status import DEADLINE_MESSAGE
 from bamikube.nodeagent.pod.stopper import Stopper
+from bamikube.nodeagent.pod.tending import ProbeTender
 from bamikube.nodeagent.pod.timing import StartTiming
-from bamikube.nodeagent.probing.prober import Prober, recalled
 from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
@@ -74,19 +74,20 @@ class PodWorker:
         self._timing = StartTiming(shared.world.clock.now())
         self._starter = Starter(shared, self.memory, self._timing.pulled)
         self._stopper = Stopper(shared, self.memory, lambda: self.pod, self._address)
+        self._tender = ProbeTender(shared, self.memory, lambda: self.pod, self._address, self.wake)
+        self.probed = self._tender.probed
+        self._announcer = Announcer(shared)
+        self.resize = PodResize(shared, self.memory, lambda: self.pod, self.wake)
         self._publisher = Publisher(shared, lambda: self.pod)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._lane: asyncio.Task[Any] | None = None
         self._busy: set[str] = set()
-        self._probers: dict[str, Prober] = {}
         self._ended: dict[str, Container] = {}
         self._addresses: dict[str, Sandbox] = {}
-        self._told: dict[str, str] = {}
         self._refreshed = 0.0
         self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
-        self.probed: Counter[tuple[str, str, str]] = Counter()  # container, kind, result
         self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------
@@ -141,8 +142,7 @@ class PodWorker:
         """Stop working; containers stay as they are."""
         if self._timer is not None:
             self._timer.cancel()
-        for prober in list(self._probers.values()):
-            await prober.stop()
+        await self._tender.close()
         await self._tasks.close()
 
     # -- the loop ----------------------------------------------------------------------------------------------
@@ -169,21 +169,22 @@ class PodWorker:
         begun, before = clock.monotonic(), self.status
         self.state = await self._observe()
         self._stopper.look(self.state)
-        await self._tend_probes()
+        await self._tender.tend(self.state)
+        self.resize.look(self.state)
         now = self._shared.world.clock.now()
-        pod = self.pod | {"status": self._publisher.known(self.status)}
+        pod = self.resize.promised() | {"status": self._publisher.known(self.status)}
         decision = plan(pod, self.state, self.memory, now, self._shared.addresses)
         self.verdict = decision.verdict
         self.status = decision.status
         self._publisher.offer(decision.status)
-        self._tell(decision.ending)
+        self._announcer.tell(self.pod, self.status, decision.ending)
         self._act(decision.actions)
         self._timing.stepped(self.pod, before, decision.status, now, clock.monotonic() - begun)
         refresh = self._refreshed + REFRESH
         if self.memory.volumes_ready and not self.memory.cleaned:
             if (self._stale or now >= refresh) and "refresh" not in self._busy and self._settled():
                 self._stale, self._refreshed, refresh = False, now, now + REFRESH
-                self._spawn("refresh", self._starter.refresh(self.pod, self._ips()))
+                self._spawn("refresh", self._starter.refresh(self.resize.promised(), self._ips()))
             if refresh > now:  # else it waits for what is under way, whose end wakes us
                 decision.wake_at = min(refresh, decision.wake_at or refresh)
         self._exits = unsettled(self._exits, self.state)
@@ -253,73 +254,9 @@ class PodWorker:
         sandbox = self.state.sandbox()
         return sandbox.ips if sandbox is not None else ()
 
-    def _tell(self, ending: str) -> None:
-        """An event when the deadline has passed, when a container begins to wait, and again for each longer wait."""
-        if ending == "DeadlineExceeded" and self._told.get("") != ending:
-            self._told[""] = ending
-            self._shared.api.event(self.pod, "Normal", ending, DEADLINE_MESSAGE)
-        for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-            for item in self.status.get(field) or ():
-                waiting = (item.get("state") or {}).get("waiting") or {}
-                reason, name = waiting.get("reason", ""), item["name"]
-                mark = f"{reason}/{item.get('restartCount')}/{waiting.get('message', '')[:24]}"
-                if reason not in ("CrashLoopBackOff", "ImagePullBackOff") or self._told.get(name) == mark:
-                    continue
-                self._told[name] = mark
-                if reason == "CrashLoopBackOff":
-                    text = f"Back-off restarting failed container {name} in pod {facts.full_name(self.pod)}"
-                    self._shared.api.event(self.pod, "Warning", "BackOff", text, name)
-                else:
-                    image = (facts.container(self.pod, name) or {}).get("image", "")
-                    text = f'Back-off pulling image "{image}"'
-                    self._shared.api.event(self.pod, "Normal", "BackOff", text, name)
-                    self._shared.api.event(self.pod, "Warning", "Failed", "Error: ImagePullBackOff", name)
-
-    # -- probes ------------------------------------------------------------------------------------------------
-
-    async def _tend_probes(self) -> None:
-        sandbox = self.state.sandbox()
-        wanted: dict[str, Container] = {}
-        ending = facts.deleted(self.pod) or self.memory.rejected is not None
-        if sandbox is not None:
-            for container in self.state.running():
-                spec = facts.container(self.pod, container.name)
-                if (
-                    spec is not None
-                    and Prober.wanted(spec)
-                    and container.sandbox_id == sandbox.id
-                    and container.id not in self.memory.hooking
-                ):
-                    wanted[container.id] = container
-        for gone in set(self._probers) - set(wanted):
-            await self._probers.pop(gone).stop()
-        running = {c.id for c in self.state.running()}
-        for stale in set(self.memory.probes) - running:
-            self.memory.probes.pop(stale)
-        for cid, container in wanted.items():
-            if cid in self._probers:
-                if ending:
-                    await self._probers[cid].spare()
-                continue
-            if ending:
-                continue
-            spec = facts.container(self.pod, container.name) or {}
-            if cid not in self.memory.probes:
-                self.memory.probes[cid] = recalled(self.pod.get("status") or {}, cid)
-            self._probers[cid] = Prober(
-                self._shared.world, self._shared.checks, spec, cid, container.started_at, self._address, self.memory.probes[cid],
-                self.wake, self._unhealthy(container.name),
-                spread=container.started_at < self._shared.began,
-                count=lambda kind, result, name=container.name: self.probed.update([(name, kind, result)]),  # type: ignore[misc]
-            )  # fmt: skip
-            self._probers[cid].start()
-
     def _address(self) -> str:
         ips = self._ips()
         return ips[0] if ips else "127.0.0.1"
-
-    def _unhealthy(self, name: str) -> Callable[[str, str], None]:
-        return lambda reason, text: self._shared.api.event(self.pod, "Warning", reason, text, name)
 
     # -- actions -----------------------------------------------------------------------------------------------
 
@@ -353,7 +290,11 @@ class PodWorker:
         for action in actions:
             if action.kind == "StopContainer":
                 self.memory.stopping.add(action.id)
+                if action.again:
+                    self.memory.renewed.add(action.id)
                 self._spawn(f"stop/{action.id}/{action.grace:g}", self._stopper.stop(action))
+            elif action.kind == "ResizeContainer":
+                self._spawn(f"resize/{action.id}", self.resize.carry_out(action))
             elif action.kind == "StopSandbox":
                 self._spawn(f"stop/{action.id}", self._shared.runtime.stop_sandbox(action.id))
             elif action.kind == "RemoveContainer":
@@ -371,14 +312,15 @@ class PodWorker:
             for action in actions:
                 if action.kind == "MountVolumes":
                     self._stale = False
-                    if not await self._starter.mount(self.pod, self._ips()):
+                    if not await self._starter.mount(self.resize.promised(), self._ips()):
                         return
                     self._refreshed = self._shared.world.clock.now()
                 elif action.kind == "CreateSandbox":
-                    if not await self._starter.create_sandbox(self.pod, action):
+                    if not await self._starter.create_sandbox(self.resize.promised(), action):
                         return
                 elif sandbox := self.state.sandbox():
-                    container_id = await self._starter.start(self.pod, action, sandbox, self.state)
+                    pod = self.resize.promised()
+                    container_id = await self._starter.start(pod, action, sandbox, self.state)
                     if container_id in self.memory.hooking:
                         self.wake()
                         await self._stopper.post_start(action.name, str(container_id))
@@ -393,7 +335,7 @@ class PodWorker:
         await self._shared.runtime.remove_container(container_id)
         if container is not None:
             self._shared.host.remove_log(self.pod, container.name, container.attempt, container_id)
-        for book in (self._ended, self.memory.messages):
+        for book in (self._ended, self.memory.messages, self.memory.given):
             book.pop(container_id, None)
 
     async def _cleanup(self) -> None:

@@ -219,6 +219,10 @@ class CriRuntime:
         request = pb.StopContainerRequest(container_id=container_id, timeout=max(0, int(grace)))
         await self._call(self._runtime.StopContainer, request, grace + _SHORT)
 
+    async def update_container(self, container_id: str, resources: Resources) -> None:
+        request = pb.UpdateContainerResourcesRequest(container_id=container_id, linux=_resources(resources))
+        await self._call(self._runtime.UpdateContainerResources, request)
+
     async def remove_container(self, container_id: str) -> None:
         await self._call(self._runtime.RemoveContainer, pb.RemoveContainerRequest(container_id=container_id))
 

@@ -283,6 +283,9 @@ class Runtime(Protocol):
     async def stop_container(self, container_id: str, grace: float) -> None:
         """SIGTERM (or the image's stop signal), then SIGKILL after ``grace`` seconds; returns when it has ended."""
 
+    async def update_container(self, container_id: str, resources: Resources) -> None:
+        """Change what a running container may use."""
+
     async def remove_container(self, container_id: str) -> None: ...
 
     async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> ExecResult: ...

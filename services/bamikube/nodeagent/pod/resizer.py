@@ -1,0 +1,144 @@
+"""In-place resize, carried out: who gets what of the node, and a container's new limits at the runtime.
+
+All pods' wishes are judged together and at once, in the order of :func:`resizing.urgency`; who has to wait is judged
+again whenever a pod has left, changed or ended, and with every listing of the runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.pod import facts, qos, resizing
+from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.plan import Action
+from bamikube.nodeagent.pod.state import Memory, PendingResize, ResizeUnderWay, RuntimeState
+from bamikube.nodeagent.runtime.port import RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+RETRY = 10.0  # seconds until the runtime is asked again for what it has refused
+
+
+class Resized(Protocol):
+    """A pod that may want other resources: its worker."""
+
+    resize: PodResize
+    status: JSON
+
+
+class PodResize:
+    """The resizes of one pod. ``pod`` is asked anew each time."""
+
+    def __init__(
+        self, shared: Shared, memory: Memory, pod: Callable[[], JSON], wake: Callable[[], None]
+    ) -> None:
+        self._shared, self._memory, self._pod, self._wake = shared, memory, pod, wake
+        memory.promise, memory.given = resizing.recalled(pod())
+
+    def promised(self) -> JSON:
+        """The pod as it was promised."""
+        return resizing.promised(self._pod(), self._memory.promise)
+
+    def pending(self) -> bool:
+        return self._memory.resize is not None or self.promised() is not self._pod()
+
+    def urgency(self) -> tuple[bool, int, int, float]:
+        waiting, pod = self._memory.resize, self._pod()
+        since = waiting.since if waiting is not None else 0.0
+        return resizing.urgency(pod, self._memory.promise, since, qos.qos_class(pod))
+
+    def judge(self, others: list[JSON]) -> None:
+        """Grant what the pod wants, or note why not."""
+        pod, memory = self._pod(), self._memory
+        verdict = resizing.judge(pod, memory.promise, others, self._shared.allocatable())
+        generation = int(pod["metadata"].get("generation") or 0)
+        if verdict.kind in ("Deferred", "Infeasible"):
+            before = memory.resize
+            since = before.since if before is not None else self._shared.world.clock.now()
+            memory.resize = PendingResize(verdict.kind, verdict.message, generation, since)
+            if before is None or (before.reason, before.message, before.generation) != (
+                verdict.kind,
+                verdict.message,
+                generation,
+            ):
+                text = f"Pod resize {verdict.kind}: {resizing.told(pod, generation, verdict.message)}"
+                self._event("Warning", f"Resize{verdict.kind}", text)
+        else:
+            memory.resize = None
+        if verdict.kind == "Granted":
+            memory.promise = resizing.wanted(pod)
+            memory.resizing = ResizeUnderWay(generation)
+            self._event("Normal", "ResizeStarted", f"Pod resize started: {resizing.told(pod, generation)}")
+        self._wake()
+
+    def _event(self, kind: str, reason: str, text: str) -> None:
+        self._shared.api.event(self._pod(), kind, reason, text)
+
+    def look(self, state: RuntimeState) -> None:
+        """Note the end of a resize: everything that runs has what it was promised."""
+        memory = self._memory
+        known = {c.id for c in state.containers}
+        memory.renewed &= known
+        for name in {c.name for c in state.containers}:
+            memory.renewed -= {c.id for c in state.history(name)[1:]}
+        pod = self.promised()
+        for (
+            container
+        ) in state.running():  # of one that was found, what it has been given is taken to be right
+            spec = facts.container(pod, container.name)
+            if container.id not in memory.given and spec is not None:
+                memory.given[container.id] = dict(spec.get("resources") or {})
+        if memory.resizing is not None and not resizing.unfinished(pod, state, memory):
+            generation, memory.resizing = memory.resizing.generation, None
+            self._event(
+                "Normal", "ResizeCompleted", f"Pod resize completed: {resizing.told(pod, generation)}"
+            )
+
+    async def carry_out(self, action: Action) -> None:
+        """Tell the kernel what a pod and one of its containers may use now."""
+        pod, memory = self.promised(), self._memory
+        spec = facts.container(pod, action.name) or {}
+        resources = dict(spec.get("resources") or {})
+        generation = int(pod["metadata"].get("generation") or 0)
+        memory.resizing = memory.resizing or ResizeUnderWay(generation)
+        # The pod's cgroup is widened before its container and narrowed after it.
+        host, node = self._shared.host, self._shared.node
+        try:
+            if not _narrower(resources, memory.given.get(action.id) or {}):
+                host.prepare(pod)
+            values = qos.container_resources(pod, spec, node.memory)
+            await self._shared.runtime.update_container(action.id, values)
+            host.prepare(pod)
+        except (RuntimeFailure, HostFailure, OSError) as error:
+            text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)
+            generation = memory.resizing.generation
+            until = self._shared.world.clock.now() + RETRY
+            if memory.resizing.fault != text:
+                words = resizing.told(pod, generation, text)
+                self._event("Warning", "ResizeError", f"Pod resize error: {words}")
+            memory.resizing = ResizeUnderWay(generation, text, until)
+            return
+        memory.given[action.id] = resources
+        memory.resizing = ResizeUnderWay(memory.resizing.generation)
+
+
+def _narrower(new: JSON, old: JSON) -> bool:
+    """Whether any limit goes down."""
+    before, after = old.get("limits") or {}, new.get("limits") or {}
+    return any(
+        name in before and resizing.less(after[name], before[name])
+        for name in ("cpu", "memory")
+        if name in after
+    )
+
+
+def judge_all(workers: Iterable[Resized]) -> None:
+    """Judge what all pods of a node want, one after the other; each grant leaves less for the next."""
+    alive = [worker for worker in workers if not facts.terminal({"status": worker.status})]
+    waiting = [worker for worker in alive if worker.resize.pending()]
+    for worker in sorted(waiting, key=lambda w: w.resize.urgency()):
+        worker.resize.judge([other.resize.promised() for other in alive if other is not worker])

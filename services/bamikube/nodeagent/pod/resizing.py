@@ -1,0 +1,181 @@
+"""In-place resize: what a pod was promised, what it wants now, and whether the node has it. Pure.
+
+Three sets of resources are kept apart. *Wanted* is what the spec says. *Promised* is what the node agent has granted:
+everything it starts or tells the runtime follows that, and other pods find only the rest. *Given* is what the runtime
+was told of one container. A resize goes from wanted to promised if the node has room (else it is Infeasible or
+Deferred), and from promised to given container by container. Source: KEP-1287.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bamikube.api import podresources
+from bamikube.api.quantity import Quantity
+from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.state import Memory, Promise, RuntimeState
+
+RESTART = "RestartContainer"
+_QOS = {"Guaranteed": 0, "Burstable": 1, "BestEffort": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On what a pod wants: there is nothing to do, it is granted, or why not (now, or ever)."""
+
+    kind: Literal["", "Granted", "Deferred", "Infeasible"]
+    message: str = ""
+
+
+def resizable(pod: JSON) -> Iterator[JSON]:
+    """The containers whose resources may change while they run."""
+    yield from (spec for spec in facts.init_containers(pod) if facts.is_sidecar(spec))
+    yield from facts.containers(pod)
+
+
+def wanted(pod: JSON) -> Promise:
+    return {spec["name"]: _plain(spec.get("resources") or {}) for spec in resizable(pod)}
+
+
+def _plain(resources: JSON) -> JSON:
+    return {key: dict(resources[key]) for key in ("limits", "requests") if resources.get(key)}
+
+
+def same(one: JSON, other: JSON) -> bool:
+    """Whether two resources mean the same: ``1`` is ``1000m``."""
+    return one == other or _exact(one) == _exact(other)
+
+
+def less(one: str, other: str) -> bool:
+    return Quantity.parse(one) < Quantity.parse(other)
+
+
+def _exact(resources: JSON) -> dict[str, dict[str, Quantity]]:
+    return {key: podresources.amounts(resources.get(key)) for key in ("limits", "requests")}
+
+
+def promised(pod: JSON, promise: Promise) -> JSON:
+    """The pod as it was promised: what is to be started and counted. The pod itself where nothing differs."""
+    if all(same(resources, promise.get(name, resources)) for name, resources in wanted(pod).items()):
+        return pod
+    spec = dict(pod["spec"])
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            spec[field] = [_as_promised(item, promise) for item in spec[field]]
+    return pod | {"spec": spec}
+
+
+def _as_promised(spec: JSON, promise: Promise) -> JSON:
+    if spec["name"] not in promise:
+        return spec
+    kept = {k: v for k, v in (spec.get("resources") or {}).items() if k not in ("limits", "requests")}
+    return spec | {"resources": kept | promise[spec["name"]]}
+
+
+def recalled(pod: JSON) -> tuple[Promise, dict[str, JSON]]:
+    """Promise and gifts (by container id) as an earlier node agent told them in the status."""
+    promise, given = wanted(pod), {}
+    status = pod.get("status") or {}
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for item in status.get(field) or ():
+            name, identity = item["name"], str(item.get("containerID") or "").rpartition("//")[2]
+            if name not in promise or not identity or item.get("resources") is None:
+                continue
+            has = _plain(item["resources"])
+            if "running" in (item.get("state") or {}):
+                given[identity] = has
+            granted = {"requests": dict(item.get("allocatedResources") or {})}
+            if not same({"requests": promise[name].get("requests")}, granted):
+                promise[name] = has | (granted if granted["requests"] else {})
+    return promise, given
+
+
+def judge(pod: JSON, promise: Promise, others: list[JSON], allocatable: Mapping[str, str]) -> Verdict:
+    """Whether a pod can have what it wants. ``others`` are the node's other pods, as they were promised."""
+    now = promised(pod, promise)
+    if now is pod:
+        return Verdict("")
+    if facts.static(pod):
+        return Verdict("Infeasible", "In-place resize of static-pods is not supported")
+    wants = podresources.requests(pod["spec"])
+    for name in ("memory", "cpu"):
+        amount, room = _number(name, wants.get(name)), _number(name, allocatable.get(name))
+        if amount > room:
+            text = f"Node didn't have enough capacity: {name}, requested: {amount}, capacity: {room}"
+            return Verdict("Infeasible", text)
+    used: podresources.Amounts = {}
+    for other in others:
+        podresources.add(used, podresources.requests(other["spec"]))
+    for name in ("cpu", "memory"):
+        amount, room = _number(name, wants.get(name)), _number(name, allocatable.get(name))
+        taken = _number(name, used.get(name))
+        if amount and amount + taken > room:
+            numbers = f"requested: {amount}, used: {taken}, capacity: {room}"
+            return Verdict("Deferred", f"Node didn't have enough resource: {name}, {numbers}")
+    return Verdict("Granted")
+
+
+def _number(name: str, amount: Quantity | str | None) -> int:
+    """Thousandths of a core, or bytes."""
+    quantity = Quantity.parse(amount or "0")
+    return quantity.milli_value() if name == "cpu" else quantity.value()
+
+
+def urgency(pod: JSON, promise: Promise, since: float, qos_class: str) -> tuple[bool, int, int, float]:
+    """Whose resize is judged first: who wants no more, then by priority, quality of service and waiting time."""
+    wants = podresources.requests(pod["spec"])
+    has = podresources.requests(promised(pod, promise)["spec"])
+    more = any(_number(n, wants.get(n)) > _number(n, has.get(n)) for n in ("cpu", "memory"))
+    return more, -int(pod["spec"].get("priority") or 0), _QOS[qos_class], since or float("inf")
+
+
+def restarts(spec: JSON, given: JSON) -> bool:
+    """Whether the change from ``given`` to the spec's resources needs the container to start anew, by its policy."""
+    old, new = _exact(given), _exact(spec.get("resources") or {})
+    changed = {
+        name
+        for key in ("limits", "requests")
+        for name in ("cpu", "memory")
+        if old[key].get(name) != new[key].get(name)
+    }
+    policy = {item["resourceName"]: item["restartPolicy"] for item in spec.get("resizePolicy") or ()}
+    return any(policy.get(name) == RESTART for name in changed)
+
+
+def unfinished(pod: JSON, state: RuntimeState, memory: Memory) -> bool:
+    """Whether a container that runs has not been given what it was promised. ``pod`` is the promised one."""
+    for spec in resizable(pod):
+        latest = state.latest(spec["name"])
+        if latest is None:
+            continue
+        if latest.id in memory.renewed:
+            return True
+        given = memory.given.get(latest.id)
+        if latest.state == "running" and given is not None and not same(given, spec.get("resources") or {}):
+            return True
+    return False
+
+
+def told(pod: JSON, generation: int, error: str = "") -> str:
+    """What events say of a resize, as JSON."""
+    said: JSON = {}
+    for field, specs in (
+        ("initContainers", [s for s in facts.init_containers(pod) if facts.is_sidecar(s)]),
+        ("containers", facts.containers(pod)),
+    ):
+        items = [{"name": spec["name"], "resources": _sorted(spec.get("resources") or {})} for spec in specs]
+        if items:
+            said[field] = items
+    said["generation"] = generation
+    if error:
+        said["error"] = error
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _sorted(resources: JSON) -> JSON:
+    plain = _plain(resources)
+    return {key: dict(sorted(plain[key].items())) for key in ("limits", "requests") if key in plain}

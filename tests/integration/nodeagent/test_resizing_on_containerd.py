@@ -1,0 +1,64 @@
+"""In-place resize on real containerd: the kernel knows the new limits, and the process is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bamikube.nodeagent.pod.resizer import judge_all
+
+JSON = dict[str, Any]
+HOLDS = ("sh", "-c", "sleep 1000")
+
+
+def resized(worker: Any, **resources: Any) -> None:
+    """As the subresource resize changes the pod."""
+    meta = worker.pod["metadata"] | {"generation": worker.pod["metadata"]["generation"] + 1}
+    [app] = worker.pod["spec"]["containers"]
+    spec = worker.pod["spec"] | {"containers": [app | {"resources": resources}]}
+    worker.update(worker.pod | {"metadata": meta, "spec": spec})
+
+
+def limits(node: Any, worker: Any, below: str = "") -> tuple[str, str]:
+    """The quota and the memory limit of the pod's cgroup, or of a container's in it."""
+    parent, base = node.host.cgroup_parent(worker.pod).lstrip("/"), Path("/sys/fs/cgroup")
+    if (base / "cgroup.controllers").exists():
+        folder = base / parent / below
+        return (folder / "cpu.max").read_text().split()[0], (folder / "memory.max").read_text().strip()
+    quota = (base / "cpu" / parent / below / "cpu.cfs_quota_us").read_text().strip()
+    return quota, (base / "memory" / parent / below / "memory.limit_in_bytes").read_text().strip()
+
+
+async def test_limits_change_while_the_process_runs(node: Any, until: Any) -> None:
+    half = {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
+    app = {"name": "app", "command": list(HOLDS), "resources": half}
+    worker = node.run(node.pod("web", {"containers": [app]}))
+    await until(lambda: worker.state.running())
+    [first] = worker.state.running()
+    assert limits(node, worker) == limits(node, worker, first.id) == ("20000", str(64 << 20))
+    resized(worker, requests=half["requests"], limits={"cpu": "400m", "memory": "96Mi"})
+    judge_all(node.workers.values())
+    await until(lambda: node.api.said("ResizeCompleted"))
+    assert limits(node, worker) == limits(node, worker, first.id) == ("40000", str(96 << 20))
+    resized(worker, **half)
+    judge_all(node.workers.values())
+    await until(lambda: len(node.api.said("ResizeCompleted")) == 2)
+    assert limits(node, worker) == limits(node, worker, first.id) == ("20000", str(64 << 20))
+    [now] = worker.state.running()
+    assert now.id == first.id
+    [item] = worker.status["containerStatuses"]
+    assert item["resources"] == half and item["restartCount"] == 0
+
+
+async def test_memory_by_policy_needs_a_new_process(node: Any, until: Any) -> None:
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    small = {"requests": {"memory": "32Mi"}, "limits": {"memory": "32Mi"}}
+    app = {"name": "app", "command": list(HOLDS), "resources": small, "resizePolicy": policy}
+    worker = node.run(node.pod("web", {"containers": [app]}))
+    await until(lambda: worker.state.running())
+    resized(worker, requests={"memory": "32Mi"}, limits={"memory": "64Mi"})
+    judge_all(node.workers.values())
+    await until(lambda: node.api.said("ResizeCompleted"))
+    [now] = worker.state.running()
+    assert now.attempt == 1
+    assert limits(node, worker, now.id)[1] == str(64 << 20)
