@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.resources import Resource
+from bamikube.api.schema.written import fill
 
 # events.k8s.io/v1 name -> core/v1 name; everything else is called the same.
 _EVENT_NAMES = {
@@ -31,9 +32,18 @@ _EVENT_NAMES = {
 _CORE_NAMES = {core: event for event, core in _EVENT_NAMES.items()}
 
 
-def _renamed(obj: dict[str, Any], names: dict[str, str], api_version: str) -> dict[str, Any]:
-    result = {names.get(field, field): value for field, value in obj.items()}
-    result["apiVersion"] = api_version
+def _core_event(obj: dict[str, Any]) -> dict[str, Any]:
+    result = {_EVENT_NAMES.get(field, field): value for field, value in obj.items()}
+    result["apiVersion"] = "v1"
+    return result
+
+
+def _new_event(obj: dict[str, Any]) -> dict[str, Any]:
+    result = {_CORE_NAMES.get(field, field): value for field, value in obj.items()}
+    result["apiVersion"] = "events.k8s.io/v1"
+    for field in ("reportingController", "reportingInstance"):  # core/v1 writes them even when they are empty
+        if result.get(field) == "":
+            del result[field]
     return result
 
 
@@ -109,7 +119,7 @@ def _autoscaler_v1(obj: dict[str, Any]) -> dict[str, Any]:
         "spec": spec,
     }
     if "status" in obj:
-        result["status"] = {"currentReplicas": 0, "desiredReplicas": 0, **status}
+        result["status"] = status
     return result
 
 
@@ -142,6 +152,8 @@ def _autoscaler_v2(obj: dict[str, Any]) -> dict[str, Any]:
         status["currentMetrics"] = seen
     if conditions:
         status["conditions"] = conditions
+    if status.get("currentReplicas") == 0:  # v1 writes it also when it is zero
+        del status["currentReplicas"]
     result = {
         **obj,
         "apiVersion": "autoscaling/v2",
@@ -163,14 +175,23 @@ def _other_version(obj: dict[str, Any], wanted: Resource) -> dict[str, Any]:
     return result
 
 
+_HPA_V2 = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler"
+
+
+def _filled(definition: str, obj: dict[str, Any]) -> dict[str, Any]:
+    """``obj`` with what its own version always writes."""
+    fill(definition, obj)
+    return obj
+
+
 def to_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     """``obj``, in the shape of ``resource``, as it is stored."""
     if resource.custom is not None:
         return _other_version(obj, resource.custom.family.storage)
     if resource.key == ("events.k8s.io", "events"):
-        return _renamed(obj, _EVENT_NAMES, "v1")
+        return _filled("io.k8s.api.core.v1.Event", _core_event(obj))
     if resource.key == ("autoscaling", "horizontalpodautoscalers") and resource.version == "v1":
-        return _autoscaler_v2(obj)
+        return _filled(_HPA_V2, _autoscaler_v2(obj))
     return obj
 
 
@@ -179,7 +200,7 @@ def from_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     if resource.custom is not None:
         return _other_version(obj, resource)
     if resource.key == ("events.k8s.io", "events"):
-        return _renamed(obj, _CORE_NAMES, "events.k8s.io/v1")
+        return _filled(resource.definition, _new_event(obj))
     if resource.key == ("autoscaling", "horizontalpodautoscalers") and resource.version == "v1":
-        return _autoscaler_v1(obj)
+        return _filled(resource.definition, _autoscaler_v1(obj))
     return obj

@@ -17,7 +17,6 @@ Source: the API conventions ("Spec and Status", "Metadata") and the API referenc
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -26,47 +25,41 @@ from bamikube.api.defaults.cluster import NAME_LABEL
 from bamikube.api.qos import qos_class
 from bamikube.api.resources import Resource
 from bamikube.api.schema.source import definition
+from bamikube.api.schema.written import fill
 
 DEFAULT_GRACE = 30  # seconds a pod gets when nobody said otherwise
 
-# Kinds whose status is reset on create, and what an empty status looks like on the wire.
-_EMPTY_STATUS: dict[tuple[str, str], dict[str, Any]] = {
-    ("", "services"): {"loadBalancer": {}},
-    ("", "persistentvolumes"): {"phase": "Pending"},
-    ("", "persistentvolumeclaims"): {"phase": "Pending"},
-    ("", "replicationcontrollers"): {"replicas": 0},
-    ("", "resourcequotas"): {},
-    ("", "namespaces"): {"phase": "Active"},
-    ("", "pods"): {"phase": "Pending"},
-    ("apps", "deployments"): {},
-    ("apps", "replicasets"): {"replicas": 0},
-    ("apps", "statefulsets"): {"replicas": 0, "availableReplicas": 0},
-    ("apps", "daemonsets"): {
-        "currentNumberScheduled": 0,
-        "numberMisscheduled": 0,
-        "desiredNumberScheduled": 0,
-        "numberReady": 0,
-    },
-    ("batch", "jobs"): {},
-    ("batch", "cronjobs"): {},
-    ("autoscaling", "horizontalpodautoscalers"): {"desiredReplicas": 0},
-    ("policy", "poddisruptionbudgets"): {
-        "disruptionsAllowed": 0,
-        "currentHealthy": 0,
-        "desiredHealthy": 0,
-        "expectedPods": 0,
-    },
-    ("networking.k8s.io", "ingresses"): {"loadBalancer": {}},
-    ("networking.k8s.io", "servicecidrs"): {},
-    ("certificates.k8s.io", "certificatesigningrequests"): {},
-    ("storage.k8s.io", "volumeattachments"): {"attached": False},
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): {},
-    ("apiextensions.k8s.io", "customresourcedefinitions"): {"storedVersions": []},
-    ("apiregistration.k8s.io", "apiservices"): {},
-    ("flowcontrol.apiserver.k8s.io", "flowschemas"): {},
-    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): {},
-    ("resource.k8s.io", "resourceclaims"): {},
-}
+# Kinds whose status is reset on create.
+_RESET_STATUS = frozenset(
+    [
+        ("", "services"),
+        ("", "persistentvolumes"),
+        ("", "persistentvolumeclaims"),
+        ("", "replicationcontrollers"),
+        ("", "resourcequotas"),
+        ("", "namespaces"),
+        ("", "pods"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "statefulsets"),
+        ("apps", "daemonsets"),
+        ("batch", "jobs"),
+        ("batch", "cronjobs"),
+        ("autoscaling", "horizontalpodautoscalers"),
+        ("policy", "poddisruptionbudgets"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        ("storage.k8s.io", "volumeattachments"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+        ("resource.k8s.io", "resourceclaims"),
+    ]
+)
+_FIRST_PHASE = {"persistentvolumeclaims": "Pending", "namespaces": "Active"}
 
 # Kinds that count generations, and the fields whose change counts.
 _SPEC = ("spec",)
@@ -196,14 +189,16 @@ def prepare_create(resource: Resource, obj: dict[str, Any]) -> None:
         metadata.pop(field, None)
     if counts_generation(resource):
         metadata["generation"] = 1
-    empty = _EMPTY_STATUS.get(resource.key)
-    if empty is not None:
-        obj["status"] = copy.deepcopy(empty)
+    if resource.key in _RESET_STATUS:
+        phase = _FIRST_PHASE.get(resource.plural)
+        obj["status"] = {"phase": phase} if phase else {}
     elif not resource.definition and has_own_status(resource):
         obj.pop("status", None)
     special = _ON_CREATE.get(resource.key)
     if special is not None:
         special(obj)
+    if resource.definition:
+        fill(resource.definition, obj)
 
 
 # --- update ---------------------------------------------------------------------------------------------------------
@@ -342,6 +337,8 @@ def prepare_status_update(
             metadata[field] = before[field]
         else:
             metadata.pop(field, None)
+    if resource.definition:
+        fill(resource.definition, new)
 
 
 def _keep_approval(new: dict[str, Any], old: dict[str, Any]) -> None:

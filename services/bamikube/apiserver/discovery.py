@@ -282,9 +282,7 @@ def aggregated(rows: Sequence[Resource], *, core: bool, version: str) -> dict[st
             continue
         items.append(
             {
-                "metadata": {"name": group, "creationTimestamp": None}
-                if group
-                else {"creationTimestamp": None},
+                "metadata": {"name": group} if group else {},
                 "versions": [
                     {
                         "version": one,

@@ -308,11 +308,9 @@ class Shape:
 
     def bookmark(self, revision: int, initial_end: bool) -> bytes:
         """A framed BOOKMARK: everything up to ``revision`` has been sent."""
-        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        if self.wanted.media == "protobuf":
-            metadata.pop("creationTimestamp")
         obj: dict[str, Any] = {
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version,

@@ -18,13 +18,17 @@ SERVICES = table.by_name("services")
 def test_create_drops_status_and_starts_generation_at_one() -> None:
     obj = {"metadata": {"name": "a", "generation": 9}, "spec": {}, "status": {"replicas": 7}}
     strategy.prepare_create(DEPLOYMENTS, obj)
-    assert obj == {"metadata": {"name": "a", "generation": 1}, "spec": {}, "status": {}}
+    assert obj == {"metadata": {"name": "a", "generation": 1}, "spec": {"strategy": {}}, "status": {}}
 
 
 def test_nodes_bring_their_status_along() -> None:
     obj = {"metadata": {"name": "a"}, "status": {"capacity": {"cpu": "2"}}}
     strategy.prepare_create(table.by_name("nodes"), obj)
-    assert obj["status"] == {"capacity": {"cpu": "2"}}
+    status = obj["status"]
+    assert status["capacity"] == {"cpu": "2"}
+    assert (
+        status["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 0}} and status["nodeInfo"]["osImage"] == ""
+    )  # type: ignore[index]
 
 
 def test_namespaces_are_active_and_hold_the_kubernetes_finalizer() -> None:
@@ -126,7 +130,10 @@ def test_events_in_both_shapes() -> None:
     assert stored["apiVersion"] == "v1"
     assert stored["involvedObject"] == {"kind": "Pod", "name": "p"}
     assert (stored["message"], stored["reportingComponent"], stored["count"]) == ("hello", "x", 3)
-    assert conversion.from_storage(row, stored) == event
+    assert (stored["source"], stored["eventTime"], stored["reportingInstance"]) == ({}, None, "")
+    shown = conversion.from_storage(row, stored)
+    written = {"eventTime": None, "deprecatedFirstTimestamp": None, "deprecatedLastTimestamp": None}
+    assert shown == event | written | {"deprecatedSource": {}}
     assert selectable.value(table.by_name("events"), stored, "source") == "x"
 
 
@@ -146,9 +153,11 @@ def test_autoscalers_lose_nothing_between_versions() -> None:
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "a"},
         "spec": {"maxReplicas": 3, "metrics": [cpu, memory], "behavior": {"scaleDown": {"policies": []}}},
+        "status": {"desiredReplicas": 0, "currentMetrics": [], "conditions": []},
     }
     shown = conversion.from_storage(row, stored)
     assert shown["spec"] == {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}
+    assert shown["status"] == {"currentReplicas": 0, "desiredReplicas": 0}
     assert conversion.to_storage(row, shown) == stored
 
 

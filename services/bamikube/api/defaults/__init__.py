@@ -1,8 +1,7 @@
 """Defaults: what the API server fills in before an object is validated and stored.
 
 One function per kind, registered by API version and kind; every function mutates the object and leaves alone what its
-author said. What Kubernetes always writes (a required number, flag or struct) is there with its zero value, because
-typed clients refuse to read an object without it. Applying twice is the same as applying once (a test holds that for every kind). The values are those of
+author said. What Kubernetes always writes is filled in last (:mod:`bamikube.api.schema.written`). Applying twice is the same as applying once (a test holds that for every kind). The values are those of
 Kubernetes v1.34 (documented field by field in the API reference).
 """
 
@@ -14,6 +13,7 @@ from typing import Any
 from bamikube.api.defaults import cluster, network, storage, workloads
 from bamikube.api.defaults.pod import pod
 from bamikube.api.resources import Resource
+from bamikube.api.schema.written import fill
 
 Default = Callable[[dict[str, Any]], None]
 
@@ -33,6 +33,8 @@ def apply(resource: Resource, obj: dict[str, Any]) -> None:
         resource.custom.default(obj)
     elif default is not None:
         default(obj)
+    if resource.definition:
+        fill(resource.definition, obj)
 
 
 def has(resource: Resource) -> bool:

@@ -171,17 +171,9 @@ def _resource_claim_template(obj: dict[str, Any]) -> None:
     _claim_spec(obj.setdefault("spec", {}).setdefault("spec", {}))
 
 
-def _device_class(obj: dict[str, Any]) -> None:
-    obj.setdefault("spec", {})
-
-
 def _resource_slice(obj: dict[str, Any]) -> None:
     if pool := (obj.get("spec") or {}).get("pool"):
         pool.setdefault("generation", 0)
-
-
-def _event(obj: dict[str, Any]) -> None:
-    obj.setdefault("involvedObject", {})
 
 
 _ADMISSION = "admissionregistration.k8s.io/v1"
@@ -205,7 +197,5 @@ DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration"): _priority_level,
     ("resource.k8s.io/v1", "ResourceClaim"): _resource_claim,
     ("resource.k8s.io/v1", "ResourceClaimTemplate"): _resource_claim_template,
-    ("resource.k8s.io/v1", "DeviceClass"): _device_class,
     ("resource.k8s.io/v1", "ResourceSlice"): _resource_slice,
-    ("v1", "Event"): _event,
 }

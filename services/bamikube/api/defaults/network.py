@@ -47,7 +47,6 @@ def _endpoints(obj: dict[str, Any]) -> None:
 
 
 def _endpoint_slice(obj: dict[str, Any]) -> None:
-    obj.setdefault("endpoints", [])  # Kubernetes writes null; see the CSINode's drivers
     for port in obj.get("ports") or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")

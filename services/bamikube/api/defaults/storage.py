@@ -42,15 +42,9 @@ def _csi_driver(obj: dict[str, Any]) -> None:
         spec["volumeLifecycleModes"] = ["Persistent"]
 
 
-def _csi_node(obj: dict[str, Any]) -> None:
-    # Kubernetes writes null, which its own schema does not allow and typed clients refuse; to Go they are the same.
-    obj.setdefault("spec", {}).setdefault("drivers", [])
-
-
 DEFAULTS: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
     ("v1", "PersistentVolume"): _persistent_volume,
     ("v1", "PersistentVolumeClaim"): _persistent_volume_claim,
     ("storage.k8s.io/v1", "StorageClass"): _storage_class,
     ("storage.k8s.io/v1", "CSIDriver"): _csi_driver,
-    ("storage.k8s.io/v1", "CSINode"): _csi_node,
 }

@@ -106,7 +106,7 @@ def _cron_job(obj: dict[str, Any]) -> None:
 
 
 def _pod_template(obj: dict[str, Any]) -> None:
-    template(obj.get("template"))
+    template(obj.setdefault("template", {}))
 
 
 def _autoscaler_v1(obj: dict[str, Any]) -> None:

@@ -18,9 +18,10 @@ import functools
 from typing import Any
 
 from bamikube.api.fields.lists import ListMap, ListSet
-from bamikube.api.fields.presence import ALWAYS, KEY_DEFAULTS, UNTRACKED
+from bamikube.api.fields.presence import KEY_DEFAULTS, UNTRACKED
 from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, Map, Object, Type
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
+from bamikube.api.schema.written import zeros
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
@@ -113,7 +114,7 @@ class _Plain(Type):
 
 
 def _fields(schema: Schema, name: str) -> dict[str, Field]:
-    always = {*schema.get("required", ()), *ALWAYS.get(".".join(name.split(".")[-2:]), ())}
+    always = {*schema.get("required", ()), *zeros(name), "metadata"}
     embedded = schema.get("x-kubernetes-embedded-resource")
     fields = {
         field: Field(f"f:{field}", type_of(inner), field in always)

@@ -7,7 +7,7 @@ on the way up, so that only faults pay for them.
 Visitors also put right, in place, what Go's decoder puts right:
 
 - a property that is ``null`` is dropped (it means "not given"), and so is an empty list or map, unless its type always
-  writes it;
+  writes it (see :mod:`bamikube.api.schema.written`);
 - a quantity given as a number becomes a string, times are written in UTC with the precision of their type;
 - an unknown property is dropped and reported.
 
@@ -30,6 +30,7 @@ from typing import Any
 from bamikube.api.memory import remembered
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
+from bamikube.api.schema.written import zeros
 
 
 @dataclass(slots=True)
@@ -310,17 +311,6 @@ def _leaf_type(visitor: Visitor) -> type | None:
     return leaves.get(visitor)
 
 
-# Optional lists that Go's types write also when there is nothing in them.
-_WRITTEN_EMPTY: dict[str, tuple[str, ...]] = {
-    "v1.ClusterRole": ("rules",),
-    "v1.CustomResourceDefinitionStatus": ("conditions", "storedVersions"),
-    "v1.EndpointSlice": ("ports",),
-    "v1.ProjectedVolumeSource": ("sources",),
-    "v1.Role": ("rules",),
-    "v2.HorizontalPodAutoscalerStatus": ("conditions", "currentMetrics"),
-}
-
-
 def _container(schema: dict[str, Any]) -> type | None:
     """The Python type of a list or map, which Go writes only when there is something in it."""
     if schema.get("type") == "array":
@@ -330,7 +320,7 @@ def _container(schema: dict[str, Any]) -> type | None:
 
 def _struct(name: str) -> Visitor:
     schema = definition(name)
-    always = {*schema.get("required", ()), *_WRITTEN_EMPTY.get(short_name(name), ())}
+    always = {*schema.get("required", ()), *zeros(name)}
     properties: dict[str, tuple[Visitor, type | None, type | None]] = {}
     for key, each in schema["properties"].items():
         visitor = visitor_of(each)

@@ -95,9 +95,7 @@ def with_discovery(document: Object, offers: Sequence[Offer]) -> Object:
     """An ``APIGroupDiscoveryList`` with what the others offer."""
     items = {one["metadata"].get("name") or "": one for one in document["items"]}
     for offer in offers:
-        item = items.setdefault(
-            offer.group, {"metadata": {"name": offer.group, "creationTimestamp": None}, "versions": []}
-        )
+        item = items.setdefault(offer.group, {"metadata": {"name": offer.group}, "versions": []})
         entry = {
             "version": offer.version,
             "resources": discovered(offer),

@@ -85,6 +85,8 @@ class Item:
         comma = b"" if stored[splice : splice + 1] == b"}" else b","
         # A concatenation has exactly its size; what orjson returns may hold several kilobytes of slack.
         raw = b'%b"resourceVersion":"%d"%b%b' % (stored[:splice], revision, comma, stored[splice:])
+        if not revision:  # what a dry run would have created has none
+            raw = stored
         item = cls(
             raw,
             splice,

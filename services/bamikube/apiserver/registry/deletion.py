@@ -22,6 +22,7 @@ from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Filter, Item
+from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
 from bamikube.apiserver.registry.base import TRIES, deep
@@ -185,7 +186,8 @@ class Deleting(Reading, Writing):
         new["metadata"].pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
         if new == old or options.dry_run:
-            return Written(item, changed=False, warnings=ctx.warnings), None
+            shown = item if new == old else Item.of(stored, encode(new), item.revision)
+            return Written(shown, changed=False, warnings=ctx.warnings), None
         key = self.key(resource, namespace, name)
         done, there = await self.put(resource, key, new, item.revision, NOTHING)
         if done is not None:

@@ -1,0 +1,122 @@
+"""What goes over the wire is Kubernetes' own: fields that are always written, dry runs, pages for what is not there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.kubectl import Kubectl
+
+from .conftest import Wire
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+STATUS = {"Content-Type": "application/strategic-merge-patch+json"}
+
+
+# --- what is always written -----------------------------------------------------------------------------------------
+
+TYPED = {
+    "deployment": ["deployment", "x", "--image=nginx", "--port=80"],
+    "job": ["job", "x", "--image=nginx"],
+    "cronjob": ["cronjob", "x", "--image=nginx", "--schedule=* * * * *"],
+    "poddisruptionbudget": ["poddisruptionbudget", "x", "--selector=a=b", "--min-available=1"],
+    "service": ["service", "nodeport", "x", "--tcp=80"],
+    "ingress": ["ingress", "x", "--rule=a.example.com/*=s:80"],
+    "quota": ["quota", "x", "--hard=pods=1"],
+    "clusterrole": ["clusterrole", "x", "--verb=get", "--resource=pods"],
+    "namespace": ["namespace", "x"],
+    "priorityclass": ["priorityclass", "x", "--value=7"],
+}
+
+
+def fields(value: Any, path: str = "") -> set[str]:
+    """Every path below ``value``; what stands at a path does not count."""
+    found = {path} if path else set()
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if (key, inner) != ("creationTimestamp", None):  # v1.34's metadata leaves it out
+                found |= fields(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            found |= fields(inner, f"{path}[]")
+    return found
+
+
+@pytest.mark.parametrize("kind", TYPED)
+def test_what_gos_types_write_is_there(kubectl: Kubectl, kind: str) -> None:
+    """kubectl's own types write what nobody said; the server's answer has all of it."""
+    words = ["create", *TYPED[kind], "-o", "json"]
+    typed = json.loads(kubectl(*words, "--dry-run=client"))
+    answered = json.loads(kubectl(*words, "--dry-run=server"))
+    assert fields(typed) - fields(answered) == set()
+
+
+def test_a_node_and_an_event_of_few_words(wire: Wire, namespace: str) -> None:
+    node = wire.send("POST", "/api/v1/nodes?dryRun=All", {"metadata": {"name": "n"}}).must(201)
+    assert node["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 0}}
+    assert set(node["status"]["nodeInfo"].values()) == {""} and len(node["status"]["nodeInfo"]) == 10
+    path = f"/api/v1/namespaces/{namespace}/events"
+    about = {"kind": "Pod", "name": "p", "namespace": namespace}
+    event = wire.send("POST", path, {"metadata": {"name": "e"}, "involvedObject": about}).must(201)
+    assert {name: event[name] for name in event if name not in ("metadata", "kind", "apiVersion")} == {
+        "involvedObject": about, "source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None,
+        "reportingComponent": "", "reportingInstance": "",
+    }  # fmt: skip
+    new = wire.send("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events/e").must(200)
+    assert {name: new[name] for name in new if name not in ("metadata", "kind", "apiVersion")} == {
+        "regarding": about, "eventTime": None, "deprecatedSource": {}, "deprecatedFirstTimestamp": None,
+        "deprecatedLastTimestamp": None,
+    }  # fmt: skip
+    # An event is sent back as it came: nothing changes.
+    assert wire.send("PUT", f"{path}/e", event).must(200) == event
+
+
+def test_times_of_conditions_nobody_gave(wire: Wire, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    wire.send(
+        "POST", path, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    )
+    state = {"name": "c", "state": {"running": {}}, "lastState": {}}
+    patch = {"status": {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [state]}}
+    status = wire.send("PATCH", f"{path}/p/status", patch, STATUS).must(200)["status"]
+    assert {"type": "Ready", "status": "True", "lastProbeTime": None, "lastTransitionTime": None} in status["conditions"]  # fmt: skip
+    assert status["containerStatuses"] == [
+        {
+            "name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}, "ready": False, "restartCount": 0,
+            "image": "", "imageID": "",
+        }
+    ]  # fmt: skip
+    again = wire.send("PATCH", f"{path}/p/status", patch, STATUS).must(200)
+    assert (
+        again["metadata"]["resourceVersion"]
+        == wire.send("GET", f"{path}/p").json["metadata"]["resourceVersion"]
+    )
+
+
+# --- dry runs -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_dry_run_would_create_has_no_version(wire: Wire, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    made = wire.send("POST", f"{path}?dryRun=All", {"metadata": {"name": "c"}}).must(201)
+    assert made["metadata"]["uid"] and "resourceVersion" not in made["metadata"]
+    put = wire.send("PUT", f"/api/v1/namespaces/{namespace}/events/e?dryRun=All", {"metadata": {"name": "e"}, "involvedObject": {"namespace": namespace}})  # fmt: skip
+    assert put.status == 201 and "resourceVersion" not in put.json["metadata"]
+    wire.send("GET", f"{path}/c").must(404)
+
+
+def test_every_dry_run_shows_what_it_would_do_and_does_nothing(wire: Wire, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    body = {"metadata": {"name": "c", "finalizers": ["example.com/f"]}, "data": {"a": "1"}}
+    before = wire.send("POST", path, body).must(201)
+    version = before["metadata"]["resourceVersion"]
+    put = wire.send("PUT", f"{path}/c?dryRun=All", {**body, "data": {"a": "2"}}).must(200)
+    patched = wire.send("PATCH", f"{path}/c?dryRun=All", {"data": {"a": "2"}}, MERGE).must(200)
+    for shown in (put, patched):
+        assert (shown["data"], shown["metadata"]["resourceVersion"]) == ({"a": "2"}, version)
+    gone = wire.send("DELETE", f"{path}/c?dryRun=All").must(200)
+    assert gone["metadata"]["deletionTimestamp"] and gone["metadata"]["resourceVersion"] == version
+    wire.send("DELETE", f"{path}?dryRun=All").must(200)
+    assert wire.send("GET", f"{path}/c").json == before
