@@ -128,6 +128,9 @@ class HollowRuntime:
         )
         return identity
 
+    async def release_trees(self, owner: str) -> None:
+        """There are none: nothing hollow shows an image's contents."""
+
     async def start_container(self, container_id: str) -> None:
         try:
             await self._call("start_container")
@@ -265,6 +268,9 @@ class HollowApi:
         return None
 
     async def secret(self, namespace: str, name: str) -> JSON | None:
+        return None
+
+    async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         return None
 
     async def token(self, pod: JSON, audience: str, seconds: int) -> tuple[str, float]:

@@ -19,6 +19,7 @@ from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.images.collector import ImageCollector
@@ -93,7 +94,7 @@ class NodeAgent:
                 resolver=_resolver(options.resolv_conf),
                 memory=machine.memory,
             ),
-            addresses=HostFacts(ips),
+            addresses=HostFacts(ips, deep=mounting.sets_recursively()),
             checks=self._checks,
             began=world.clock.now(),
             allocatable=lambda: allocatable,

@@ -14,6 +14,7 @@ import pytest
 
 from bamikube.kit.world import World
 from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.pod.context import Shared
@@ -104,7 +105,7 @@ class Node:
             host=self.host,
             api=self.api,
             node=NodeFacts(name="node-1", cluster_dns=("10.96.0.10",), memory=2**33),
-            addresses=HostFacts(("192.0.2.1",)),
+            addresses=HostFacts(("192.0.2.1",), deep=mounting.sets_recursively()),
             checks=NodeChecks(self.runtime),
             allocatable=lambda: {"cpu": "2", "memory": "8Gi"},
         )

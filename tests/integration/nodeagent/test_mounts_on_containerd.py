@@ -94,6 +94,11 @@ async def test_read_only_goes_as_deep_as_it_says(node: Any, until: Any, shared: 
         folder = node.host._pod(worker.uid)
         await until(lambda: worker.status.get("phase") == "Succeeded")
         assert said(worker) == {"plain": "below\n", "deep": "", "possible": "", "part": ""}
+        told = {
+            item["name"]: item["volumeMounts"][0]["recursiveReadOnly"]
+            for item in worker.status["containerStatuses"]
+        }
+        assert told == {"plain": "Disabled", "deep": "Enabled", "possible": "Enabled", "part": "Enabled"}
         assert [path.name for path in (shared / "below").iterdir()] == ["sh"]
         node.delete(worker)
         await until(lambda: not node.workers)
@@ -125,6 +130,19 @@ async def test_a_busy_volume_and_one_of_an_agent_that_died_go_with_their_pod(
         node.delete(again)
         await until(lambda: not node.workers)
     assert mounted_below(folder) == [] and not folder.exists()
+
+
+async def test_a_volume_in_huge_pages(node: Any, until: Any) -> None:
+    """The machine need not have any to show the volume; using it would need them."""
+    app = container(
+        "app",
+        "grep -o 'hugetlbfs .*pagesize=2M' /proc/mounts > /dev/termination-log; stat -c %a /v >> /dev/termination-log",
+    )
+    app["resources"] = {"requests": {"hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "2Mi"}}
+    volumes = [{"name": "v", "emptyDir": {"medium": "HugePages"}}]
+    worker = node.run(node.pod("huge", {"restartPolicy": "Never", "volumes": volumes, "containers": [app]}))
+    await until(lambda: worker.status.get("phase") == "Succeeded")
+    assert said(worker)["app"].startswith("hugetlbfs") and said(worker)["app"].endswith("pagesize=2M\n777\n")
 
 
 async def test_the_contents_of_an_image_are_a_volume(node: Any, until: Any, containerd: Any) -> None:

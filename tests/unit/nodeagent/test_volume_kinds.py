@@ -18,6 +18,7 @@ from bamikube.nodeagent.host.volumes import Volumes
 from bamikube.nodeagent.runtime.snapshots import chain_of, snapshotter_of
 from bamikube.nodeagent.volumes import host_path, image, kinds, ownership, payload
 from bamikube.nodeagent.volumes.empty_dir import EmptyDir, tmpfs_size
+from bamikube.nodeagent.volumes.huge_pages import page_size
 from bamikube.nodeagent.volumes.plugin import Given, Order
 
 JSON = dict[str, Any]
@@ -45,10 +46,24 @@ def test_an_empty_dir_is_open_to_all_and_given_to_the_pods_group(tmp_path: Path)
     assert (tmp_path / "a" / "kept").exists()  # made once
 
 
-@pytest.mark.parametrize("medium", ["HugePages", "HugePages-2Mi", "Tape"])
-def test_a_medium_the_node_has_not_is_named(tmp_path: Path, medium: str) -> None:
-    with pytest.raises(HostFailure, match=f'"{medium}"'):
-        EmptyDir().set_up(_order(tmp_path / "a", {"emptyDir": {"medium": medium}}))
+def test_a_medium_nobody_knows_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HostFailure, match='unknown storage medium "Tape"'):
+        EmptyDir().set_up(_order(tmp_path / "a", {"emptyDir": {"medium": "Tape"}}))
+
+
+def test_huge_pages_are_those_that_the_pod_requests() -> None:
+    def pod(*names: str) -> JSON:
+        return {"spec": {"containers": [{"resources": {"requests": dict.fromkeys(names, "2Mi")}}]}}
+
+    assert page_size(pod("hugepages-2Mi", "cpu"), "HugePages") == 2 << 20
+    assert page_size(pod("hugepages-2Mi", "hugepages-1Gi"), "HugePages-1Gi") == 1 << 30
+    with pytest.raises(HostFailure, match="multiple huge page sizes"):
+        page_size(pod("hugepages-2Mi", "hugepages-1Gi"), "HugePages")
+    for medium in ("HugePages", "HugePages-2Mi"):
+        with pytest.raises(
+            HostFailure, match=f"medium {medium}: hugePages storage requested, but there is no"
+        ):
+            page_size(pod("cpu"), medium)
 
 
 def test_a_memory_volume_is_never_larger_than_what_its_pod_may_use() -> None:

@@ -46,6 +46,13 @@ def mount_tmpfs(path: Path, options: str) -> None:
     raise HostFailure(f"cannot mount a tmpfs at {path}: {os.strerror(ctypes.get_errno())}")
 
 
+def mount_new(kind: str, path: Path, options: str) -> None:
+    """A new file system of that kind at ``path``. Raises HostFailure."""
+    name = kind.encode()
+    if _libc.mount(name, os.fsencode(path), name, 0, options.encode()) != 0:
+        raise HostFailure(f"cannot mount a {kind} at {path}: {os.strerror(ctypes.get_errno())}")
+
+
 def flags(options: list[str]) -> int:
     """Mount options as the kernel's flags. Raises HostFailure for one that a bind cannot have."""
     result = 0
@@ -78,6 +85,12 @@ def mount_tree(tree: TreeMount, target: Path, flags: int) -> None:
     kind = os.fsencode(tree.type)
     if _libc.mount(os.fsencode(tree.source), os.fsencode(target), kind, flags, os.fsencode(data)) != 0:
         raise HostFailure(f"cannot mount the image at {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def sets_recursively() -> bool:
+    """Whether the kernel can set a whole tree of mounts read-only (5.12 and newer)."""
+    _libc.syscall(_MOUNT_SETATTR, -1, ctypes.c_char_p(b""), 0, None, ctypes.c_size_t(0))
+    return ctypes.get_errno() != errno.ENOSYS
 
 
 def bind_read_only(source: str, target: Path) -> bool:

@@ -57,11 +57,12 @@ def _never() -> JSON:
     return {"startedAt": None, "finishedAt": None}
 
 
-def _mounted(mount: JSON) -> JSON:
-    """A volumeMount as the status tells it. No runtime here mounts read-only what is mounted below a volume."""
+def _mounted(mount: JSON, deep: bool) -> JSON:
+    """A volumeMount as the status tells it; ``deep``: what is mounted below can be made read-only, too."""
     result: JSON = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        result |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        asked = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        result |= {"readOnly": True, "recursiveReadOnly": "Enabled" if asked and deep else "Disabled"}
     return result
 
 
@@ -74,6 +75,7 @@ class Writer:
     memory: Memory
     now: float
     runtime: str  # its name, as in containerd://id
+    deep: bool  # mounts can be made read-only with all that is mounted below them
     waiting: dict[str, tuple[str, str]]
     ending: bool
 
@@ -98,7 +100,7 @@ class Writer:
         result["imageID"] = ""
         result["started"] = False
         if spec.get("volumeMounts"):
-            result["volumeMounts"] = [_mounted(mount) for mount in spec["volumeMounts"]]
+            result["volumeMounts"] = [_mounted(mount, self.deep) for mount in spec["volumeMounts"]]
         before = history[1] if len(history) > 1 else None
         if latest is None:
             result["state"] = self._waiting(name)

@@ -23,10 +23,14 @@ DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadlin
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Of the node: its addresses, first the primary one, and the runtime's name for container ids."""
+    """Of the node: its addresses, first the primary one, and the runtime's name for container ids.
+
+    ``deep``: whether mounts can be made read-only with all that is mounted below them.
+    """
 
     ips: tuple[str, ...]
     runtime: str = "containerd"
+    deep: bool = False
 
 
 def compute(
@@ -42,7 +46,7 @@ def compute(
 ) -> JSON:
     """The ``status`` to publish. ``waiting`` holds what the plan found out about containers it cannot start yet."""
     old = pod.get("status") or {}
-    writer = Writer(pod, state, memory, now, host.runtime, waiting, ending)
+    writer = Writer(pod, state, memory, now, host.runtime, host.deep, waiting, ending)
     init = [writer.entry(spec, init=True) for spec in facts.init_containers(pod)]
     main = [writer.entry(spec, init=False) for spec in facts.containers(pod)]
     final = ending and not state.running() and not memory.starting

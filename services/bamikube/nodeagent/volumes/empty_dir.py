@@ -13,11 +13,12 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from bamikube.nodeagent.host.mounting import mount_tmpfs
+from bamikube.nodeagent.host.mounting import mount_new, mount_tmpfs
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
+from bamikube.nodeagent.volumes import huge_pages
 from bamikube.nodeagent.volumes.plugin import Made, Needs, Order
 
 _GROUP = stat.S_ISGID | 0o770
@@ -39,8 +40,8 @@ class EmptyDir:
             make_tmpfs(order, tmpfs_size(order.pod, source.get("sizeLimit"), order.given.known.allocatable))
         elif medium == "":
             make_folder(order)
-        elif medium.startswith("HugePages"):
-            raise HostFailure(f'storage medium "{medium}" is not offered by this node; use "Memory" or ""')
+        elif huge_pages.is_medium(medium):
+            make_huge_pages(order, huge_pages.page_size(order.pod, medium))
         else:
             raise HostFailure(f'unknown storage medium "{medium}"')
         return Made(order.path)
@@ -77,6 +78,16 @@ def make_tmpfs(order: Order, size: int) -> bool:
         options += f",size={size}"
     mount_tmpfs(order.path, options)
     return True
+
+
+def make_huge_pages(order: Order, page: int) -> None:
+    """The same in huge pages of ``page`` bytes each."""
+    if os.path.ismount(order.path):
+        return
+    order.path.mkdir(parents=True, exist_ok=True)
+    group = "" if order.fs_group is None else f",gid={order.fs_group}"
+    mode = 0o777 if order.fs_group is None else 0o777 | _GROUP
+    mount_new("hugetlbfs", order.path, f"pagesize={page},mode={mode:o}{group}")
 
 
 def tmpfs_size(pod: JSON, size_limit: object, allocatable: Mapping[str, str]) -> int:
