@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -14,7 +14,6 @@ from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.catalog import Catalog
 from bamikube.apiserver.debugging import PREFIX, Debugging
 from bamikube.apiserver.discovery import Discovery
-from bamikube.apiserver.flow import FlowControl
 from bamikube.apiserver.health import PATHS, Health
 from bamikube.apiserver.openapi import OpenApi
 from bamikube.apiserver.subresources.tokens import IssuerDiscovery
@@ -33,7 +32,7 @@ class Paths:
     _catalog: Catalog
     _aggregator: Aggregator
     _cache: Cache
-    _flow: FlowControl
+    _tellers: Sequence[Callable[[], None]]  # bring figures up to date that are not counted as it happens
     _under_way: Mapping[str, int]
     _debugging: Debugging | None  # None: --profiling is off
 
@@ -46,7 +45,8 @@ class Paths:
             return await self._health.answer(request)
         if path == "/metrics":
             apimetrics.refresh(self._cache, self._under_way)
-            self._flow.tell()
+            for tell in self._tellers:
+                tell()
             return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)
         if path == healthfigures.PATH:
             return Response(200, healthfigures.render(), content_type=metrics.CONTENT_TYPE)

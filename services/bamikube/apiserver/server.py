@@ -199,7 +199,7 @@ class ApiServer:
             self.catalog,
             self.aggregator,
             self.cache,
-            self.flow,
+            (self.flow.tell, self.allocator.tell),
             self._under_way,
             Debugging(self.flow) if options.profiling else None,
         )

@@ -131,8 +131,10 @@ def test_services() -> None:
         "<none>",
         "80:30080/TCP",
     )
-    balanced = cells("services", {"metadata": {"name": "a"}, "spec": spec | {"type": "LoadBalancer"}})
-    assert balanced["External-IP"] == "<pending>"
+    given = {"metadata": {"name": "a"}, "spec": spec | {"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}}
+    assert cells("services", given | {"spec": spec | {"type": "LoadBalancer"}})["External-IP"] == "<pending>"
+    given["status"] = {"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}, {"hostname": "1.example"}, {}]}}
+    assert cells("services", given)["External-IP"] == "1.example,2.2.2.2,9.9.9.9"
 
 
 def test_deployments_and_wide_columns() -> None:

@@ -104,6 +104,31 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         service(clusterIP="None", sessionAffinity="ClientIP"),
         ["spec.SessionAffinity is ignored for headless services"],
     ),
+    *(
+        (service(externalIPs=[text]), [f"spec.externalIPs[0]: {words}"])
+        for text, words in (
+            (
+                "::ffff:1.2.3.4",
+                'non-standard IP address "::ffff:1.2.3.4" will be considered invalid in a future Kubernetes release: '
+                'use "1.2.3.4"',
+            ),
+            ("2001:DB8::1", 'IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")'),
+        )
+    ),
+    *(
+        (service(type="LoadBalancer", loadBalancerSourceRanges=[text]), [f"spec.loadBalancerSourceRanges[0]: {words}"])
+        for text, words in (
+            (
+                "::ffff:1.2.3.0/120",
+                'non-standard CIDR value "::ffff:1.2.3.0/120" will be considered invalid in a future Kubernetes release: '
+                'use "1.2.3.0/24"',
+            ),
+            (
+                "2001:DB8::/32",
+                'IPv6 CIDR value "2001:DB8::/32" should be in RFC 5952 canonical format ("2001:db8::/32")',
+            ),
+        )
+    ),
     (
         ingress(defaultBackend=BACKEND)
         | {"metadata": {"name": "a", "annotations": {"kubernetes.io/ingress.class": "x"}}},

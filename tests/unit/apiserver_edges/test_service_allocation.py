@@ -13,6 +13,7 @@ from bamikube.apiserver.allocators.addresses import PREFIX as IP_PREFIX
 from bamikube.apiserver.allocators.pool import Exhausted, Ledger, choose, static_band
 from bamikube.apiserver.allocators.ports import PREFIX as PORT_PREFIX
 from bamikube.apiserver.allocators.ports import NodePorts
+from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.world import World
 from bamikube.store.model import ModelStore
 from bamikube.store.port import Delete, Put
@@ -138,6 +139,33 @@ async def test_repair_at_start_puts_records_right(world: World) -> None:
 DUAL = {"service_cluster_ip_range": "10.96.0.0/16,fd00:10:96::/112"}
 CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
+
+
+def figure(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"kube_apiserver_{name}", labels) or 0.0
+
+
+async def test_what_is_given_is_counted(call: Caller) -> None:
+    wide = {"cidr": "10.96.0.0/12"}
+    before = [
+        figure("clusterip_allocator_allocation_total", scope="dynamic", **wide),
+        figure("clusterip_allocator_allocation_errors_total", scope="static", **wide),
+        figure("nodeport_allocator_allocation_total", scope="static"),
+    ]
+    ports = [{"port": 80, "nodePort": 30007}]
+    _, made = await call("POST", SERVICES, service("a", type="NodePort", ports=ports))
+    await call("POST", f"{SERVICES}?dryRun=All", service("b"))
+    await call("POST", SERVICES, service("c", clusterIP=made["spec"]["clusterIP"]))
+    after = [
+        figure("clusterip_allocator_allocation_total", scope="dynamic", **wide),
+        figure("clusterip_allocator_allocation_errors_total", scope="static", **wide),
+        figure("nodeport_allocator_allocation_total", scope="static"),
+    ]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 1]
+    call.server.allocator.tell()
+    assert figure("clusterip_allocator_allocated_ips", **wide) == 1
+    assert figure("clusterip_allocator_available_ips", **wide) == (1 << 20) - 3
+    assert figure("nodeport_allocator_allocated_ports") == 1
 
 
 async def test_single_and_dual_stack_and_back(world: World) -> None:

@@ -21,7 +21,8 @@ from bamikube.api.columns.model import (
 
 def _load_balancer(obj: dict[str, Any]) -> list[str]:
     ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-    return [each.get("ip") or each.get("hostname") or "" for each in ingress]
+    points = {each.get("ip") or each.get("hostname") or "" for each in ingress}
+    return sorted(points - {""})
 
 
 def _external_ip(obj: dict[str, Any]) -> str:
@@ -132,7 +133,7 @@ def _ip_address(obj: dict[str, Any], now: float) -> list[Any]:
     if not ref:
         return [name(obj), NONE]
     resource, group, namespace, owner = parts
-    text = f"{resource}.{group}" if group else f"{resource}"
+    text = (f"{resource}.{group}" if group else f"{resource}").lower()
     return [name(obj), f"{text}/{namespace}/{owner}" if namespace else f"{text}/{owner}"]
 
 

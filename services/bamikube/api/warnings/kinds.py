@@ -27,21 +27,39 @@ def address(field: str, text: str) -> list[str]:
         return []
     mapped = getattr(found, "ipv4_mapped", None)
     if mapped is not None:
-        return [f'{field}: IPv4-mapped IPv6 address "{text}" should be written as IPv4 "{mapped}"']
+        return [
+            f'{field}: non-standard IP address "{text}" will be considered invalid in a future Kubernetes release: '
+            f'use "{mapped}"'
+        ]
     if str(found) != text:
         return [f'{field}: IPv6 address "{text}" should be in RFC 5952 canonical format ("{found}")']
     return []
 
 
 def address_range(field: str, text: str) -> list[str]:
-    """A range whose address has bits beyond its prefix."""
+    """A range whose address has bits beyond its prefix, or that is not written the one canonical way."""
     found = network(text)
     if found is None or str(found) == text:
         return []
-    return [
-        f'{field}: CIDR value "{text}" is ambiguous in this context (should be "{found}" or '
-        f'"{text.partition("/")[0]}/{found.max_prefixlen}"?)'
-    ]
+    given = ipaddress.ip_address(text.partition("/")[0])
+    mapped = getattr(given, "ipv4_mapped", None)
+    shown = f"{mapped}/{max(found.prefixlen - 96, 0)}" if mapped is not None else str(found)
+    warnings = []
+    if given != found.network_address:
+        whole = f"{mapped or given}/{32 if mapped is not None else found.max_prefixlen}"
+        warnings.append(
+            f'{field}: CIDR value "{text}" is ambiguous in this context (should be "{shown}" or "{whole}"?)'
+        )
+    if mapped is not None:
+        warnings.append(
+            f'{field}: non-standard CIDR value "{text}" will be considered invalid in a future Kubernetes release: '
+            f'use "{shown}"'
+        )
+    if not warnings:
+        warnings.append(
+            f'{field}: IPv6 CIDR value "{text}" should be in RFC 5952 canonical format ("{shown}")'
+        )
+    return warnings
 
 
 def _service(new: dict[str, Any], old: dict[str, Any] | None) -> list[str]:

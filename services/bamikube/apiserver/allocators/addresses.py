@@ -30,6 +30,7 @@ from bamikube.api.predicates.servicecidrs import (
     networks,
 )
 from bamikube.api.times import stamp
+from bamikube.apiserver.allocators import figures
 from bamikube.apiserver.allocators.pool import Exhausted, Ledger, choose, static_band
 from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.registry.reader import Reader
@@ -71,6 +72,11 @@ class Addresses:
         reader.subscribe(IP_ADDRESSES, self._address_changed)
         reader.subscribe(SERVICE_CIDRS, self._cidr_changed)
 
+    @property
+    def ready(self) -> list[str]:
+        """The ranges that addresses are given of."""
+        return [str(network) for network in self._ready if family(network) in self._ledgers]
+
     @staticmethod
     def key(ip: str) -> bytes:
         """Where the IPAddress of a cluster IP is kept, however that is written."""
@@ -106,8 +112,24 @@ class Addresses:
 
     def refusal(self, ip: str) -> str:
         """Why an address cannot be had, whoever has it; "" when a range that is ready gives it."""
+        return "" if self.range_of(ip) else OUT_OF_RANGE
+
+    def range_of(self, ip: str) -> str:
+        """A ready range that gives an address, "" when there is none."""
         address = ipaddress.ip_address(ip)
-        return "" if any(gives(network, address) for network in self._ready) else OUT_OF_RANGE
+        return next((str(network) for network in self._ready if gives(network, address)), "")
+
+    def tell(self) -> None:
+        """Bring the figures of what is taken and free up to date."""
+        for gauge in (figures.ADDRESSES_TAKEN, figures.ADDRESSES_FREE):
+            gauge.clear()  # a range may be gone
+        for network in self._ready:
+            ledger = self._ledgers.get(family(network))
+            if ledger is not None:
+                one = Range.of(network)
+                taken = ledger.count(one.first, one.end)
+                figures.ADDRESSES_TAKEN.labels(str(network)).set(taken)
+                figures.ADDRESSES_FREE.labels(str(network)).set(one.end - one.first - taken)
 
     def record(self, ip: str, service: dict[str, Any]) -> bytes:
         """The IPAddress of a service's cluster IP, as it is stored."""

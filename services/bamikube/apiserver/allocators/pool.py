@@ -65,6 +65,10 @@ class Ledger:
     def is_free(self, number: int) -> bool:
         return number not in self._taken and number not in self._reserved
 
+    def count(self, low: int, high: int) -> int:
+        """How many of [low, high) are taken."""
+        return sum(low <= number < high for number in self._taken)
+
     def forget_old(self) -> None:
         """Drop the reservations whose time has run out."""
         now = self._clock.monotonic()

@@ -18,7 +18,7 @@ import orjson
 
 from bamikube.api import table
 from bamikube.api.predicates.servicecidrs import Network, networks
-from bamikube.apiserver.allocators import ports
+from bamikube.apiserver.allocators import figures, ports
 from bamikube.apiserver.allocators.addresses import IP_ADDRESSES, SERVICE_CIDRS
 from bamikube.apiserver.allocators.judging import Finding, of_address, of_ports, of_service
 from bamikube.apiserver.allocators.services import SERVICES, ServiceAllocator
@@ -68,6 +68,7 @@ class Repair:
                 await self._all_ports()
                 self.ready.set()
             except StoreError as error:
+                figures.PORT_REPAIRS_FAILED.inc()
                 log.warning("the node ports of services could not be compared (%s); trying again", error)
             await self._world.clock.sleep(INTERVAL if self.ready.is_set() else RETRY)
             self._again()
@@ -127,6 +128,8 @@ class Repair:
             done = True
         # What was overtaken by another write comes again with it.
         if done:
+            reason = found.event[0] if found.event is not None else ""
+            figures.ADDRESS_REPAIRS.labels(figures.type_of(reason, found.action)).inc()
             self._tell(about, found, OF_ADDRESSES)
 
     def _networks(self) -> list[Network]:
@@ -161,6 +164,9 @@ class Repair:
             done = (await self._store.txn(guards, [Put(key, ports.record(service))])).succeeded
         elif found.action == "delete":
             done = (await self._store.txn([Compare(key, revision)], [Delete(key)])).succeeded
+        if done:
+            reason = found.event[0] if found.event is not None else ""
+            figures.PORT_REPAIRS.labels(figures.type_of(reason, found.action)).inc()
         if done and service:
             self._tell(service, found, OF_PORTS)
         elif done:

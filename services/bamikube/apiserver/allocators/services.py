@@ -13,7 +13,7 @@ Source: the Service API, "Service ClusterIP allocation", KEP-563, KEP-1880.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bamikube.api import errors
@@ -21,7 +21,7 @@ from bamikube.api.errors import Cause
 from bamikube.api.predicates.services import HEADLESS, is_headless, needs_cluster_ip
 from bamikube.api.resources import Resource
 from bamikube.api.validation.rules import invalid
-from bamikube.apiserver.allocators import ports
+from bamikube.apiserver.allocators import figures, ports
 from bamikube.apiserver.allocators.addresses import TAKEN, Addresses
 from bamikube.apiserver.allocators.families import settle, stays
 from bamikube.apiserver.allocators.pool import Exhausted, Refused
@@ -78,15 +78,21 @@ class ServiceAllocator:
         if causes:
             raise _invalid(obj, causes)
         writes: list[Put | Delete] = []
+        counted: list[Callable[[], None]] = []
         for ip, requested in await self._addresses(obj, before):
             key = self.addresses.key(ip)
+            labels = (self.addresses.range_of(ip), _scope(requested))
             if requested and await self._store.get(key) is not None:
+                figures.ADDRESS_ERRORS.labels(*labels).inc()
                 raise _invalid(obj, [_unavailable(ip, obj["spec"]["clusterIPs"], TAKEN)])
+            counted.append(figures.ADDRESSES.labels(*labels).inc)
             writes.append(Put(key, self.addresses.record(ip, obj)))
         for claim in self._new_ports(obj, before):
             key = self.ports.key(claim.port)
             if claim.requested and await self._store.get(key) is not None:
+                figures.PORT_ERRORS.labels(figures.STATIC).inc()
                 raise _invalid(obj, [invalid(claim.field, claim.port, claim.wording)])
+            counted.append(figures.PORTS.labels(_scope(claim.requested)).inc)
             writes.append(Put(key, ports.record(obj)))
         guards = [Compare(put.key, 0) for put in writes]
         if before is not None:
@@ -95,7 +101,14 @@ class ServiceAllocator:
             writes.extend(Delete(key) for key in gone if key not in kept)
         if not spec.get("ports"):
             spec.pop("ports", None)
-        return _extra(guards, writes)
+        return _extra(guards, writes, counted)
+
+    def tell(self) -> None:
+        """Bring the figures of what is taken and free up to date."""
+        self.addresses.tell()
+        taken = self.ports.ledger.count(self.ports.first, self.ports.last + 1)
+        figures.PORTS_TAKEN.set(taken)
+        figures.PORTS_FREE.set(self.ports.last + 1 - self.ports.first - taken)
 
     # -- cluster IPs -----------------------------------------------------------------------------------------------
 
@@ -111,6 +124,8 @@ class ServiceAllocator:
         except Refused as refused:
             raise _invalid(obj, [refused.cause]) from None
         except Exhausted:
+            for cidr in self.addresses.ready:
+                figures.ADDRESS_ERRORS.labels(cidr, figures.DYNAMIC).inc()
             raise errors.internal("failed to allocate a serviceIP: range is full") from None
 
     def _new_addresses(self, spec: Spec, old: Spec | None) -> list[tuple[str, bool]]:
@@ -146,8 +161,10 @@ class ServiceAllocator:
         try:
             return self.ports.claims(obj["spec"], old)
         except Refused as refused:
+            figures.PORT_ERRORS.labels(figures.STATIC).inc()
             raise _invalid(obj, [refused.cause]) from None
         except Exhausted:
+            figures.PORT_ERRORS.labels(figures.DYNAMIC).inc()
             raise errors.internal("failed to allocate a nodePort: range is full") from None
 
     def _port_keys(self, spec: Spec) -> list[bytes]:
@@ -175,8 +192,14 @@ def _unavailable(ip: str, asked: list[str], why: str) -> Cause:
     return invalid("spec.clusterIPs", asked, f"failed to allocate IP {ip}: {why}")
 
 
-def _extra(guards: list[Compare], writes: list[Put | Delete]) -> Extra:
-    return Extra(guards, writes) if guards or writes else NOTHING
+def _extra(
+    guards: list[Compare], writes: list[Put | Delete], done: Sequence[Callable[[], None]] = ()
+) -> Extra:
+    return Extra(guards, writes, list(done)) if guards or writes else NOTHING
+
+
+def _scope(requested: bool) -> str:
+    return figures.STATIC if requested else figures.DYNAMIC
 
 
 def _invalid(obj: dict[str, Any], causes: list[Cause]) -> errors.ApiError:

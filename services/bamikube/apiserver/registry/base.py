@@ -139,11 +139,13 @@ class Base:
             return NOTHING
         guards: list[Compare] = []
         writes: list[Put | Delete] = []
+        done: list[Callable[[], None]] = []
         for hook in hooks:
             one = await call(hook)
             guards += one.guards
             writes += one.writes
-        return Extra(guards, writes)
+            done += one.done
+        return Extra(guards, writes, done)
 
     async def put(
         self, resource: Resource, key: bytes, obj: dict[str, Any], guard: int, extra: Extra, *, lease: int = 0
@@ -170,6 +172,8 @@ class Base:
                 if there is None or there.mod_revision != guards[at].mod_revision:
                     raise DefinitionChanged(resource, done.revision)
             return None, done.current[0]
+        for call in extra.done:
+            call()
         # A custom object enters the cache as any server will see it: by the storage version's fields and defaults.
         item = Item.of(self.stored(resource), value, done.revision, obj if resource.custom is None else None)
         self.cache.expect(key, done.revision, item)

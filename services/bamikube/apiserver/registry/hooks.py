@@ -18,6 +18,7 @@ final object, always with a fresh copy when it is called again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,10 +28,11 @@ from bamikube.store.port import Compare, Delete, Put
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """Guards and writes that join the object's own transaction."""
+    """Guards and writes that join the object's own transaction, and what is called once it has succeeded."""
 
     guards: list[Compare] = field(default_factory=list)
     writes: list[Put | Delete] = field(default_factory=list)
+    done: list[Callable[[], None]] = field(default_factory=list)
 
 
 NOTHING = Extra()
