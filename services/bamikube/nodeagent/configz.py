@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bamikube.nodeagent import durations
 from bamikube.nodeagent.options import NodeAgentOptions
 
 JSON = dict[str, Any]
@@ -60,7 +61,8 @@ def _node(options: NodeAgentOptions) -> JSON:
         "cgroupDriver": options.cgroup_driver,
         "cgroupsPerQOS": True,
         "maxPods": options.max_pods,
-        "imageMinimumGCAge": "2m0s",
+        "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
+        "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
         "serializeImagePulls": options.serialize_image_pulls,

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def seconds(text: str) -> float:
+    """The value of ``12h0m0s``, ``1.5s`` or ``0``. Raises ValueError."""
+    if text == "0":
+        return 0.0
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration; give for example 10m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
 
 def go(seconds: float, *, digits: int = 3) -> str:
     """``seconds``, cut off (not rounded) after that many digits of a second: 3 for milliseconds."""

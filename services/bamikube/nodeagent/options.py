@@ -56,6 +56,12 @@ class NodeAgentOptions(Options):
     image_gc_low_threshold: int = Field(
         80, ge=0, le=100, description="percent of the images' disk to come down to"
     )
+    minimum_image_ttl_duration: str = Field(
+        "2m", description="an image is not removed before it has been known for so long"
+    )
+    image_maximum_gc_age: str = Field(
+        "0s", description="an image that nobody has used for so long is removed; 0s: never for its age"
+    )
     serialize_image_pulls: bool = Field(
         False, description="pull one image at a time; else one that stalls delays nobody"
     )

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
@@ -14,6 +15,7 @@ from bamikube.client.informer import Informer
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.nodeagent import durations
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
@@ -22,13 +24,14 @@ from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
-from bamikube.nodeagent.images.collector import ImageCollector
+from bamikube.nodeagent.images.collector import ImageCollector, Policy
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import facts, status
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.pod import facts as pod_facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import NodeChecks
@@ -102,13 +105,8 @@ class NodeAgent:
         )
         self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
         stats = Stats(world, self._sampler(root), node, machine, options.container_runtime_endpoint)
-        low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
-        if low >= high:
-            raise ValueError(
-                f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}"
-            )
         self._images = ImageCollector(
-            world, self._runtime, options.image_gc_high_threshold, options.image_gc_low_threshold
+            world, self._runtime, _image_policy(options), lambda: active_pods(self.agent), self._tell
         )
         self._rotator = LogRotator(
             world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
@@ -116,6 +114,12 @@ class NodeAgent:
         auth = Delegated(self._client, world, node)
         shown = Shown(configuration(options), Path(options.log_dir))
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
+
+    def _tell(self, reason: str, message: str) -> None:
+        """A warning about the node itself."""
+        name = self._config.name
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self._recorder.event(node, "Warning", reason, message)
 
     def _sampler(self, root: Path) -> Sampler:
         options, host = self._options, self._host
@@ -151,8 +155,7 @@ class NodeAgent:
             tasks.spawn(self._pods.run(), "pods")
             working = tasks.spawn(self.agent.run(), "agent")
             await self._pods.synced.wait()
-            if self._options.image_gc_high_threshold < 100:
-                tasks.spawn(self._images.run(), "images")
+            tasks.spawn(self._images.run(), "images")
             if _log_limits(self._options).size >= 0:
                 tasks.spawn(self._rotator.run(), "log rotation")
             self.ready.set()
@@ -175,6 +178,33 @@ def _puller(options: NodeAgentOptions, root: Path, world: World) -> Puller:
         root, options.image_credential_provider_config, options.image_credential_provider_bin_dir, world.clock
     )
     return Puller(serialize=options.serialize_image_pulls, most=options.max_parallel_image_pulls, node=own)
+
+
+def _image_policy(options: NodeAgentOptions) -> Policy:
+    low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
+    if low >= high:
+        raise ValueError(f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}")
+    ages = []
+    for flag, text in (
+        ("--minimum-image-ttl-duration", options.minimum_image_ttl_duration),
+        ("--image-maximum-gc-age", options.image_maximum_gc_age),
+    ):
+        try:
+            ages.append(durations.seconds(text))
+        except ValueError as error:
+            raise ValueError(f"{flag}: {error}") from error
+    if 0 < ages[1] <= ages[0]:
+        raise ValueError(
+            f"--image-maximum-gc-age {options.image_maximum_gc_age} must be greater than "
+            f"--minimum-image-ttl-duration {options.minimum_image_ttl_duration}"
+        )
+    return Policy(high, low, ages[0], ages[1])
+
+
+def active_pods(agent: PodAgent) -> list[dict[str, Any]]:
+    """The pods that may still start something."""
+    workers = list(agent.workers.values())
+    return [w.pod for w in workers if not pod_facts.terminal({"status": w.status})]
 
 
 def running_containers(agent: PodAgent) -> list[Container]:

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bamikube.kit.world import World
 from bamikube.lab.images.archive import load_archive
 from bamikube.lab.images.pause import pause_program
 from bamikube.lab.images.store import ImageStore
 from bamikube.lab.registry import Exchange, Registry
+from bamikube.nodeagent.images.collector import ImageCollector, Policy
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.runtime.port import Credentials
+from tests.integration.nodeagent.conftest import BUSYBOX
 from tests.support.private_containerd import image_archive
 
 RIGHT = "Basic " + base64.b64encode(b"me:right").decode()
@@ -92,3 +95,20 @@ async def test_the_nodes_own_credentials_serve_every_pod(node: Any, registry: st
     worker = node.run(node.pod("served", {"containers": [{"name": "app", "image": image}]}))
     await until(lambda: worker.status.get("phase") == "Running")
     await node.runtime.remove_image(image)
+
+
+async def test_unused_images_go_and_pods_keep_theirs(node: Any, registry: str, until: Any) -> None:
+    image = f"{registry}/private/app:1"
+    await node.runtime.pull_image(image, Credentials("me", "right"))
+    pods: list[Any] = [{"spec": {"containers": [{"image": image}]}}]
+    kept = {"spec": {"containers": [{"image": BUSYBOX}]}}
+    collector = ImageCollector(World(), node.runtime, Policy(min_age=0.0), lambda: [*pods, kept])
+
+    def names(images: list[Any]) -> set[str]:
+        return {tag for one in images for tag in one.tags}
+
+    assert await collector.remove_unused() == []
+    pods.clear()
+    assert image in names(await collector.remove_unused())
+    left = names(await node.runtime.list_images())
+    assert image not in left and {BUSYBOX, "bamikube.test/pause:1"} <= left

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from bamikube.nodeagent.images.collector import Seen, victims
+from typing import Any
+
+from bamikube.kit.world import World
+from bamikube.nodeagent.images.collector import (
+    ImageCollector,
+    Policy,
+    Seen,
+    excess,
+    in_use,
+    named,
+    too_old,
+    victims,
+)
 from bamikube.nodeagent.pod.publisher import patch_between
-from bamikube.nodeagent.runtime.port import Image
+from bamikube.nodeagent.runtime.port import Container, Image, RuntimeFailure
+from bamikube.nodeagent.stats.disks import Disk
 
 NOW = 10_000.0
 IMAGES = [
@@ -13,6 +26,7 @@ IMAGES = [
     Image("busy", ("docker.io/library/busy:1",), size=100),
     Image("new", ("docker.io/library/new:1",), size=100),
     Image("pause", ("registry.k8s.io/pause:3.9",), size=1),
+    Image("pinned", ("x.example/sandbox:1",), size=1, pinned=True),
 ]
 SEEN = {
     "old": Seen(1.0, 500.0),
@@ -20,11 +34,12 @@ SEEN = {
     "busy": Seen(1.0, NOW),
     "new": Seen(NOW - 10, 0.0),
     "pause": Seen(1.0, 0.0),
+    "pinned": Seen(1.0, 0.0),
 }
 
 
-def chosen(excess: int) -> list[str]:
-    return [image.id for image in victims(IMAGES, SEEN, {"busy"}, NOW, excess)]
+def chosen(wanted: int) -> list[str]:
+    return [image.id for image in victims(IMAGES, SEEN, {"busy"}, NOW, wanted, Policy())]
 
 
 def test_longest_unused_first_and_no_more_than_needed() -> None:
@@ -33,8 +48,67 @@ def test_longest_unused_first_and_no_more_than_needed() -> None:
     assert chosen(0) == []
 
 
-def test_used_fresh_and_pause_images_stay() -> None:
+def test_used_fresh_and_pinned_images_stay() -> None:
     assert chosen(1_000_000) == ["older", "old"]
+
+
+def test_what_nobody_has_used_for_too_long_goes() -> None:
+    def old(age: float, since: float = 0.0) -> list[str]:
+        found = too_old(IMAGES, SEEN, {"busy"}, NOW, Policy(max_age=age), since)
+        return [image.id for image in found]
+
+    assert old(9700) == ["older"] and old(9000) == ["older", "old"] and old(0) == []
+    assert old(5000, since=NOW - 4000) == []  # the node agent has not looked for so long
+
+
+def test_how_much_has_to_become_free() -> None:
+    assert excess(Disk(1000, 160), Policy(85, 80)) == 0
+    assert excess(Disk(1000, 150), Policy(85, 80)) == 50
+    assert excess(Disk(1000, 0), Policy(100, 80)) == 0
+    assert excess(Disk(), Policy()) == 0
+
+
+def test_what_pods_name_is_in_use() -> None:
+    spec = {
+        "containers": [{"image": "old:1"}, {"image": "NO NAME"}],
+        "volumes": [{"image": {"reference": "x.example/data"}}, {"emptyDir": {}}],
+    }
+    wanted = named([{"spec": spec}])
+    assert wanted == {"docker.io/library/old:1", "x.example/data:latest"}
+    assert [image.id for image in IMAGES if in_use(image, [], wanted)] == ["old"]
+    made = Container("c", "s", "app", 0, "exited", 1.0, image_ref="new")
+    assert [image.id for image in IMAGES if in_use(image, [made], set())] == ["new"]
+
+
+class Store:
+    """A runtime with images, one of which cannot be removed."""
+
+    def __init__(self) -> None:
+        self.images = {i.id: i for i in IMAGES}
+
+    async def list_images(self) -> list[Image]:
+        return list(self.images.values())
+
+    async def list_containers(self) -> list[Container]:
+        return [Container("c", "s", "app", 0, "running", 1.0, image="busy")]
+
+    async def image_filesystem(self) -> tuple[str, int]:
+        return "/none", 0
+
+    async def remove_image(self, name: str) -> None:
+        if name == "old":
+            raise RuntimeFailure("UNKNOWN", "in use after all")
+        del self.images[name]
+
+
+async def test_under_pressure_everything_unused_goes_and_a_failure_stops_nothing() -> None:
+    told: list[str] = []
+    runtime: Any = Store()
+    policy = Policy(min_age=0.0)
+    collector = ImageCollector(World(), runtime, policy, list, lambda reason, text: told.append(reason))
+    assert await collector.collect() == [] and told == ["InvalidDiskCapacity"]
+    assert {image.id for image in await collector.remove_unused()} == {"older", "new"}
+    assert set(runtime.images) == {"old", "busy", "pause", "pinned"}
 
 
 def test_a_message_that_is_gone_is_removed_from_a_merged_condition() -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from bamikube.kit.clock import SystemClock
 from bamikube.kit.world import World
+from bamikube.nodeagent.durations import seconds
 from bamikube.nodeagent.images import names
 from bamikube.nodeagent.images.keyring import Keyring, keyring_of, matches, node_keyring
 from bamikube.nodeagent.images.names import parse
-from bamikube.nodeagent.images.plugins import Plugins, providers_in, seconds
+from bamikube.nodeagent.images.plugins import Plugins, providers_in
 from bamikube.nodeagent.images.present import Images, after_failure, waiting
 from bamikube.nodeagent.images.puller import Puller, PullFailed
 from bamikube.nodeagent.pod.state import Memory

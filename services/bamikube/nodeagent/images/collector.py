@@ -1,26 +1,39 @@
-"""Removing images nobody uses once the disk gets full.
+"""Removing images nobody uses: those too old, and once the disk gets full as many as have to go.
 
-As the kubelet does it: above the high threshold, unused images go, the one used longest ago first, until as many
-bytes are free as the low threshold asks for. An image seen for less than two minutes stays: a pod may be about to
-start from it. The sandbox' pause image stays always.
+As the kubelet does it. An image that nobody has used for ``max_age`` goes (0: never; counted at the earliest from the start
+of the node agent). Above the high threshold unused images go, the one used longest ago first, until as much is free as
+the low threshold asks for. One seen for less than ``min_age`` stays: a pod may be about to start from it. Images that
+containers were made from, that pods name, or that the runtime pins (the sandbox' pause image) stay always.
 
-Source: "Garbage collection of unused containers and images" (image-gc-high-threshold 85 %, low 80 %).
+Source: "Garbage collection of unused containers and images".
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bamikube.kit.world import World
+from bamikube.nodeagent import figures
+from bamikube.nodeagent.images import names
+from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Container, Image, Runtime, RuntimeFailure
+from bamikube.nodeagent.stats.disks import Disk, disk
 
 log = logging.getLogger(__name__)
 
 PERIOD = 300.0  # seconds between two looks at the disk
-MINIMUM_AGE = 120.0  # seconds an image must have been known before it may go
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Thresholds in percent of the images' disk, ages in seconds; ``high`` 100: the disk is not looked at."""
+
+    high: int = 85
+    low: int = 80
+    min_age: float = 120.0
+    max_age: float = 0.0
 
 
 @dataclass(slots=True)
@@ -31,37 +44,91 @@ class Seen:
     used: float
 
 
-def in_use(image: Image, containers: Iterable[Container]) -> bool:
-    """Whether a container, running or dead, was made from it."""
-    names = {image.id, *image.tags, *image.digests}
-    return any(c.image in names or c.image_ref in names for c in containers)
+def named(pods: Iterable[JSON]) -> set[str]:
+    """The images that pods name, for containers and volumes, as the runtime writes them."""
+    found = set()
+    for pod in pods:
+        spec = pod["spec"]
+        fields = ("containers", "initContainers", "ephemeralContainers")
+        written = [c.get("image", "") for field in fields for c in spec.get(field) or ()]
+        written += [
+            (v["image"] or {}).get("reference", "") for v in spec.get("volumes") or () if "image" in v
+        ]
+        for text in written:
+            try:
+                name = names.parse(text)
+            except ValueError:
+                continue
+            digest = f"@{name.digest}" if name.digest else f":{name.tag}"
+            found.add(f"{name.repository}{digest}")
+    return found
+
+
+def in_use(image: Image, containers: Iterable[Container], named: set[str]) -> bool:
+    """Whether a container, running or dead, was made from it, or a pod names it."""
+    known = {image.id, *image.tags, *image.digests}
+    return bool(known & named) or any(c.image in known or c.image_ref in known for c in containers)
+
+
+def _candidates(images: list[Image], seen: dict[str, Seen], busy: set[str]) -> list[Image]:
+    """What may go at all, longest unused first."""
+    free = [i for i in images if i.id not in busy and not i.pinned and not _pause(i)]
+    return sorted(free, key=lambda i: (seen[i.id].used, seen[i.id].first, i.id))
+
+
+def too_old(
+    images: list[Image], seen: dict[str, Seen], busy: set[str], now: float, policy: Policy, since: float
+) -> list[Image]:
+    """What nobody has used for longer than ``max_age``; ``since``: when the node agent began to look. Pure."""
+    if not policy.max_age or now - since <= policy.max_age:
+        return []
+    free = _candidates(images, seen, busy)
+    return [i for i in free if now - max(seen[i.id].used, seen[i.id].first) > policy.max_age]
 
 
 def victims(
-    images: list[Image], unused_since: dict[str, Seen], busy: set[str], now: float, excess: int
+    images: list[Image], seen: dict[str, Seen], busy: set[str], now: float, excess: int, policy: Policy
 ) -> list[Image]:
-    """The images to remove so that ``excess`` bytes become free, longest unused first; [] for no excess."""
+    """The images to remove so that ``excess`` bytes become free, longest unused first; [] for no excess. Pure."""
     chosen: list[Image] = []
     free = 0
-    for image in sorted(images, key=lambda i: (unused_since[i.id].used, unused_since[i.id].first, i.id)):
+    for image in _candidates(images, seen, busy):
         if free >= excess:
             break
-        if image.id in busy or now - unused_since[image.id].first < MINIMUM_AGE:
-            continue
-        if any("/pause:" in tag for tag in image.tags):
-            continue
-        chosen.append(image)
-        free += image.size
+        if now - seen[image.id].first >= policy.min_age:
+            chosen.append(image)
+            free += image.size
     return chosen
 
 
-class ImageCollector:
-    """Looks every few minutes; thresholds are percentages of the file system the images lie on."""
+def excess(found: Disk, policy: Policy) -> int:
+    """How many bytes have to become free; 0 below the high threshold. Pure."""
+    percent = 100 - found.available * 100 // found.capacity if found.capacity else 0
+    if percent < policy.high or policy.high >= 100:
+        return 0
+    return max(0, found.capacity * (100 - policy.low) // 100 - found.available)
 
-    def __init__(self, world: World, runtime: Runtime, high: int, low: int) -> None:
-        self._world, self._runtime = world, runtime
-        self._high, self._low = high, low
+
+def _pause(image: Image) -> bool:
+    """What old runtimes do not pin."""
+    return any("/pause:" in tag for tag in image.tags)
+
+
+class ImageCollector:
+    """Looks every few minutes. ``pods`` are those that may still start, ``tell`` writes an event of the node."""
+
+    def __init__(
+        self,
+        world: World,
+        runtime: Runtime,
+        policy: Policy,
+        pods: Callable[[], Iterable[JSON]] = list,
+        tell: Callable[[str, str], None] = lambda reason, message: None,
+    ) -> None:
+        self._world, self._runtime, self._policy = world, runtime, policy
+        self._pods, self._tell = pods, tell
         self._seen: dict[str, Seen] = {}
+        self._since = world.clock.now()
 
     async def run(self) -> None:
         while True:
@@ -69,32 +136,59 @@ class ImageCollector:
                 await self.collect()
             except (RuntimeFailure, OSError) as failure:
                 log.warning("cannot look for unused images: %s", failure)
+                self._tell("ImageGCFailed", str(failure))
             await self._world.clock.sleep(PERIOD)
 
-    async def collect(self) -> list[Image]:
-        """One look: remember what is in use, remove what has to go. Returns what was removed."""
+    async def _look(self) -> tuple[list[Image], set[str]]:
+        """All images, and the ids of those in use."""
         images = await self._runtime.list_images()
         containers = await self._runtime.list_containers()
-        now = self._world.clock.now()
-        busy = {image.id for image in images if in_use(image, containers)}
+        now, wanted = self._world.clock.now(), named(self._pods())
+        busy = {image.id for image in images if in_use(image, containers, wanted)}
         self._seen = {i.id: self._seen.get(i.id, Seen(now, 0.0)) for i in images}
         for identity in busy:
             self._seen[identity].used = now
+        return images, busy
+
+    async def collect(self) -> list[Image]:
+        """One look: remember what is in use, remove what has to go. Returns what was removed."""
+        images, busy = await self._look()
+        now, policy = self._world.clock.now(), self._policy
+        old = too_old(images, self._seen, busy, now, policy, self._since)
+        removed = await self._remove(old, "age")
         path, _ = await self._runtime.image_filesystem()
-        disk = os.statvfs(path)
-        capacity = disk.f_blocks * disk.f_frsize
-        used = capacity - disk.f_bavail * disk.f_frsize
-        if capacity == 0 or used * 100 < capacity * self._high:
-            return []
-        excess = used - capacity * self._low // 100
+        found = disk(path)
+        if not found.capacity:
+            self._tell("InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
+        wanted = excess(found, policy)
+        left = [image for image in images if image not in removed]
+        spare = await self._remove(victims(left, self._seen, busy, now, wanted, policy), "space")
+        freed = sum(image.size for image in spare)
+        if freed < wanted:
+            text = (
+                "Failed to garbage collect required amount of images. "
+                f"Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
+            )
+            log.warning("%s Free space on %s.", text, path)
+            self._tell("FreeDiskSpaceFailed", text)
+        return removed + spare
+
+    async def remove_unused(self) -> list[Image]:
+        """Remove every image that nobody uses, as long as it is known: the disk is under pressure."""
+        images, busy = await self._look()
+        now, everything = self._world.clock.now(), sum(image.size for image in images) + 1
+        chosen = victims(images, self._seen, busy, now, everything, self._policy)
+        return await self._remove(chosen, "space")
+
+    async def _remove(self, images: list[Image], why: str) -> list[Image]:
         removed = []
-        for image in victims(images, self._seen, busy, now, excess):
-            await self._runtime.remove_image(image.id)
+        for image in images:
+            try:
+                await self._runtime.remove_image(image.id)
+            except RuntimeFailure as failure:
+                log.warning("cannot remove the image %s: %s", next(iter(image.tags), image.id), failure)
+                continue
+            figures.IMAGES_REMOVED.labels(why).inc()
             removed.append(image)
             log.info("removed the unused image %s (%d bytes)", next(iter(image.tags), image.id), image.size)
-        if sum(image.size for image in removed) < excess:
-            log.warning(
-                "the images' disk is %d %% full and only %d bytes of unused images could be removed; free space on %s",
-                used * 100 // capacity, sum(image.size for image in removed), path,
-            )  # fmt: skip
         return removed

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bamikube.kit.clock import Clock
+from bamikube.nodeagent.durations import seconds
 from bamikube.nodeagent.images.keyring import Keyring, matches
 from bamikube.nodeagent.images.names import Name
 from bamikube.nodeagent.runtime.port import Credentials
@@ -31,18 +31,6 @@ log = logging.getLogger(__name__)
 TIMEOUT = 60.0  # seconds a provider may take
 _GROUP = "credentialprovider.kubelet.k8s.io"
 _VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1", f"{_GROUP}/v1alpha1")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
-def seconds(text: str) -> float:
-    """A duration as Go writes it: ``12h0m0s``. Raises ValueError."""
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        raise ValueError(f"{text!r} is not a duration; give for example 10m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 class _Model(BaseModel):

@@ -93,5 +93,10 @@ def static(pod: JSON) -> bool:
     return source not in (None, "api")
 
 
+def evicted(pod: JSON) -> bool:
+    """The API says that this pod had to leave the node."""
+    return terminal(pod) and (pod.get("status") or {}).get("reason") == "Evicted"
+
+
 def host_network(pod: JSON) -> bool:
     return bool(pod["spec"].get("hostNetwork"))

@@ -374,21 +374,21 @@ def _backing_off(d: _Decision, name: str, known: Backoff) -> tuple[str, str]:
 
 
 def _collect_garbage(d: _Decision) -> None:
-    """Keep one dead container per name (its log is ``logs --previous``) and no dead sandbox but the newest."""
+    """Keep one dead container per name (its log is ``logs --previous``) and no dead sandbox but the newest.
+
+    Of a pod that was evicted none is kept: it had to go because it took too much.
+    """
     newest = d.state.newest_sandbox()
+    most = 0 if facts.evicted(d.pod) else 1
     kept: set[str] = set()
     for name in {c.name for c in d.state.containers}:
         history = d.state.history(name)
-        kept.update(c.id for c in history[:2])
-        for old in history[2:]:
-            if old.state in ("exited", "created"):
-                d.add(
-                    "RemoveContainer",
-                    name=name,
-                    id=old.id,
-                    reason="Old",
-                    message="Only one dead container is kept",
-                )
+        dead = [c for n, c in enumerate(history) if c.state == "exited" or (c.state == "created" and n)]
+        gone = dead[most:]
+        kept.update(c.id for c in history if c not in gone)
+        text = "Only one dead container is kept" if most else "No container of an evicted pod is kept"
+        for old in gone:
+            d.add("RemoveContainer", name=name, id=old.id, reason="Old", message=text)
     for sandbox in d.state.sandboxes:
         if sandbox is newest or sandbox.id in d.memory.stopping:
             continue

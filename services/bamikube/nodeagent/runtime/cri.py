@@ -341,6 +341,7 @@ def _image(item: Any) -> Image:
         size=item.size,
         uid=item.uid.value if item.HasField("uid") else None,
         username=item.username,
+        pinned=item.pinned,
     )
 
 

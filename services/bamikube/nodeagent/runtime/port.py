@@ -209,6 +209,7 @@ class Image:
     size: int = 0
     uid: int | None = None
     username: str = ""
+    pinned: bool = False  # the runtime needs it itself
 
 
 @dataclass(frozen=True, slots=True)
