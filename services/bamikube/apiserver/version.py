@@ -8,7 +8,8 @@ from typing import Any
 
 import bamikube
 
-KUBERNETES = "v1.34.0"
+MINOR = 34
+KUBERNETES = f"v1.{MINOR}.0"
 
 
 def version_info() -> dict[str, Any]:
@@ -16,7 +17,7 @@ def version_info() -> dict[str, Any]:
     own = getattr(bamikube, "__version__", "0.1.0")
     return {
         "major": "1",
-        "minor": "34",
+        "minor": str(MINOR),
         "gitVersion": f"{KUBERNETES}+bamikube.{own}",
         "gitCommit": "",
         "gitTreeState": "clean",

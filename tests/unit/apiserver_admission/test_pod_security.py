@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from bamikube.api.podsecurity import PolicyLevel
 from bamikube.apiserver.admission import configuration
-from bamikube.apiserver.admission.pod_security import PodSecurity
+from bamikube.apiserver.admission import pod_security_figures as figures
+from bamikube.apiserver.admission.pod_security import LOOKED_AT, PodSecurity, would_not_return
 from bamikube.apiserver.identity import User
 
 from .conftest import DictReader, Object, admit, context, pod, refusal
@@ -31,7 +33,7 @@ WHY = 'privileged (container "c" must not set securityContext.privileged=true)'
 async def test_a_namespace_without_labels_lets_everything_in(reader: DictReader) -> None:
     ctx = context("pods", BAD)
     await admit(PodSecurity(reader), ctx)
-    assert not ctx.warnings and not ctx.annotations
+    assert not ctx.warnings and ctx.annotations == {f"{PREFIX}enforce-policy": "privileged:latest"}
 
 
 async def test_the_file_gives_defaults_and_exemptions(reader: DictReader, tmp_path: Path) -> None:
@@ -49,13 +51,37 @@ async def test_the_file_gives_defaults_and_exemptions(reader: DictReader, tmp_pa
     error = await refusal(plugin, context("pods", BAD))
     assert f'violates PodSecurity "baseline:v1.30": {WHY}' in error.message
     label(reader, enforce="privileged", warn="privileged")
-    await admit(plugin, context("pods", BAD))
+    ctx = context("pods", BAD)
+    await admit(plugin, ctx)
+    assert ctx.annotations == {f"{PREFIX}enforce-policy": "privileged:v1.30"}
     label(reader)
     ctx = context("pods", BAD, user=User("root", ()))
     await admit(plugin, ctx)
     assert ctx.annotations == {f"{PREFIX}exempt": "user"} and not ctx.warnings
     vm = {**BAD, "spec": {**BAD["spec"], "runtimeClassName": "vm"}}
-    await admit(plugin, context("pods", vm))
+    ctx = context("pods", vm)
+    await admit(plugin, ctx)
+    assert ctx.annotations == {f"{PREFIX}exempt": "runtimeClass"}
+    reader.put(("", "pods"), vm)
+    old = {"metadata": {"name": "default", "labels": {f"{PREFIX}enforce": "privileged"}}}
+    ctx = context("namespaces", {"metadata": {"name": "default", "labels": {}}}, "UPDATE", old=old)
+    await admit(plugin, ctx)
+    assert not ctx.warnings
+    labels = {f"{PREFIX}enforce": "restricted", f"{PREFIX}warn-version": "v1.29"}
+    infra: Object = {"metadata": {"name": "infra", "labels": labels}}
+    said = (
+        'namespace "infra" is exempt from Pod Security, and the policy '
+        "(enforce=restricted:v1.30, warn=restricted:v1.29) will be ignored"
+    )
+    for ctx in (
+        context("namespaces", infra),
+        context("namespaces", infra, "UPDATE", old={"metadata": {"name": "infra"}}),
+    ):
+        await admit(plugin, ctx)
+        assert ctx.warnings == [said]
+    same = context("namespaces", infra, "UPDATE", old=infra)
+    await admit(plugin, same)
+    assert not same.warnings
     for wrong, why in (
         ({"defaults": {"enforce": "strict"}}, "must be one of privileged, baseline, restricted"),
         ({"exemptions": {"users": ["a"]}}, "unknown fields users"),
@@ -153,5 +179,30 @@ async def test_labels_that_cannot_be_read_are_refused(reader: DictReader) -> Non
         error.code == 422 and 'Invalid value: "strict": must be one of privileged, baseline' in error.message
     )
     await admit(plugin, context("namespaces", wrong, "UPDATE", old=wrong))
-    error = await refusal(plugin, context("pods", pod()))
+    ctx = context("pods", pod())
+    error = await refusal(plugin, ctx)
     assert 'violates PodSecurity "restricted:latest"' in error.message
+    said = f'metadata.labels[{PREFIX}enforce]: Invalid value: "strict": must be one of privileged, baseline, restricted'
+    assert ctx.annotations[f"{PREFIX}error"] == f"Failed to parse policy: {said}"
+
+
+def test_of_too_many_pods_one_of_each_controller_is_looked_at_first() -> None:
+    owner = [{"uid": "rs", "controller": True}]
+    many = [
+        BAD | {"metadata": {"name": f"p{at:05}", "ownerReferences": owner}} for at in range(LOOKED_AT + 1)
+    ]
+    last = pod("z", hostNetwork=True)
+    said = would_not_return("default", [*many, last], PolicyLevel("baseline"))
+    assert said[0] == (
+        f"new PodSecurity enforce level only checked against the first {LOOKED_AT} of {LOOKED_AT + 2} existing pods"
+    )
+    assert said[2:] == [f"p00000 (and {LOOKED_AT - 2} other pods): privileged", "z: host namespaces"]
+
+
+async def test_decisions_are_counted(reader: DictReader) -> None:
+    plugin = PodSecurity(reader)
+    labels = ("deny", "baseline", "latest", "enforce", "create", "pod", "")
+    before = figures._EVALUATIONS.labels(*labels)._value.get()
+    label(reader, enforce="baseline")
+    await refusal(plugin, context("pods", BAD))
+    assert figures._EVALUATIONS.labels(*labels)._value.get() == before + 1

@@ -7,19 +7,23 @@ reason and detail. Source: Kubernetes' "Pod Security Standards" and "Pod Securit
 from bamikube.api.podsecurity.evaluation import Violation, details, evaluate, reasons
 from bamikube.api.podsecurity.policy import (
     LATEST,
+    PREFIX,
     PRIVILEGED,
     Policy,
     PolicyLevel,
+    asked,
     policy_of,
     stricter,
 )
 
 __all__ = [
     "LATEST",
+    "PREFIX",
     "PRIVILEGED",
     "Policy",
     "PolicyLevel",
     "Violation",
+    "asked",
     "details",
     "evaluate",
     "policy_of",

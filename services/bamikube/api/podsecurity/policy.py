@@ -48,7 +48,16 @@ class Policy:
 
     @property
     def asks_nothing(self) -> bool:
-        return not self.causes and self.enforce.level == self.audit.level == self.warn.level == "privileged"
+        return not self.causes and self.all_privileged
+
+    @property
+    def all_privileged(self) -> bool:
+        return self.enforce.level == self.audit.level == self.warn.level == "privileged"
+
+    @property
+    def tells(self) -> bool:
+        """Whether what makes pods is looked at, too: nothing of it is enforced there."""
+        return bool(self.causes) or not self.audit.level == self.warn.level == "privileged"
 
 
 NOTHING = Policy()
@@ -98,3 +107,14 @@ def stricter(new: PolicyLevel, old: PolicyLevel) -> bool:
     if new == old or new.level == "privileged":
         return False
     return new.version != old.version or LEVELS.index(new.level) > LEVELS.index(old.level)
+
+
+def asked(labels: Mapping[str, str], policy: Policy) -> str:
+    """What a namespace's own labels ask for beyond ``privileged``, as ``enforce=baseline:latest, warn=...``."""
+    modes = (("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn))
+    return ", ".join(
+        f"{mode}={level}"
+        for mode, level in modes
+        if level.level != "privileged"
+        and (f"{PREFIX}{mode}" in labels or f"{PREFIX}{mode}-version" in labels)
+    )

@@ -10,11 +10,13 @@ Source: Kubernetes' "Pod Security Admission".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bamikube.api import errors, podsecurity
-from bamikube.api.podsecurity import Policy, PolicyLevel, Violation, details, reasons
+from bamikube.api.errors import Cause
+from bamikube.api.podsecurity import PREFIX, Policy, PolicyLevel, Violation, details, reasons
+from bamikube.apiserver.admission import pod_security_figures as figures
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.configuration import NO_DEFAULTS, PodSecurityDefaults
 from bamikube.apiserver.admission.context import AdmissionContext
@@ -36,6 +38,7 @@ TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 LOOKED_AT = 3000  # pods of a namespace that are looked at when its labels change
 _POD_PARTS = frozenset({"", "ephemeralcontainers", "resize"})
+_WHOLE = frozenset({""})
 
 
 class PodSecurity(Plugin):
@@ -68,32 +71,38 @@ class PodSecurity(Plugin):
             if not ctx.subresource:
                 self._namespace(ctx, ctx.object)
             return
+        pods = ctx.resource.key == PODS
+        if ctx.subresource not in (_POD_PARTS if pods else _WHOLE):
+            return
+        if exempt := self._exempt(ctx):
+            _let_off(ctx, exempt)
+            return
         policy = self._policies.get(ctx.namespace, self._defaults.policy)
-        if policy.asks_nothing:
-            return
-        if exempt := self._exempt(ctx, ctx.object):
-            ctx.annotations["pod-security.kubernetes.io/exempt"] = exempt
-            return
-        if ctx.resource.key == PODS:
-            if ctx.subresource in _POD_PARTS and (ctx.old is None or _matters(ctx.object, ctx.old)):
+        if pods:
+            if policy.asks_nothing:
+                ctx.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
+                figures.evaluated(ctx, "enforce", policy.enforce, allowed=True)
+            elif ctx.old is None or _matters(ctx.object, ctx.old):
                 self._judge(ctx, policy, ctx.object, enforced=True)
-        elif not ctx.subresource and (template := _template(ctx.resource.key, ctx.object)) is not None:
+        elif policy.tells and (template := _template(ctx.resource.key, ctx.object)) is not None:
             self._judge(ctx, policy, template, enforced=False)
 
-    def _exempt(self, ctx: AdmissionContext, obj: Object) -> str:
-        """What exempts a request, in the words of the audit annotation; "" when nothing does."""
-        defaults = self._defaults
-        if ctx.namespace in defaults.namespaces:
+    def _exempt(self, ctx: AdmissionContext) -> str:
+        """What exempts a request whatever it is about, in the words of the audit annotation; "" when nothing does."""
+        if ctx.namespace in self._defaults.namespaces:
             return "namespace"
-        if ctx.user.name in defaults.usernames:
-            return "user"
-        if defaults.runtime_classes:
-            pod = obj if ctx.resource.key == PODS else _template(ctx.resource.key, obj)
-            if ((pod or {}).get("spec") or {}).get("runtimeClassName") in defaults.runtime_classes:
-                return "runtimeClass"
-        return ""
+        return "user" if ctx.user.name in self._defaults.usernames else ""
+
+    def _may_run_as_it_likes(self, pod: Object) -> bool:
+        return (pod.get("spec") or {}).get("runtimeClassName") in self._defaults.runtime_classes
 
     def _judge(self, ctx: AdmissionContext, policy: Policy, pod: Object, *, enforced: bool) -> None:
+        if self._may_run_as_it_likes(pod):
+            _let_off(ctx, "runtimeClass")
+            return
+        if policy.causes:
+            ctx.annotations[f"{PREFIX}error"] = f"Failed to parse policy: {_joined(policy.causes)}"
+            figures.misread(ctx)
         known: dict[PolicyLevel, list[Violation]] = {}
 
         def found(level: PolicyLevel) -> list[Violation]:
@@ -103,14 +112,18 @@ class PodSecurity(Plugin):
 
         if violated := found(policy.audit):
             told = f'would violate PodSecurity "{policy.audit}": {details(violated)}'
-            ctx.annotations["pod-security.kubernetes.io/audit-violations"] = told
+            ctx.annotations[f"{PREFIX}audit-violations"] = told
+            figures.evaluated(ctx, "audit", policy.audit, allowed=False)
         if enforced:
-            ctx.annotations["pod-security.kubernetes.io/enforce-policy"] = str(policy.enforce)
-            if violated := found(policy.enforce):
+            ctx.annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
+            violated = found(policy.enforce)
+            figures.evaluated(ctx, "enforce", policy.enforce, allowed=not violated)
+            if violated:
                 why = f'violates PodSecurity "{policy.enforce}": {details(violated)}'
                 raise errors.forbidden("pods", ctx.name, why)
         if violated := found(policy.warn):
             ctx.warnings.append(f'would violate PodSecurity "{policy.warn}": {details(violated)}')
+            figures.evaluated(ctx, "warn", policy.warn, allowed=False)
 
     # -- namespaces ----------------------------------------------------------------------------------------------
 
@@ -118,18 +131,34 @@ class PodSecurity(Plugin):
         new, old = self._policy(namespace), self._policy(ctx.old)
         if new.causes and (ctx.operation == "CREATE" or new.causes != old.causes):
             raise errors.invalid("Namespace", ctx.name, list(new.causes))
-        if ctx.name in self._defaults.namespaces:
+        if ctx.operation == "UPDATE" and not podsecurity.stricter(new.enforce, old.enforce):
             return
-        if ctx.operation == "UPDATE" and podsecurity.stricter(new.enforce, old.enforce):
+        if ctx.name in self._defaults.namespaces:
+            if not new.all_privileged and new != self._defaults.policy:
+                asked = podsecurity.asked((namespace.get("metadata") or {}).get("labels") or {}, new)
+                ctx.warnings.append(
+                    f'namespace "{ctx.name}" is exempt from Pod Security, and the policy ({asked}) will be ignored'
+                )
+        elif ctx.operation == "UPDATE":
             pods = self._reader.list(PODS, ctx.name)
-            ctx.warnings.extend(would_not_return(ctx.name, pods, new.enforce))
+            ctx.warnings.extend(
+                would_not_return(ctx.name, pods, new.enforce, exempt=self._may_run_as_it_likes)
+            )
 
 
-def would_not_return(namespace: str, pods: list[Object], enforce: PolicyLevel) -> list[str]:
+def would_not_return(
+    namespace: str,
+    pods: list[Object],
+    enforce: PolicyLevel,
+    *,
+    exempt: Callable[[Object], bool] = lambda pod: False,
+) -> list[str]:
     """Warnings about pods that are there and would not be let in. Pods with the same violations share a line."""
     first: dict[str, list[str]] = {}
-    for pod in pods[:LOOKED_AT]:
-        violated = podsecurity.evaluate(enforce, pod["metadata"], pod.get("spec") or {})
+    for pod in _telling(pods):
+        violated = (
+            [] if exempt(pod) else podsecurity.evaluate(enforce, pod["metadata"], pod.get("spec") or {})
+        )
         if violated:
             first.setdefault(reasons(violated), []).append(pod["metadata"]["name"])
     warnings = []
@@ -142,6 +171,31 @@ def would_not_return(namespace: str, pods: list[Object], enforce: PolicyLevel) -
             f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{enforce}"'
         )
     return warnings + sorted(f"{_counted(names)}: {why}" for why, names in first.items())
+
+
+def _telling(pods: list[Object]) -> list[Object]:
+    """Not more than are looked at: of many, first one of each controller, for its others are made from one template."""
+    if len(pods) <= LOOKED_AT:
+        return pods
+    seen: set[str] = set()
+    leaders, others = [], []
+    for pod in pods:
+        owners = pod["metadata"].get("ownerReferences") or ()
+        controller = next((one.get("uid", "") for one in owners if one.get("controller")), "")
+        (others if controller in seen else leaders).append(pod)
+        if controller:
+            seen.add(controller)
+    return [*leaders, *others][:LOOKED_AT]
+
+
+def _let_off(ctx: AdmissionContext, exempt: str) -> None:
+    ctx.annotations[f"{PREFIX}exempt"] = exempt
+    figures.exempted(ctx)
+
+
+def _joined(causes: Iterable[Cause]) -> str:
+    said = [f"{cause.field}: {cause.message}" for cause in causes]
+    return said[0] if len(said) == 1 else f"[{', '.join(said)}]"
 
 
 def _counted(names: list[str]) -> str:
