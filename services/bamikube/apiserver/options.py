@@ -109,7 +109,8 @@ class ApiServerOptions(Options):
     enable_admission_plugins: list[str] = Field([], description="plugins to add to the default ones")
     disable_admission_plugins: list[str] = Field([], description="default plugins to leave out")
     admission_control_config_file: str = Field(
-        "", description="AdmissionConfiguration: defaults and exemptions of PodSecurity"
+        "",
+        description="AdmissionConfiguration: how PodSecurity, ResourceQuota, EventRateLimit and webhooks are meant",
     )
     default_not_ready_toleration_seconds: int = Field(
         300, ge=0, description="seconds a pod stays on a node that is not ready, when it says nothing"

@@ -44,6 +44,18 @@ class Access:
     user: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a user shows to prove who he is. Empty: not that."""
+
+    cert_pem: bytes = b""
+    key_pem: bytes = b""
+    token: str = ""
+    token_file: str = ""
+    username: str = ""
+    password: str = ""
+
+
 def build(
     *,
     cluster: str,
@@ -151,29 +163,48 @@ def load(path: str | Path, context: str | None = None) -> Access:
     cluster = _entry(config, "clusters", chosen.get("cluster") or "", path)
     user_name = chosen.get("user") or ""
     user = _entry(config, "users", user_name, path) if user_name else {}
-    for unsupported in ("exec", "auth-provider", "username"):
-        if user.get(unsupported):
-            raise KubeconfigError(
-                f"user {user_name!r} of kubeconfig {path} uses {unsupported!r}, which is not supported; "
-                "use a client certificate or a token"
-            )
-    token = user.get("token") or ""
-    if not token and user.get("tokenFile"):
-        token = _file(user["tokenFile"], path).decode().strip()
+    if user.get("username"):
+        raise _unsupported("username", user_name, path)
+    found = identity(user, user_name, path)
+    token = found.token
+    if found.token_file and not token:
+        token = _file(found.token_file, path).decode().strip()
     server = cluster.get("server") or ""
     if not server:
         raise KubeconfigError(f"cluster {chosen.get('cluster')!r} of kubeconfig {path} has no server")
     return Access(
         server=server.rstrip("/"),
         ca_pem=_data(cluster, "certificate-authority", path),
-        cert_pem=_data(user, "client-certificate", path),
-        key_pem=_data(user, "client-key", path),
+        cert_pem=found.cert_pem,
+        key_pem=found.key_pem,
         token=token,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         namespace=chosen.get("namespace") or "default",
         server_name=cluster.get("tls-server-name") or "",
         context=name,
         user=user_name,
+    )
+
+
+def identity(user: dict[str, Any], name: str, path: str | Path) -> Identity:
+    """What a user's entry in the kubeconfig ``path`` shows. Raises :class:`KubeconfigError`."""
+    for unsupported in ("exec", "auth-provider"):
+        if user.get(unsupported):
+            raise _unsupported(unsupported, name, path)
+    return Identity(
+        _data(user, "client-certificate", path),
+        _data(user, "client-key", path),
+        user.get("token") or "",
+        user.get("tokenFile") or "",
+        user.get("username") or "",
+        user.get("password") or "",
+    )
+
+
+def _unsupported(what: str, user: str, path: str | Path) -> KubeconfigError:
+    return KubeconfigError(
+        f"user {user!r} of kubeconfig {path} uses {what!r}, which is not supported; "
+        "use a client certificate or a token"
     )
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from bamikube.apiserver.outbound import CallError, Destination
 from bamikube.apiserver.outbound.caller import HttpCaller
+from bamikube.apiserver.outbound.introductions import held_pair
 from bamikube.kit.world import World
 from bamikube.pki.authority import Authority, Request
 from tests.support.etcd import free_ports
@@ -89,6 +90,20 @@ async def test_an_address_is_dialled_and_the_services_name_proved(
 async def test_the_certificate_is_shown_where_it_is_asked_for(caller: HttpCaller, place: Destination) -> None:
     reply = await caller.call(dataclasses.replace(place, identify=True), "GET", "/who", timeout=5)
     assert b'"front-proxy-client"' in reply.body
+
+
+async def test_a_webhook_is_shown_the_certificate_that_the_kubeconfig_has_for_it(
+    authority: Path, place: Destination
+) -> None:
+    ca = Authority.load(authority / "ca.crt", authority / "ca.key", World())
+    made = ca.issue(Request("judge-knows-me", client=True))
+    pair = held_pair(made.certificate_pem, made.key_pem)
+    bare = HttpCaller()
+    reply = await bare.call(dataclasses.replace(place, pair=pair), "GET", "/who", timeout=5)
+    assert b'"judge-knows-me"' in reply.body
+    with pytest.raises(CallError, match="the client certificate cannot be used"):
+        await bare.call(dataclasses.replace(place, pair="/no/such"), "GET", "/who", timeout=5)
+    await bare.close()
 
 
 async def test_connections_are_used_again(caller: HttpCaller, place: Destination, server: TlsServer) -> None:

@@ -1,6 +1,7 @@
 """Resource quotas: what objects use, which of them a quota counts, and whether there is room for one more."""
 
 from bamikube.api.quota.judging import Charge, charge, counted_kinds, is_settled, pretty, recount, settled
+from bamikube.api.quota.scopes import matches
 from bamikube.api.quota.usage import Key, tracks, usage
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "charge",
     "counted_kinds",
     "is_settled",
+    "matches",
     "pretty",
     "recount",
     "settled",

@@ -19,20 +19,21 @@ Object = dict[str, Any]
 
 def matches(quota_spec: Mapping[str, Any], key: Key, obj: Object) -> bool:
     """Whether a quota with this spec looks at the object."""
-    for requirement in _requirements(quota_spec):
-        name = requirement["scopeName"]
-        if key == PODS and name != "VolumeAttributesClass":
-            if not _pod_matches(requirement, obj):
-                return False
-        elif key == CLAIMS and name == "VolumeAttributesClass":
-            if not any(_selects(requirement, one) for one in _attribute_classes(obj) or [""]):
-                return False
-        else:
-            return False
-    return True
+    return all(scope_matches(one, key, obj) for one in requirements_of(quota_spec))
 
 
-def _requirements(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def scope_matches(requirement: Mapping[str, Any], key: Key, obj: Object) -> bool:
+    """Whether the object is in one scope."""
+    name = requirement["scopeName"]
+    if key == PODS and name != "VolumeAttributesClass":
+        return _pod_matches(requirement, obj)
+    if key == CLAIMS and name == "VolumeAttributesClass":
+        return any(_selects(requirement, one) for one in _attribute_classes(obj) or [""])
+    return False
+
+
+def requirements_of(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The scopes of a quota, plain ones and those of its selector."""
     plain = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
     return [*plain, *((spec.get("scopeSelector") or {}).get("matchExpressions") or ())]
 

@@ -12,29 +12,27 @@
         defaults: {enforce: baseline, enforce-version: latest}
         exemptions: {namespaces: [kube-system]}
 
-PodSecurity is the plugin that can be configured; a section about another one is refused, for it would do nothing.
+What ResourceQuota limits by default is in :mod:`.quota_limits`, EventRateLimit's section in :mod:`.event_rate_limit`; the
+webhooks' ``kubeConfigFile`` says who the API server is to them (:mod:`bamikube.apiserver.outbound.introductions`). A
+section about another plugin is refused, for it would do nothing.
 
-Source: Kubernetes' "Pod Security Admission", configuring the admission controller.
+Source: Kubernetes' "Admission Control", "Pod Security Admission" (configuring the admission controller).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bamikube.api.podsecurity import Policy, policy_of
+from bamikube.apiserver.admission.configuration_file import check_kind, complaint, items, load, only, within
+from bamikube.apiserver.admission.event_rate_limit import EventLimit, limits_of
+from bamikube.apiserver.admission.quota_limits import Limited, limited_of
+from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
+from bamikube.pki.kubeconfig import KubeconfigError
 
-FLAG = "--admission-control-config-file"
-_KINDS = {
-    "AdmissionConfiguration": ("apiserver.config.k8s.io/v1", "apiserver.k8s.io/v1alpha1"),
-    "PodSecurityConfiguration": tuple(
-        f"pod-security.admission.config.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1")
-    ),
-}
 _MODES = tuple(f"{mode}{end}" for mode in ("enforce", "audit", "warn") for end in ("", "-version"))
 _PRIVILEGED = Policy()
 _EXEMPT = ("namespaces", "runtimeClasses", "usernames")
@@ -53,66 +51,85 @@ class PodSecurityDefaults:
 NO_DEFAULTS = PodSecurityDefaults()
 
 
-def read(path: str) -> PodSecurityDefaults:
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """How the plugins are meant to behave."""
+
+    pod_security: PodSecurityDefaults = NO_DEFAULTS
+    limited: tuple[Limited, ...] = ()
+    events: tuple[EventLimit, ...] = ()
+    mutating: Introductions = NO_INTRODUCTIONS  # to mutating webhooks
+    validating: Introductions = NO_INTRODUCTIONS
+
+
+UNCONFIGURED = Configured()
+
+
+def read(path: str) -> Configured:
     """What the file at ``path`` says; without a path, nothing. Raises ValueError that names the place."""
     if not path:
-        return NO_DEFAULTS
-    document = _load(Path(path), "AdmissionConfiguration")
-    found = NO_DEFAULTS
-    for index, plugin in enumerate(_list(document, "plugins", path)):
+        return UNCONFIGURED
+    document = load(Path(path), "AdmissionConfiguration")
+    only(document, ("apiVersion", "kind", "plugins"), path)
+    found = UNCONFIGURED
+    for index, plugin in enumerate(items(document, "plugins", path)):
         where = f"{path}: plugins[{index}]"
-        name = plugin.get("name") if isinstance(plugin, dict) else None
-        if name != "PodSecurity":
-            raise ValueError(f"{FLAG} {where}.name: {name!r} takes no configuration here; PodSecurity does")
-        section = plugin.get("configuration")
+        only(plugin, ("name", "path", "configuration"), where)
+        name = plugin.get("name")
+        if name not in _SECTIONS:
+            raise complaint(
+                f"{where}.name", f"{name!r} takes no configuration here; known are {', '.join(_SECTIONS)}"
+            )
+        field, kinds, parse = _SECTIONS[name]
+        section, where = plugin.get("configuration"), f"{where}.configuration"
         if section is None and plugin.get("path"):
-            section = _load(Path(path).parent / str(plugin["path"]), "PodSecurityConfiguration")
-        found = pod_security(section or {}, f"{where}.configuration")
+            file = Path(path).parent / str(plugin["path"])
+            section, where = load(file, *kinds), str(file)
+        check_kind(section or {}, where, *kinds)
+        found = replace(found, **{field: parse(section, where)})
     return found
 
 
 def pod_security(section: Mapping[str, Any], where: str) -> PodSecurityDefaults:
     """A PodSecurityConfiguration. Raises ValueError."""
-    _is(section, "PodSecurityConfiguration", where)
-    _only(section, ("apiVersion", "kind", "defaults", "exemptions"), where)
+    only(section, ("apiVersion", "kind", "defaults", "exemptions"), where)
     defaults, exemptions = section.get("defaults") or {}, section.get("exemptions") or {}
-    _only(defaults, _MODES, f"{where}.defaults")
-    _only(exemptions, _EXEMPT, f"{where}.exemptions")
+    only(defaults, _MODES, within(where, "defaults"))
+    only(exemptions, _EXEMPT, within(where, "exemptions"))
     policy = policy_of(
         {f"pod-security.kubernetes.io/{mode}": str(value) for mode, value in defaults.items() if value}
     )
     if policy.causes:
         said = "; ".join(cause.message for cause in policy.causes)
-        raise ValueError(f"{FLAG} {where}.defaults: {said}")
-    names = {field: frozenset(map(str, _list(exemptions, field, where))) for field in _EXEMPT}
+        raise complaint(within(where, "defaults"), said)
+    names = {
+        field: frozenset(map(str, items(exemptions, field, within(where, "exemptions")))) for field in _EXEMPT
+    }
     return PodSecurityDefaults(policy, names["namespaces"], names["runtimeClasses"], names["usernames"])
 
 
-def _load(path: Path, kind: str) -> dict[str, Any]:
+def _introductions(section: Mapping[str, Any], where: str) -> Introductions:
+    """A WebhookAdmissionConfiguration. Raises ValueError."""
+    only(section, ("apiVersion", "kind", "kubeConfigFile"), where)
+    file = section.get("kubeConfigFile") or ""
+    if not file:
+        return NO_INTRODUCTIONS
+    if not Path(file).is_absolute():
+        raise complaint(
+            within(where, "kubeConfigFile"), f"Invalid value: {file!r}: must be an absolute file path"
+        )
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{FLAG} {path}: {error}") from error
-    _is(document, kind, str(path))
-    return dict(document)
+        return Introductions.read(file)
+    except KubeconfigError as error:
+        raise complaint(within(where, "kubeConfigFile"), str(error)) from None
 
 
-def _is(document: Any, kind: str, where: str) -> None:
-    if not isinstance(document, dict) or document.get("kind") != kind:
-        raise ValueError(f"{FLAG} {where}: expected an object of the kind {kind}")
-    if document.get("apiVersion") not in _KINDS[kind]:
-        raise ValueError(f"{FLAG} {where}.apiVersion: must be one of {', '.join(_KINDS[kind])}")
-
-
-def _only(section: Any, known: tuple[str, ...], where: str) -> None:
-    if not isinstance(section, Mapping):
-        raise ValueError(f"{FLAG} {where}: expected a mapping")
-    if unknown := sorted(str(field) for field in section if field not in known):
-        raise ValueError(f"{FLAG} {where}: unknown fields {', '.join(unknown)}; known are {', '.join(known)}")
-
-
-def _list(section: Mapping[str, Any], field: str, where: str) -> list[Any]:
-    found = section.get(field) or []
-    if not isinstance(found, list):
-        raise ValueError(f"{FLAG} {where}: {field} must be a list")
-    return found
+_WEBHOOK_KINDS = ("WebhookAdmissionConfiguration", "WebhookAdmission")
+# Plugin -> where its configuration goes, the kinds of object it is, and who reads it.
+_SECTIONS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any, str], Any]]] = {
+    "EventRateLimit": ("events", ("Configuration",), limits_of),
+    "MutatingAdmissionWebhook": ("mutating", _WEBHOOK_KINDS, _introductions),
+    "PodSecurity": ("pod_security", ("PodSecurityConfiguration",), pod_security),
+    "ResourceQuota": ("limited", ("ResourceQuotaConfiguration", "Configuration"), limited_of),
+    "ValidatingAdmissionWebhook": ("validating", _WEBHOOK_KINDS, _introductions),
+}

@@ -22,8 +22,9 @@ from bamikube.apiserver.admission.certificates import (
     Requester,
 )
 from bamikube.apiserver.admission.chain import Admission, Plugin
-from bamikube.apiserver.admission.configuration import NO_DEFAULTS, PodSecurityDefaults
+from bamikube.apiserver.admission.configuration import UNCONFIGURED, Configured
 from bamikube.apiserver.admission.default_classes import DefaultIngressClass, DefaultStorageClass
+from bamikube.apiserver.admission.event_rate_limit import EventRateLimit
 from bamikube.apiserver.admission.extended_resources import ExtendedResourceToleration
 from bamikube.apiserver.admission.external_ips import DenyServiceExternalIPs
 from bamikube.apiserver.admission.limit_ranger import LimitRanger
@@ -65,7 +66,7 @@ class Parts:
     caller: Caller
     rows: Callable[[], Sequence[Resource]]
     store: Store
-    pod_security: PodSecurityDefaults = NO_DEFAULTS
+    configured: Configured = UNCONFIGURED
     not_ready_seconds: int = 300
     unreachable_seconds: int = 300
 
@@ -87,12 +88,17 @@ KNOWN: tuple[Known, ...] = (
     Known(NodeRestriction, lambda parts: NodeRestriction(parts.reader, parts.authorizer)),
     Known(TaintNodesByCondition, lambda parts: TaintNodesByCondition()),
     Known(AlwaysPullImages, lambda parts: AlwaysPullImages(), default=False),
-    Known(PodSecurity, lambda parts: PodSecurity(parts.reader, parts.pod_security)),
+    Known(PodSecurity, lambda parts: PodSecurity(parts.reader, parts.configured.pod_security)),
     Known(PodNodeSelector, lambda parts: PodNodeSelector(parts.reader), default=False),
     Known(Priority, lambda parts: Priority(parts.reader)),
     Known(
         DefaultTolerationSeconds,
         lambda parts: DefaultTolerationSeconds(parts.not_ready_seconds, parts.unreachable_seconds),
+    ),
+    Known(
+        EventRateLimit,
+        lambda parts: EventRateLimit(parts.configured.events, parts.world.clock),
+        default=False,
     ),
     Known(ExtendedResourceToleration, lambda parts: ExtendedResourceToleration(), default=False),
     Known(DefaultStorageClass, lambda parts: DefaultStorageClass(parts.reader)),
@@ -116,7 +122,12 @@ KNOWN: tuple[Known, ...] = (
     Known(
         MutatingAdmissionWebhook,
         lambda parts: MutatingAdmissionWebhook(
-            parts.reader, parts.world, parts.caller, parts.authorizer, parts.rows
+            parts.reader,
+            parts.world,
+            parts.caller,
+            parts.authorizer,
+            parts.rows,
+            parts.configured.mutating,
         ),
     ),
     Known(
@@ -126,10 +137,20 @@ KNOWN: tuple[Known, ...] = (
     Known(
         ValidatingAdmissionWebhook,
         lambda parts: ValidatingAdmissionWebhook(
-            parts.reader, parts.world, parts.caller, parts.authorizer, parts.rows
+            parts.reader,
+            parts.world,
+            parts.caller,
+            parts.authorizer,
+            parts.rows,
+            parts.configured.validating,
         ),
     ),
-    Known(ResourceQuota, lambda parts: ResourceQuota(QuotaLedger(parts.reader), parts.store)),
+    Known(
+        ResourceQuota,
+        lambda parts: ResourceQuota(
+            QuotaLedger(parts.reader), parts.store, parts.reader, parts.configured.limited
+        ),
+    ),
 )
 
 

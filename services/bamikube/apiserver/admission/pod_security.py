@@ -178,7 +178,8 @@ def _telling(pods: list[Object]) -> list[Object]:
     if len(pods) <= LOOKED_AT:
         return pods
     seen: set[str] = set()
-    leaders, others = [], []
+    leaders: list[Object] = []
+    others: list[Object] = []
     for pod in pods:
         owners = pod["metadata"].get("ownerReferences") or ()
         controller = next((one.get("uid", "") for one in owners if one.get("controller")), "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import yaml
@@ -21,7 +20,7 @@ from bamikube.kit.http import Answer, Request
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.pki import kubeconfig
-from bamikube.pki.kubeconfig import Access, KubeconfigError
+from bamikube.pki.kubeconfig import KubeconfigError
 
 
 class Backend(Protocol):
@@ -106,7 +105,7 @@ def _collector(options: ApiServerOptions, world: World, caller: Caller | None) -
         raise ValueError(f"--audit-webhook-config-file {path}: {error}") from None
     return Collector(
         access,
-        caller or _own_caller(access),
+        caller or _own_caller(),
         world,
         size=options.audit_webhook_batch_max_size,
         wait=options.audit_webhook_batch_max_wait,
@@ -115,16 +114,7 @@ def _collector(options: ApiServerOptions, world: World, caller: Caller | None) -
     )
 
 
-def _own_caller(access: Access) -> Caller:
-    """A caller that shows the kubeconfig's certificate. TLS wants it in a file: it is there only while it is read."""
+def _own_caller() -> Caller:
     from bamikube.apiserver.outbound.caller import HttpCaller
 
-    if not access.cert_pem:
-        return HttpCaller()
-    with TemporaryDirectory() as folder:
-        pair = Path(folder) / "pair.pem"
-        pair.touch(0o600)
-        pair.write_bytes(access.cert_pem + b"\n" + access.key_pem)
-        caller = HttpCaller(str(pair))
-        caller.prepare(access.ca_pem, not access.insecure)
-        return caller
+    return HttpCaller()

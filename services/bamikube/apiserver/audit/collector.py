@@ -19,6 +19,7 @@ import orjson
 from bamikube.apiserver.audit import figures
 from bamikube.apiserver.audit.policy import API_VERSION
 from bamikube.apiserver.outbound import Caller, CallError, Destination
+from bamikube.apiserver.outbound.introductions import held_pair
 from bamikube.kit.world import World
 from bamikube.pki.kubeconfig import Access
 
@@ -53,7 +54,7 @@ class Collector:
             parts.netloc.rpartition("@")[2],
             trust=access.ca_pem,
             verify=not access.insecure,
-            identify=True,
+            pair=held_pair(access.cert_pem, access.key_pem),
         )
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._headers = [("Content-Type", "application/json")]

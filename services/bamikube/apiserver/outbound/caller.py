@@ -37,8 +37,8 @@ class HttpCaller:
         self._opened: set[_Open] = set()
         self._context = lru_cache(maxsize=256)(self._new_context)
 
-    def _new_context(self, trust: bytes, verify: bool, identify: bool) -> tls.SSLContext:
-        """Raises CallError for a bundle that holds no certificate."""
+    def _new_context(self, trust: bytes, verify: bool, identify: bool, pair: str = "") -> tls.SSLContext:
+        """Raises CallError for a bundle that holds no certificate, or a pair that is none."""
         try:
             context = tls.create_default_context(cadata=trust.decode() if trust else None)
         except (tls.SSLError, ValueError):
@@ -51,11 +51,12 @@ class HttpCaller:
             context.check_hostname, context.verify_mode = False, tls.CERT_NONE
         if identify and self._certificate:
             context.load_cert_chain(self._certificate, self._key or None)
+        if pair:
+            try:
+                context.load_cert_chain(pair)
+            except (tls.SSLError, OSError) as problem:
+                raise CallError(f"tls: the client certificate cannot be used: {problem}") from None
         return context
-
-    def prepare(self, trust: bytes, verify: bool) -> None:
-        """Read the certificate now, for destinations with this trust, so that its file need not stay."""
-        self._context(trust, verify, True)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -71,7 +72,7 @@ class HttpCaller:
     async def _request(
         self, to: Destination, method: str, target: str, headers: Headers, body: bytes
     ) -> aiohttp.ClientResponse:
-        context = self._context(to.trust, to.verify, to.identify)
+        context = self._context(to.trust, to.verify, to.identify, to.pair)
         url = URL(f"https://{_bracketed(to.host)}:{to.port}{target}", encoded=True)
         sent = CIMultiDict(headers)
         sent.setdefault("Host", to.authority)
@@ -131,7 +132,7 @@ class HttpCaller:
         return incoming
 
     async def raw(self, to: Destination) -> RawConnection:
-        context = self._context(to.trust, to.verify, to.identify)
+        context = self._context(to.trust, to.verify, to.identify, to.pair)
         try:
             return await dial(to.host, to.port, ssl=context, server_hostname=to.name, timeout=CONNECT)
         except (OSError, TimeoutError) as problem:

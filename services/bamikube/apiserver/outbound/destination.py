@@ -41,7 +41,7 @@ class Destination:
     ``host`` and ``port`` are dialled; ``name`` is what the certificate must be valid for, ``authority`` the Host
     header. ``path`` (percent-encoded) and ``query`` come from the configuration. ``trust`` is PEM text, empty for the
     machine's own authorities. ``verify`` False takes any certificate. ``identify`` shows the API server's client
-    certificate.
+    certificate, ``pair`` the one in this file (certificate and key).
     """
 
     host: str
@@ -53,6 +53,7 @@ class Destination:
     trust: bytes = b""
     verify: bool = True
     identify: bool = False
+    pair: str = ""
 
     def shown(self, target: str = "") -> str:
         """The URL as people know it, by name rather than by address."""

@@ -6,6 +6,7 @@ policy's business.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from bamikube.apiserver.admission.webhooks import figures
 from bamikube.apiserver.admission.webhooks.hooks import Hook
 from bamikube.apiserver.admission.webhooks.review import Unusable, Verdict, read, review
 from bamikube.apiserver.outbound import JSON_HEADERS, Caller, CallError, Reply, Unresolved, of_client_config
+from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
 
@@ -31,7 +33,15 @@ class CallFailed(Exception):
 class Asker:
     """``kind`` is what metrics call the webhooks: ``admit`` or ``validating``."""
 
-    def __init__(self, reader: Reader, caller: Caller, world: World, kind: str) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        caller: Caller,
+        world: World,
+        kind: str,
+        introductions: Introductions = NO_INTRODUCTIONS,
+    ) -> None:
+        self._introductions = introductions
         self._reader = reader
         self._caller = caller
         self._world = world
@@ -70,10 +80,16 @@ class Asker:
                 raise CallError(str(problem)) from None
             target = f"{to.path or '/'}?timeout={hook.timeout:g}s"
             url = to.shown(target)
+            shown = self._introductions.of(hook.client, to.authority)
             reply = await self._caller.call(
-                to, "POST", target, headers=JSON_HEADERS, body=body, timeout=hook.timeout
+                replace(to, pair=shown.pair) if shown.pair else to,
+                "POST",
+                target,
+                headers=[*JSON_HEADERS, *shown.headers],
+                body=body,
+                timeout=hook.timeout,
             )
-        except CallError as problem:
+        except (CallError, OSError) as problem:
             raise CallFailed(hook, f'failed to call webhook: Post "{url}": {problem}') from None
         if not 200 <= reply.status < 300:
             raise CallFailed(hook, f"failed to call webhook: {_said(reply)}", reply.status)

@@ -21,6 +21,7 @@ from bamikube.apiserver.admission.webhooks.forms import shown, take_over
 from bamikube.apiserver.admission.webhooks.hooks import MUTATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import Verdict, denial, named_annotations
 from bamikube.apiserver.outbound import Caller
+from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
 
@@ -33,7 +34,7 @@ ADMIT = "admit"
 
 
 class MutatingAdmissionWebhook(Plugin):
-    """``rows`` are the resources served now."""
+    """``rows`` are the resources served now; ``introductions`` what webhooks are shown of the API server."""
 
     name = "MutatingAdmissionWebhook"
 
@@ -44,12 +45,13 @@ class MutatingAdmissionWebhook(Plugin):
         caller: Caller,
         authorizer: Authorizer,
         rows: Callable[[], Sequence[Resource]],
+        introductions: Introductions = NO_INTRODUCTIONS,
     ) -> None:
         self._reader = reader
         self._now = world.clock.monotonic
         self._conditions = Conditions(reader, authorizer)
         self._hooks = Hooks(reader, MUTATING, rows)
-        self._asker = Asker(reader, caller, world, ADMIT)
+        self._asker = Asker(reader, caller, world, ADMIT, introductions)
 
     def changes(self, ctx: AdmissionContext) -> bool:
         return bool(self._hooks.about(ctx.operation, ctx.resource, ctx.subresource))

@@ -22,6 +22,7 @@ from bamikube.apiserver.admission.webhooks.forms import shown
 from bamikube.apiserver.admission.webhooks.hooks import VALIDATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import denial, named_annotations
 from bamikube.apiserver.outbound import Caller
+from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.world import World
 
@@ -34,7 +35,7 @@ VALIDATE = "validating"
 
 
 class ValidatingAdmissionWebhook(Plugin):
-    """``rows`` are the resources served now."""
+    """``rows`` are the resources served now; ``introductions`` what webhooks are shown of the API server."""
 
     name = "ValidatingAdmissionWebhook"
 
@@ -45,12 +46,13 @@ class ValidatingAdmissionWebhook(Plugin):
         caller: Caller,
         authorizer: Authorizer,
         rows: Callable[[], Sequence[Resource]],
+        introductions: Introductions = NO_INTRODUCTIONS,
     ) -> None:
         self._reader = reader
         self._now = world.clock.monotonic
         self._conditions = Conditions(reader, authorizer)
         self._hooks = Hooks(reader, VALIDATING, rows)
-        self._asker = Asker(reader, caller, world, VALIDATE)
+        self._asker = Asker(reader, caller, world, VALIDATE, introductions)
 
     async def validate(self, ctx: AdmissionContext) -> None:
         matches = self._hooks.about(ctx.operation, ctx.resource, ctx.subresource)
