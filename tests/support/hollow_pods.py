@@ -193,6 +193,9 @@ class HollowHost:
     async def mounts(self, *_: Any) -> tuple[()]:
         return ()
 
+    def devices(self, *_: Any) -> tuple[()]:
+        return ()
+
     def node_hosts(self) -> str:
         return ""
 

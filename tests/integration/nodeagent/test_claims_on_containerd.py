@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,33 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
     pod(node, "options", "sleep 1000", "options")
     text = 'for volume "pv-options" : Mount options are not supported for this volume type'
     await until(lambda: f"MountVolume.MountOptionSupport check failed {text}" in events())
+
+
+async def test_a_block_device_is_handed_on_as_it_is(node: Any, until: Any, tmp_path: Path) -> None:
+    backing = tmp_path / "backing"
+    backing.write_bytes(b"on disk".ljust(1 << 20, b"."))
+    made = subprocess.run(["losetup", "-f", "--show", backing], check=True, capture_output=True, text=True)
+    device = made.stdout.strip()
+    try:
+        claim(node, "raw", {"local": {"path": device}}, volumeMode="Block")
+        script = (
+            "dd if=/dev/data bs=7 count=1 2>/dev/null > /dev/termination-log; echo written > /dev/data; sync"
+        )
+        for read_only in (False, True):
+            app = {
+                "name": "app",
+                "command": ["sh", "-c", script],
+                "volumeDevices": [{"name": "v", "devicePath": "/dev/data"}],
+            }
+            source = {"persistentVolumeClaim": {"claimName": "raw", "readOnly": read_only}}
+            spec = {
+                "restartPolicy": "Never",
+                "volumes": [{"name": "v", **source}],
+                "containers": [app],
+            }
+            worker = node.run(node.pod(f"raw-{read_only}".lower(), spec))
+            await until(lambda: worker.status.get("phase") in ("Succeeded", "Failed"))  # noqa: B023
+            assert said(worker) == ("written" if read_only else "on disk")
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+    assert backing.read_bytes()[:8] == b"written\n"

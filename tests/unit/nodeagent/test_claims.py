@@ -72,11 +72,14 @@ def test_a_claim_must_be_bound(found: JSON | None, words: str) -> None:
         (volume(claimRef=None), "found PV object pv but it has a nil pv.Spec.ClaimRef"),
         (volume(claimRef={"uid": "x"}), "its pv.Spec.ClaimRef.UID x does not point to claim.UID cu"),
         (volume(volumeMode="Block"), "volume data has volumeMode Block, but is specified in volumeMounts"),
+        (volume(), "volume data has volumeMode Filesystem, but is specified in volumeDevices"),
     ],
 )
 def test_the_volume_must_be_the_claims(found: JSON | None, words: str) -> None:
     with pytest.raises(HostFailure) as failure:
-        claims.behind(POD, VOLUME, claims.Claim("c"), claim(), found)
+        field = words.rsplit(" ", 1)[-1]
+        pod = POD | {"spec": {"containers": [{field: [{"name": "data"}]}]}}
+        claims.behind(pod, VOLUME, claims.Claim("c"), claim(), found)
     assert words in str(failure.value)
 
 

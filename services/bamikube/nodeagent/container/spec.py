@@ -10,7 +10,15 @@ from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import expand
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import ContainerSpec, Image, Mount, PortMapping, Profile, SandboxSpec
+from bamikube.nodeagent.runtime.port import (
+    ContainerSpec,
+    Device,
+    Image,
+    Mount,
+    PortMapping,
+    Profile,
+    SandboxSpec,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ def container_spec(
     *,
     environment: Mapping[str, str],
     mounts: tuple[Mount, ...],
+    devices: tuple[Device, ...] = (),
     image: Image | None,
     image_ref: str,
     node: NodeFacts,
@@ -107,6 +116,7 @@ def container_spec(
         working_dir=spec.get("workingDir") or "",
         env=tuple(environment.items()),
         mounts=mounts,
+        devices=devices,
         labels=pod_labels(pod) | {labels.CONTAINER_NAME: spec["name"]},
         annotations={
             labels.RESTART_COUNT: str(attempt),

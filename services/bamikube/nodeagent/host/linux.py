@@ -21,7 +21,7 @@ from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.volumes import Volumes
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Mount
+from bamikube.nodeagent.runtime.port import Device, Mount
 from bamikube.nodeagent.volumes.plugin import Given
 
 MESSAGE_LIMIT = 4096  # bytes of a termination message
@@ -88,6 +88,9 @@ class LinuxHost:
         log.chmod(0o666)
         result.append(Mount(target, str(log)))
         return tuple(result)
+
+    def devices(self, pod: JSON, spec: JSON) -> tuple[Device, ...]:
+        return self._volumes.devices(pod, spec)
 
     def node_hosts(self) -> str:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Mount
+from bamikube.nodeagent.runtime.port import Device, Mount
 from bamikube.nodeagent.volumes.plugin import Given
 
 
@@ -37,6 +37,9 @@ class Host(Protocol):
         self, pod: JSON, spec: JSON, attempt: int, hosts: str, environment: dict[str, str]
     ) -> tuple[Mount, ...]:
         """A container's mounts, its hosts file and its termination log among them. Raises HostFailure."""
+
+    def devices(self, pod: JSON, spec: JSON) -> tuple[Device, ...]:
+        """The block volumes of a container. Raises HostFailure."""
 
     def node_hosts(self) -> str:
         """The node's own /etc/hosts."""

@@ -22,7 +22,7 @@ from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.threads import beside
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Mount
+from bamikube.nodeagent.runtime.port import Device, Mount
 from bamikube.nodeagent.volumes import claims
 from bamikube.nodeagent.volumes.faults import TimedOut
 from bamikube.nodeagent.volumes.kinds import plugin_in, plugin_of
@@ -110,6 +110,19 @@ class Volumes:
         expression = item.get("subPathExpr") or ""
         part = expand_whole(expression, environment) if expression else item.get("subPath") or ""
         return item, volume, subpaths.checked(part)
+
+    def devices(self, pod: JSON, spec: JSON) -> tuple[Device, ...]:
+        """The block volumes of one container. Raises HostFailure in the kubelet's words."""
+        made = self._made.get(facts.uid(pod), {})
+        result = []
+        for item in spec.get("volumeDevices") or ():
+            volume = made.get(item["name"])
+            if volume is None:
+                raise HostFailure(
+                    f'cannot find volume "{item["name"]}" to pass into container "{spec["name"]}"'
+                )
+            result.append(Device(item["devicePath"], str(volume.path), "r" if volume.read_only else "mrw"))
+        return tuple(result)
 
     # -- the end -----------------------------------------------------------------------------------------------
 

@@ -210,6 +210,7 @@ class Starter:
         node = self._shared.node
         hosts = dns.hosts_file(pod, ips, node.name, node.domain, self._shared.host.node_hosts())
         mounts = await self._shared.host.mounts(pod, spec, attempt, hosts, env)
+        devices = self._shared.host.devices(pod, spec)
         return container_spec(
-            pod, spec, attempt, environment=env, mounts=mounts, image=image, image_ref=image.id, node=node
-        )
+            pod, spec, attempt, environment=env, mounts=mounts, devices=devices, image=image, image_ref=image.id, node=node
+        )  # fmt: skip

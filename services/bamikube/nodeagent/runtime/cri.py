@@ -446,6 +446,14 @@ def _container_config(spec: ContainerSpec) -> Any:
             )
             for mount in spec.mounts
         ],
+        devices=[
+            pb.Device(
+                container_path=device.container_path,
+                host_path=device.host_path,
+                permissions=device.permissions,
+            )
+            for device in spec.devices
+        ],
         labels=dict(spec.labels),
         annotations=dict(spec.annotations),
         log_path=spec.log_path,

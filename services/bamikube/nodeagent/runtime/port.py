@@ -55,6 +55,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the machine in a container; ``permissions`` as cgroups write them: m(ake), r(ead), w(rite)."""
+
+    container_path: str
+    host_path: str
+    permissions: str = "mrw"
+
+
+@dataclass(frozen=True, slots=True)
 class TreeMount:
     """How the contents of an image are mounted: type, source and options as for mount(8)."""
 
@@ -147,6 +156,7 @@ class ContainerSpec:
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     masked_paths: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     seccomp: Profile = field(default_factory=Profile)
     apparmor: Profile | None = None

@@ -74,9 +74,11 @@ def behind(pod: JSON, volume: JSON, wanted: Claim, claim: JSON, found: JSON | No
     if owner.get("uid", "") != uid:
         why = f"but its pv.Spec.ClaimRef.UID {owner.get('uid', '')} does not point to claim.UID {uid}"
         raise NotProcessed(f"{where}: found PV object {name} {why}")
-    mode = found["spec"].get("volumeMode") or "Filesystem"
-    if mode != "Filesystem":
-        raise NotProcessed(f"volume {volume['name']} has volumeMode {mode}, but is specified in volumeMounts")
+    mode = volume_mode(found)
+    everyone = (*facts.all_containers(pod), *(pod["spec"].get("ephemeralContainers") or ()))
+    for field, wrong in (("volumeMounts", mode != "Filesystem"), ("volumeDevices", mode != "Block")):
+        if wrong and any(item["name"] == volume["name"] for c in everyone for item in c.get(field) or ()):
+            raise NotProcessed(f"volume {volume['name']} has volumeMode {mode}, but is specified in {field}")
     return found
 
 
@@ -87,6 +89,11 @@ def check_node(found: JSON, labels: Mapping[str, str], node: str) -> None:
         return
     if not any(affinity.term(term)(labels, node) for term in required.get("nodeSelectorTerms") or ()):
         raise StepFailed(AFFINITY, "no matching NodeSelectorTerms")
+
+
+def volume_mode(found: JSON) -> str:
+    """Filesystem, or Block for a bare device."""
+    return str(found["spec"].get("volumeMode") or "Filesystem")
 
 
 def for_one_pod(found: JSON) -> bool:

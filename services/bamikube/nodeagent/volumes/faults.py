@@ -8,6 +8,7 @@ SET_UP = "MountVolume.SetUp failed"
 AFFINITY = "MountVolume.NodeAffinity check failed"
 MOUNTER = "MountVolume.NewMounter initialization failed"
 OPTIONS = "MountVolume.MountOptionSupport check failed"
+MAP = "MapVolume.MapBlockVolume failed"
 DEVICE = "MountVolume.MountDevice failed"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.volumes.claims import volume_mode
+from bamikube.nodeagent.volumes.faults import MAP, StepFailed
 from bamikube.nodeagent.volumes.plugin import Made, Needs, Order
 
 _CHECKS: dict[str, tuple[Callable[[Path], bool], str]] = {
@@ -30,6 +32,8 @@ class HostPath:
         return Needs()
 
     def set_up(self, order: Order) -> Made:
+        if order.given.behind is not None and volume_mode(order.given.behind) == "Block":
+            raise StepFailed(MAP, "no volume plugin matched")
         source = order.source("hostPath")
         path = Path(source["path"])
         if ".." in path.parts:

@@ -130,6 +130,11 @@ def refreshes(volume: JSON) -> bool:
 
 
 def used(pod: JSON) -> set[str]:
-    """The volumes that a container mounts; what nobody mounts need not be there."""
+    """The volumes that a container mounts, or has as a device; what nobody uses need not be there."""
     everyone = (*facts.all_containers(pod), *(pod["spec"].get("ephemeralContainers") or ()))
-    return {mount["name"] for spec in everyone for mount in spec.get("volumeMounts") or ()}
+    return {
+        item["name"]
+        for spec in everyone
+        for field in ("volumeMounts", "volumeDevices")
+        for item in spec.get(field) or ()
+    }

@@ -1,4 +1,6 @@
-"""local: a folder of this machine as a PersistentVolume, bound into the pod's own folder.
+"""local: a folder or block device of this machine as a PersistentVolume.
+
+A folder is bound into the pod's own; a device (volumeMode Block) is handed to the containers as it is.
 
 The folder belongs to nobody here: when the pod goes, only the bind goes. With an fsGroup everything in it is given to that
 group by the first pod that mounts it; a second one beside it finds what the first has made.
@@ -12,7 +14,8 @@ from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.volumes import ownership
-from bamikube.nodeagent.volumes.faults import MOUNTER, StepFailed
+from bamikube.nodeagent.volumes.claims import volume_mode
+from bamikube.nodeagent.volumes.faults import MAP, MOUNTER, StepFailed
 from bamikube.nodeagent.volumes.plugin import Made, Needs, Order
 
 
@@ -27,6 +30,8 @@ class Local:
 
     def set_up(self, order: Order) -> Made:
         source = Path(order.source("local").get("path") or "")
+        if order.given.behind is not None and volume_mode(order.given.behind) == "Block":
+            return _device(source, order.given.read_only)
         if not source.exists():
             raise StepFailed(MOUNTER, f'path "{source}" does not exist')
         if not source.is_dir():
@@ -49,6 +54,12 @@ class Local:
     def tear_down(self, path: Path) -> None:
         """Only the empty place: what was bound there stays."""
         path.rmdir()
+
+
+def _device(source: Path, read_only: bool) -> Made:
+    if not source.is_block_device():
+        raise StepFailed(MAP, f"{source} is not a block device")
+    return Made(source, read_only)
 
 
 def _given(order: Order, group: int) -> bool:
