@@ -357,9 +357,9 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
         name=name,
         attempt=attempt,
         backoff=backoff,
-        reason="Restart" if here is not None else "Start",
-        message=f"Container {name} ended with {here.exit_code}"
-        if here is not None
+        reason="Restart" if ended is not None else "Start",
+        message=f"Container {name} ended with {ended.exit_code}"
+        if ended is not None
         else f"Container {name} is wanted",
     )
 

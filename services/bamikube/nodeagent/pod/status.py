@@ -51,7 +51,7 @@ def compute(
     main = [writer.entry(spec, init=False) for spec in facts.containers(pod)]
     final = ending and not state.running() and not memory.starting
     debug = [writer.entry(spec, once=True) for spec in facts.ephemeral_containers(pod)]
-    if final and (facts.deleted(pod) or state.sandboxes):
+    if final and (facts.deleted(pod) or state.sandboxes or memory.rejected is None):
         _account(pod, init, main)
     reached = phase(pod, init, main, final=final, begun=_begun(pod, state))
     result: JSON = {}
