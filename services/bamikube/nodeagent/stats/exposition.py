@@ -35,7 +35,7 @@ class Exposition:
         for name in sorted(self._families):
             kind, text, samples = self._families[name]
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples]
-        return ("\n".join(lines) + "\n").encode()
+        return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _number(value: float) -> str:

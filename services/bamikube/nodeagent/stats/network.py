@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_IGNORED = ("lo", "veth", "docker", "nerdctl")  # loopback, and the other ends of pods' links
+# Loopback, and the other ends of pods' links: those of usual CNI plugins, and our own's.
+_IGNORED = re.compile(r"lo|veth|docker|nerdctl|bk[0-9a-f]{11,13}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ def interfaces(text: str) -> tuple[Interface, ...]:
     for line in text.splitlines()[2:]:
         name, _, rest = line.partition(":")
         name, values = name.strip(), [int(word) for word in rest.split()]
-        if len(values) >= 12 and not name.startswith(_IGNORED):
+        if len(values) >= 12 and not _IGNORED.match(name):
             found.append(Interface(name, *values[0:4], *values[8:12]))
     return tuple(found)
 
