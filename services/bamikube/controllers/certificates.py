@@ -15,6 +15,7 @@ Source: "Certificates and Certificate Signing Requests", "TLS bootstrapping".
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from bamikube.api.errors import ApiError
 from bamikube.controllers.shared import Controller, Shared, enqueue
 from bamikube.kit.clock import parse_rfc3339, rfc3339
 from bamikube.pki import signers
-from bamikube.pki.authority import Authority
+from bamikube.pki.authority import AuthorityFiles
 
 Object = dict[str, Any]
 
@@ -169,14 +170,14 @@ class CertificateApprover(Controller):
 
 
 class CertificateSigner(Controller):
-    """Signs for the four signers of ``kubernetes.io``, with one CA."""
+    """Signs for those signers of ``kubernetes.io`` that have a CA, by name."""
 
     name = "certificatesigningrequest-signing-controller"
     workers = 2
 
-    def __init__(self, shared: Shared, authority: Authority, longest: float) -> None:
+    def __init__(self, shared: Shared, authorities: Mapping[str, AuthorityFiles], longest: float) -> None:
         super().__init__(shared)
-        self.authority = authority
+        self.authorities = authorities
         self.longest = longest
         self.requests = shared.informers.of(REQUESTS)
         self.requests.on_change(enqueue(self))
@@ -185,12 +186,15 @@ class CertificateSigner(Controller):
         request = self.requests.get(key)
         if request is None:
             return None
+        authority = self.authorities.get(request["spec"].get("signerName") or "")
+        if authority is None:
+            return None
         plan = signing(request, self.longest)
         failure, pem = plan.failure, b""
         if plan.request is not None:
             usages, now = request["spec"].get("usages") or [], self.world.clock.now()
             try:
-                pem = signers.certificate(self.authority, plan.request, usages, plan.seconds, now)
+                pem = signers.certificate(authority.current(), plan.request, usages, plan.seconds, now)
             except ValueError as problem:
                 failure = str(problem)
         if pem:

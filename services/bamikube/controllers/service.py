@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from bamikube.client.client import Client
@@ -30,9 +31,10 @@ from bamikube.controllers.serviceaccount import RootCaController, ServiceAccount
 from bamikube.controllers.servicecidr import ServiceCidrController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
 from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
+from bamikube.controllers.tokencleaner import TokenCleaner
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.pki.authority import Authority
+from bamikube.pki.authority import AuthorityFiles
 from bamikube.pki.tokens import LEGACY_ISSUER, TokenSigner
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Controllers:
         world: World,
         ca_pem: str = "",
         *,
-        authority: Authority | None = None,
+        authorities: Mapping[str, AuthorityFiles] | None = None,
         token_signer: TokenSigner | None = None,
     ) -> None:
         self.ready = asyncio.Event()
@@ -58,7 +60,7 @@ class Controllers:
         self._options = options
         self._world = world
         self._ca_pem = ca_pem
-        self._authority = authority
+        self._authorities = authorities or {}
         self._token_signer = token_signer
 
     @classmethod
@@ -66,14 +68,15 @@ class Controllers:
         """From flags. Raises OSError or ValueError when a named file cannot be used."""
         ca_pem = Path(options.root_ca_file).read_text(encoding="utf-8") if options.root_ca_file else ""
         client = Client.from_kubeconfig(options.kubeconfig, world, "kube-controller-manager")
-        authority = signer = None
-        if options.cluster_signing_cert_file:
-            certificate, key = options.cluster_signing_cert_file, options.cluster_signing_key_file
-            authority = Authority.load(Path(certificate), Path(key), world)
+        signer = None
+        authorities = {
+            name: AuthorityFiles(Path(certificate), Path(key), world)
+            for name, (certificate, key) in options.signing_files().items()
+        }
         if options.service_account_private_key_file:
             pem = Path(options.service_account_private_key_file).read_bytes()
             signer = TokenSigner(pem, LEGACY_ISSUER, world)
-        return cls(client, options, world, ca_pem, authority=authority, token_signer=signer)
+        return cls(client, options, world, ca_pem, authorities=authorities, token_signer=signer)
 
     def controllers(self, shared: Shared) -> list[Controller]:
         """All controllers, each made for ``shared``."""
@@ -101,9 +104,10 @@ class Controllers:
             lifecycle.evictions,
             CertificateApprover(shared),
             CertificateCleaner(shared),
+            TokenCleaner(shared, options.legacy_service_account_token_clean_up_period),
         ]
-        if self._authority is not None:
-            made.append(CertificateSigner(shared, self._authority, options.cluster_signing_duration))
+        if self._authorities:
+            made.append(CertificateSigner(shared, self._authorities, options.cluster_signing_duration))
         if self._token_signer is not None:
             made.append(AccountTokenController(shared, self._token_signer, self._ca_pem))
         if options.allocate_node_cidrs:

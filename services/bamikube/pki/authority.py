@@ -8,6 +8,7 @@ numbers and keys from the cryptography library's own source, which must not be a
 from __future__ import annotations
 
 import ipaddress
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bamikube.kit.world import World
 from bamikube.pki import files, keys
+
+log = logging.getLogger(__name__)
 
 DAY = 86_400
 CA_LIFETIME = 3650 * DAY
@@ -185,3 +188,28 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+class AuthorityFiles:
+    """An authority in two files, read anew when they have changed: a CA that is renewed needs no restart."""
+
+    def __init__(self, certificate: Path, key: Path, world: World) -> None:
+        """Raises what :meth:`Authority.load` raises."""
+        self._files = (certificate, key)
+        self._world = world
+        self._seen = self._state()
+        self._authority = Authority.load(certificate, key, world)
+
+    def _state(self) -> list[tuple[int, int]]:
+        return [(stat.st_mtime_ns, stat.st_ino) for stat in (file.stat() for file in self._files)]
+
+    def current(self) -> Authority:
+        """The authority as the files have it. Half of a change, or files that are gone, leave the one before."""
+        try:
+            state = self._state()
+            if state != self._seen:
+                self._authority = Authority.load(*self._files, self._world)
+                self._seen = state
+        except (OSError, ValueError) as problem:
+            log.warning("%s with %s cannot be read anew: %s", *self._files, problem)
+        return self._authority

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from bamikube.api.predicates.references import references
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz import Authorizer
-from bamikube.apiserver.authz.node_graph import references
 from bamikube.apiserver.authz.verdict import Verdict
 from bamikube.apiserver.identity import User
 

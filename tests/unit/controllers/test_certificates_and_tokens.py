@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bamikube.controllers.accounttokens import belongs, filled
 from bamikube.controllers.certificates import OTHER, SELF, kubelet_permissions, remaining, signing
+from bamikube.controllers.options import ControllersOptions
 from bamikube.kit.world import World
 from bamikube.pki import keys, signers
-from bamikube.pki.authority import Authority
+from bamikube.pki.authority import Authority, AuthorityFiles
 
 Object = dict[str, Any]
 
@@ -130,6 +132,47 @@ def test_requests_go_when_they_have_served_their_time() -> None:
     done = asked(conditions=[condition("Approved")], certificate=pem)
     assert remaining(done, start + 7200) == 3600
     assert remaining(done, authority.certificate.not_valid_after_utc.timestamp()) <= 0
+
+
+def test_each_signer_has_its_own_authority_or_all_have_one() -> None:
+    made = ControllersOptions(
+        kubeconfig="k", cluster_signing_cert_file="ca.crt", cluster_signing_key_file="ca.key"
+    )
+    assert made.signing_files() == dict.fromkeys(signers.SIGNERS, ("ca.crt", "ca.key"))
+    own = {
+        "cluster_signing_kubelet_serving_cert_file": "s.crt",
+        "cluster_signing_kubelet_serving_key_file": "s.key",
+    }
+    one = ControllersOptions(kubeconfig="k", **own)
+    assert one.signing_files() == {signers.KUBELET_SERVING: ("s.crt", "s.key")}
+    assert ControllersOptions(kubeconfig="k").signing_files() == {}
+    for wrong, why in (
+        (
+            {"cluster_signing_cert_file": "c"},
+            "--cluster-signing-cert-file and --cluster-signing-key-file are given",
+        ),
+        (
+            {"cluster_signing_legacy_unknown_key_file": "k"},
+            "--cluster-signing-legacy-unknown-cert-file and --cluster-signing-legacy-unknown-key-file are given",
+        ),
+        (
+            {"cluster_signing_cert_file": "c", "cluster_signing_key_file": "k", **own},
+            r"cannot specify --cluster-signing-\{cert,key\}-file and other --cluster-signing-\*-file flags at the same",
+        ),
+    ):
+        with pytest.raises(ValueError, match=why):
+            ControllersOptions(kubeconfig="k", **wrong)  # type: ignore[arg-type]
+
+
+def test_an_authority_is_read_anew_when_its_files_change(tmp_path: Path) -> None:
+    first, second = (Authority.create(name, World()) for name in ("first", "second"))
+    first.save(tmp_path / "ca")
+    held = AuthorityFiles(tmp_path / "ca.crt", tmp_path / "ca.key", World())
+    assert held.current().certificate == first.certificate
+    (tmp_path / "ca.crt").unlink()  # half of a change
+    assert held.current().certificate == first.certificate
+    second.save(tmp_path / "ca")
+    assert held.current().certificate == second.certificate
 
 
 def test_secrets_of_accounts_are_filled_once() -> None:

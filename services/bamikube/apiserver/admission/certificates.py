@@ -83,7 +83,7 @@ class CertificateSubjectRestriction(Plugin):
             raise errors.forbidden(
                 PLURAL,
                 ctx.name,
-                f'use of {CLIENT_SIGNER} signer with group "{MASTERS}" is not allowed',
+                f"use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed",
                 GROUP,
             )
 
@@ -119,7 +119,7 @@ class CertificateApproval(_SignerRight):
 
 
 class CertificateSigning(_SignerRight):
-    """A certificate is put in, or a request is declared failed."""
+    """A certificate is put in, or conditions are changed: a request is declared failed."""
 
     name = "CertificateSigning"
     verb = "sign"
@@ -127,15 +127,10 @@ class CertificateSigning(_SignerRight):
     async def validate(self, ctx: AdmissionContext) -> None:
         if ctx.subresource != "status" or ctx.object is None:
             return
-        old = ctx.old or {}
-        if _certificate(ctx.object) != _certificate(old) or _failed(ctx.object) != _failed(old):
+        if _decided(ctx.object) != _decided(ctx.old or {}):
             self._demand(ctx)
 
 
-def _certificate(obj: dict[str, Any]) -> str:
-    return str((obj.get("status") or {}).get("certificate") or "")
-
-
-def _failed(obj: dict[str, Any]) -> list[Any]:
-    conditions = (obj.get("status") or {}).get("conditions") or []
-    return [one.get("status") for one in conditions if one.get("type") == "Failed"]
+def _decided(obj: dict[str, Any]) -> tuple[Any, Any]:
+    status = obj.get("status") or {}
+    return status.get("certificate") or "", status.get("conditions") or []

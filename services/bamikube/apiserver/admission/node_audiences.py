@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bamikube.api.predicates.references import claim_of
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz.authorizer import Authorizer
-from bamikube.apiserver.authz.node_graph import claim_of
 from bamikube.apiserver.registry.reader import Reader
 
 Object = dict[str, Any]

@@ -21,12 +21,13 @@ from cryptography.x509.oid import NameOID
 
 from bamikube.api import errors
 from bamikube.api.errors import ApiError
+from bamikube.api.predicates.references import references
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.admission.node_audiences import NodeAudiences
 from bamikube.apiserver.authz.authorizer import Authorizer
 from bamikube.apiserver.authz.node import LEASE_NAMESPACE, PREFIX, node_name
-from bamikube.apiserver.authz.node_graph import MIRROR, PODS, references
+from bamikube.apiserver.authz.node_graph import MIRROR, PODS
 from bamikube.apiserver.registry.reader import Reader
 
 Object = dict[str, Any]

@@ -196,6 +196,10 @@ _CONTROLLERS: dict[str, list[Rule]] = {
         rule("update", "core", "resourcequotas/status"),
         EVENTS,
     ],
+    "legacy-service-account-token-cleaner": [
+        rule("get", "core", "configmaps", "kube-apiserver-legacy-service-account-token-tracking"),
+        rule("delete patch update", "core", "secrets"),
+    ],
     "root-ca-cert-publisher": [rule("create update get list watch", "core", "configmaps"), EVENTS],
     "service-account-controller": [
         rule("create get list watch", "core", "serviceaccounts"),
