@@ -26,6 +26,8 @@ import orjson
 from bamikube.api.custom.kind import Family
 from bamikube.api.errors import ApiError
 from bamikube.api.resources import Resource
+from bamikube.api.validation.metadata import annotation_map
+from bamikube.api.validation.rules import labels
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.cache.watcher import Filter
@@ -106,20 +108,10 @@ class Converter:
             raise _failed(f'{prefix} failed: Post "{to.shown(target)}": {error}') from None
         if reply.status != 200:
             raise _failed(f"{prefix} failed: the server responded with the status code {reply.status}")
-        return self._read(reply.body, uid, wanted, objs, prefix)
-
-    def _read(self, body: bytes, uid: str, wanted: Resource, objs: list[Object], prefix: str) -> list[Object]:
         try:
-            response = orjson.loads(body)["response"]
-            result = response.get("result") or {}
-            converted = response.get("convertedObjects") or []
-            if response.get("uid") != uid:
-                raise _failed(f'{prefix} failed: expected response.uid="{uid}", got "{response.get("uid")}"')
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise _failed(f"{prefix} failed: the answer is no ConversionReview: {error}") from None
-        if result.get("status") != "Success":
-            text = result.get("message") or f"unexpected status {result.get('status')!r}"
-            raise _failed(f"{prefix} failed: {text}")
+            converted = _converted(reply.body, version, uid)
+        except _Unusable as problem:
+            raise _failed(f"{prefix} failed: {problem}") from None
         if len(converted) != len(objs):
             raise _failed(f"{prefix} returned {len(converted)} objects, expected {len(objs)}")
         return [
@@ -207,28 +199,86 @@ def _with_revision(obj: Object, revision: int) -> bytes:
     return orjson.dumps(orjson.loads(encode(obj)) | {"metadata": metadata})
 
 
+class _Unusable(Exception):
+    """An answer, or an object in it, that is none. The text says why, in Kubernetes' words."""
+
+
+def _converted(body: bytes, version: str, uid: str) -> list[Any]:
+    """The objects of an answer. Raises _Unusable."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _Unusable(f"couldn't get version/kind; json parse error: {error}") from None
+    if not isinstance(answer, dict):
+        raise _Unusable("the answer is no ConversionReview")
+    # v1beta1 asked neither for the kind nor for the uid.
+    wanted = f"apiextensions.k8s.io/{version}, Kind=ConversionReview"
+    got = f"{answer.get('apiVersion') or '/'}, Kind={answer.get('kind') or ''}"
+    if version != "v1beta1" and got != wanted:
+        raise _Unusable(f"expected webhook response of {wanted}, got {got}")
+    response = answer.get("response")
+    if response is None:
+        raise _Unusable("no response provided")
+    result = response.get("result") if isinstance(response, dict) else None
+    if not isinstance(response, dict) or not isinstance(result or {}, dict):
+        raise _Unusable("the answer is no ConversionReview")
+    if version != "v1beta1" and response.get("uid") != uid:
+        raise _Unusable(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    status, message = (result or {}).get("status") or "", (result or {}).get("message")
+    if status != "Success":
+        raise _Unusable(str(message or f"response.result.status was '{status}', not 'Success'"))
+    objects = response.get("convertedObjects") or []
+    if not isinstance(objects, list):
+        raise _Unusable("response.convertedObjects is no list")
+    return objects
+
+
 def _accepted(wanted: Resource, before: Object, after: Any, prefix: str) -> Object:
     """A converted object, with the metadata that is not the webhook's. Raises ApiError."""
-    if not isinstance(after, dict) or not isinstance(after.get("metadata"), dict):
-        raise _failed(f"{prefix}: it is no object with metadata")
+    if not isinstance(after, dict):
+        raise _failed(f"{prefix}: it is no object")
     if after.get("apiVersion") != wanted.api_version:
-        got = after.get("apiVersion")
+        got = after.get("apiVersion") or ""
         raise _failed(f"{prefix}: invalid groupVersion (expected {wanted.api_version}, received {got})")
     if after.get("kind") != before.get("kind"):
-        raise _failed(f"{prefix}: invalid kind (expected {before.get('kind')}, received {after.get('kind')})")
-    metadata, given = dict(before["metadata"]), after["metadata"]
-    for name in ("name", "namespace", "uid"):
-        if given.get(name) != metadata.get(name):
-            raise _failed(f"{prefix}: invalid metadata of object: metadata.{name} must not be changed")
-    for name in ("labels", "annotations"):
-        metadata.pop(name, None)
-        if given.get(name):
-            metadata[name] = given[name]
-    after["metadata"] = metadata
+        got = after.get("kind") or ""
+        raise _failed(f"{prefix}: invalid kind (expected {before.get('kind')}, received {got})")
+    try:
+        after["metadata"] = _metadata(before["metadata"], after)
+    except _Unusable as problem:
+        raise _failed(f"{prefix}: {problem}") from None
     if wanted.custom is not None:
         wanted.custom.shape(after)
     return after
 
 
+def _metadata(before: Object, after: Object) -> Object:
+    """The metadata of a converted object: what it was, with the webhook's labels and annotations. Raises _Unusable."""
+    given = after.get("metadata")
+    if given is None:
+        raise _Unusable("missing metadata in converted object")
+    if not isinstance(given, dict):
+        raise _Unusable("invalid metadata in converted object: it is no object")
+    for name, shown in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
+        was, now = before.get(name) or "", given.get(name) or ""
+        if was != now:
+            raise _Unusable(f"must have the same {shown}: {was} != {now}")
+    metadata = {name: each for name, each in before.items() if name not in ("labels", "annotations")}
+    for name, check in (("labels", labels), ("annotations", annotation_map)):
+        texts = given.get(name)
+        if texts is None:
+            continue
+        if not isinstance(texts, dict):
+            raise _Unusable(f"invalid metadata.{name} in converted object: it is no object")
+        for key, text in texts.items():
+            if not isinstance(text, str):
+                raise _Unusable(f"metadata.{name}[{key}] must be a string in converted object")
+        if texts != before.get(name) and (causes := check(f"metadata.{name}", texts)):
+            raise _Unusable("; ".join(f"{cause.field}: {cause.message}" for cause in causes))
+        if texts:
+            metadata[name] = texts
+    return metadata
+
+
 def _failed(text: str) -> ApiError:
-    return ApiError(500, "InternalError", text, {"causes": [{"message": text}]})
+    return ApiError(500, "", text)

@@ -219,6 +219,26 @@ async def test_selectors_look_at_what_the_webhook_made(converted: tuple[Api, Tls
         await watch.close()
 
 
+def relabelled(body: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
+    """The answer with these labels on every object."""
+    objects = [
+        {**each, "metadata": {**each["metadata"], "labels": labels}}
+        for each in body["response"]["convertedObjects"]
+    ]
+    return {**body, "response": {**body["response"], "convertedObjects": objects}}
+
+
+async def test_labels_and_annotations_are_the_webhooks(
+    converted: tuple[Api, TlsServer], webhook: Webhook
+) -> None:
+    api, _ = converted
+    await api.post(at("v1"), {"metadata": {"name": "a", "labels": {"v": "1"}}, "hostPort": "x:1"})
+    webhook.spoil = lambda body: relabelled(body, {"v": "2"})
+    assert (await api.get(f"{at('v2')}/a"))["metadata"]["labels"] == {"v": "2"}
+    assert [len((await api.get(f"{at('v2')}?labelSelector=v%3D{v}"))["items"]) for v in "12"] == [0, 1]
+    assert (await api.get(f"{at('v1')}/a"))["metadata"]["labels"] == {"v": "1"}
+
+
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
@@ -247,8 +267,16 @@ async def test_selectors_look_at_what_the_webhook_made(converted: tuple[Api, Tls
                     ]
                 },
             },
-            "metadata.name must not be changed",
+            "returned invalid converted object at index 0: must have the same name: a != evil",
         ),
+        (
+            lambda body: body | {"kind": "Review"},
+            "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got "
+            "apiextensions.k8s.io/v1, Kind=Review",
+        ),
+        (lambda body: body | {"response": None}, "failed: no response provided"),
+        (lambda body: relabelled(body, {"a": 1}), "metadata.labels[a] must be a string in converted object"),
+        (lambda body: relabelled(body, {"a b": "c"}), 'metadata.labels: Invalid value: "a b": name part must'),
     ],
 )
 async def test_a_webhook_that_fails_is_named(
@@ -258,7 +286,8 @@ async def test_a_webhook_that_fails_is_named(
     await api.post(at("v1"), {"metadata": {"name": "a"}, "hostPort": "x:1"})
     webhook.spoil = spoil
     refused = await api.get(f"{at('v2')}/a", 500)
-    assert text in refused["message"] and refused["reason"] == "InternalError"
+    assert text in refused["message"]
+    assert refused["reason"] == ""  # as of any failure that is no status of its own
     watch = await api.watch(at("v2"))
     event = await watch.next()
     assert event["type"] == "ERROR" and text in event["object"]["message"]
