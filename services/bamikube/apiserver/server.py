@@ -28,6 +28,7 @@ from bamikube.apiserver import (
     accesslog,
     deadline,
     failures,
+    health,
     latency,
     negotiation,
     requestfigures,
@@ -287,14 +288,20 @@ class ApiServer:
             return "the server is stopping" if self._stopping else None
 
         self.health.add("shutdown", running, ready_only=True)
-        self.health.add("poststarthook/rbac/bootstrap-roles", bootstrapped)
         self.health.add("poststarthook/start-kubernetes-service-cidr-controller", ranged)
 
         async def compared() -> str | None:
             return None if self.repair.ready.is_set() else "the allocations of services are not compared yet"
 
         self.health.add("poststarthook/start-service-ip-repair-controllers", compared)
-        self.health.add("poststarthook/scheduling/bootstrap-system-priority-classes", bootstrapped)
+
+        async def begun() -> str | None:
+            return None if self.ready.is_set() or self._stopping else "not everything has begun yet"
+
+        for names, check in ((health.LOADED, synced), (health.OPENED, bootstrapped), (health.BEGUN, begun)):
+            for name in names:
+                self.health.add(f"poststarthook/{name}", check)
+        self.health.add("autoregister-completion", begun)
 
     # -- running -------------------------------------------------------------------------------------------------
 

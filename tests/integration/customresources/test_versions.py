@@ -276,7 +276,10 @@ async def test_labels_and_annotations_are_the_webhooks(
         ),
         (lambda body: body | {"response": None}, "failed: no response provided"),
         (lambda body: relabelled(body, {"a": 1}), "metadata.labels[a] must be a string in converted object"),
-        (lambda body: relabelled(body, {"a b": "c"}), 'metadata.labels: Invalid value: "a b": name part must'),
+        (
+            lambda body: relabelled(body, {"a b": "c"}),
+            'metadata.labels: Invalid value: "a b": name part must',
+        ),
     ],
 )
 async def test_a_webhook_that_fails_is_named(

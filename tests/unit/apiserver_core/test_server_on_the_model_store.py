@@ -74,7 +74,14 @@ async def test_a_watcher_that_does_not_read_catches_up_and_misses_nothing(server
 async def test_health_says_what_is_checked(server: ApiServer) -> None:
     answer = await server.handle(Request.make("GET", "/readyz?verbose"))
     assert isinstance(answer, Response)
-    assert b"[+]etcd ok" in answer.joined() and answer.joined().endswith(b"readyz check passed\n")
+    for name in (
+        "etcd",
+        "poststarthook/rbac/bootstrap-roles",
+        "poststarthook/crd-informer-synced",
+        "shutdown",
+    ):
+        assert f"[+]{name} ok\n".encode() in answer.joined()
+    assert answer.joined().endswith(b"readyz check passed\n")
     assert (await server.handle(Request.make("GET", "/livez/ping"))).status == 200  # type: ignore[union-attr]
     metrics = await server.handle(Request.make("GET", "/metrics"))
     assert isinstance(metrics, Response) and b"apiserver_request_total" in metrics.joined()
