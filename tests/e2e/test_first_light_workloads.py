@@ -123,6 +123,24 @@ def test_the_service_answers_by_address_and_by_name_and_spreads(web: Kubectl, sh
             assert b"Welcome to nginx" in answer.read()
 
 
+def test_a_service_out_of_another_range_answers(web: Kubectl, shell: str) -> None:
+    cidr = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "documentation"},
+        "spec": {"cidrs": ["203.0.113.0/24"]},
+    }
+    web("create", "-f", "-", stdin=json.dumps(cidr))
+    web("wait", "--for=condition=Ready", "servicecidr/documentation", "--timeout=20s")
+    web("expose", "deployment", "web", "--name=far", "--port=80", "--cluster-ip=203.0.113.10")
+    assert "services/tour/far" in web("get", "ipaddress", "203.0.113.10")
+    for host in ("203.0.113.10", "far"):
+        page = web("exec", shell, "--", "wget", "-q", "-O-", f"http://{host}/")
+        assert "Welcome to nginx" in page, host
+    web("delete", "servicecidr", "documentation", "--wait=false")
+    web("delete", "service", "far")
+
+
 def test_nslookup_and_resolv_conf(web: Kubectl, shell: str) -> None:
     assert web.json("get", "service", "web")["spec"]["clusterIP"] in web(
         "exec", shell, "--", "nslookup", "web.tour.svc.cluster.local"
