@@ -20,14 +20,15 @@ MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 
 
 def subsets(service: Object, found: list[Backend]) -> list[Object]:
-    """The backends grouped by the ports they serve, each group sorted by address.
+    """The backends of the service's first family grouped by the ports they serve, each group sorted by address.
 
     A pod that serves none of the Service's ports is left out; a headless Service may have no ports at all.
     """
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
     groups: dict[tuple[endpoints_model.Port, ...], Object] = {}
+    family = endpoints_model.families(service)[0]
     for backend in found:
-        if backend.terminating and not publish:
+        if backend.family != family or (backend.terminating and not publish):
             continue
         if not backend.ports and (service["spec"].get("ports") or not is_headless(service)):
             continue

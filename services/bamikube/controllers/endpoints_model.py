@@ -24,6 +24,20 @@ class Backend:
     terminating: bool
     hostname: str
 
+    @property
+    def family(self) -> str:
+        return family_of(self.address)
+
+
+def family_of(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
+
+
+def families(service: Object) -> list[str]:
+    """The IP families of a service, the first one first."""
+    spec = service["spec"]
+    return spec.get("ipFamilies") or [family_of(spec.get("clusterIP") or "")]
+
 
 def target_port(pod: Object, port: Object) -> int | None:
     """The number a service port's ``targetPort`` stands for on a pod; None when the pod has no such named port."""
@@ -48,20 +62,24 @@ def selects(service: Object, pod: Object) -> bool:
     return bool(wanted) and all(labels.get(key) == value for key, value in wanted.items())
 
 
-def address_of(pod: Object) -> str:
-    """The pod's IPv4 address, or "" while it has none."""
+def address_of(pod: Object, family: str = "IPv4") -> str:
+    """The pod's address of a family, or "" while it has none."""
     status = pod.get("status") or {}
     found = [status.get("podIP") or "", *(entry.get("ip") or "" for entry in status.get("podIPs") or [])]
-    return next((str(ip) for ip in found if ip and ":" not in ip), "")
+    return next((str(ip) for ip in found if ip and family_of(ip) == family), "")
 
 
 def backends(service: Object, pods: list[Object]) -> list[Backend]:
-    """The pods behind ``service`` that have an address, in the order of their names."""
+    """The pods behind ``service`` that have an address, in the order of their names: once for each family."""
+    return [one for family in families(service) for one in _backends(service, pods, family)]
+
+
+def _backends(service: Object, pods: list[Object], family: str) -> list[Backend]:
     result = []
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
     chosen = [pod for pod in pods if selects(service, pod) and not pod_state.is_terminal(pod)]
     for pod in sorted(chosen, key=lambda pod: str(pod["metadata"]["name"])):
-        address = address_of(pod)
+        address = address_of(pod, family)
         if not address:
             continue
         ports = []
@@ -124,6 +142,7 @@ def relevant(old: Object | None, new: Object | None) -> bool:
             pod["metadata"].get("labels"),
             pod["metadata"].get("deletionTimestamp"),
             address_of(pod),
+            address_of(pod, "IPv6"),
             status.get("phase") in ("Succeeded", "Failed"),
             pod_state.is_ready(pod),
             pod_state.node_name(pod),
@@ -138,6 +157,7 @@ __all__ = [
     "add_indexes",
     "address_of",
     "backends",
+    "families",
     "pods_of",
     "relevant",
     "selects",

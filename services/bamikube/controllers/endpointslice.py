@@ -1,6 +1,6 @@
 """EndpointSlices: the pods behind a Service in pieces of at most a hundred.
 
-The backends are grouped by the ports they resolve to (named ports may differ from pod to pod);
+The backends are grouped by IP family and by the ports they resolve to (named ports may differ from pod to pod);
 :mod:`bamikube.controllers.slices` packs the groups. Source: the EndpointSlice documentation and KEP-752.
 """
 
@@ -71,7 +71,8 @@ def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[
     groups: dict[Any, Group] = {}
     for backend in found:
         ports = _ports(backend.ports)
-        group = groups.setdefault(ports_key(ports), Group("IPv4", ports))
+        key = (backend.family, ports_key(ports))
+        group = groups.setdefault(key, Group(backend.family, ports))
         group.endpoints[backend.pod["metadata"]["uid"]] = endpoint(backend, zones)
     meta = service["metadata"]
     frame = {
@@ -79,8 +80,10 @@ def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[
         "namespace": meta["namespace"],
         "ownerReferences": [controller_reference(service)],
     }
-    # A service without any pod keeps one empty slice, so that its readers know it is empty.
-    wanted = list(groups.values()) or [Group("IPv4", [])]
+    wanted = list(groups.values())
+    # A service without any pod of a family keeps one empty slice, so that its readers know it is empty.
+    there = {group.address_type for group in wanted}
+    wanted += [Group(family, []) for family in endpoints_model.families(service) if family not in there]
     return pack(wanted, held, labels_of(service), None, frame, _uid)
 
 

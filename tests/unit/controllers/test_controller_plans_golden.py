@@ -43,6 +43,7 @@ def pod(short: Object) -> Object:
     status: Object = {"phase": short.get("phase", "Running")}
     if "ip" in short:
         status["podIP"] = short["ip"]
+        status["podIPs"] = [{"ip": ip} for ip in (short["ip"], *short.get("ips", ()))]
     if "ready" in short:
         condition = {"type": "Ready", "status": "True" if short["ready"] else "False"}
         status["conditions"] = [
