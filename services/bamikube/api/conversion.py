@@ -130,7 +130,7 @@ def _cpu_metric(percent: int, field: str) -> dict[str, Any]:
     return {"type": "Resource", "resource": {"name": "cpu", field: amount}}
 
 
-def _autoscaler_v2(obj: dict[str, Any]) -> dict[str, Any]:
+def newer_autoscaler(obj: dict[str, Any]) -> dict[str, Any]:
     """v1 to v2: fields and annotations become metrics again."""
     spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     annotations = dict((obj.get("metadata") or {}).get("annotations") or {})
@@ -191,7 +191,7 @@ def to_storage(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     if resource.key == ("events.k8s.io", "events"):
         return _filled("io.k8s.api.core.v1.Event", _core_event(obj))
     if resource.key == ("autoscaling", "horizontalpodautoscalers") and resource.version == "v1":
-        return _filled(_HPA_V2, _autoscaler_v2(obj))
+        return _filled(_HPA_V2, newer_autoscaler(obj))
     return obj
 
 

@@ -77,9 +77,9 @@ class Endpoints:
                 return shape.list(await self._raws(resource, shape, listed.items), listed.metadata())
             if "upgrade" in request.headers and websockets.asks_for_websocket(request):
                 websockets.check(request)
-                watch = await self._watch(resource, wanted, shape, options)
+                watch = shape.with_headers(await self._watch(resource, wanted, shape, options))
                 return websockets.event_messages(request, watch)
-            return await self._watch(resource, wanted, shape, options)
+            return shape.with_headers(await self._watch(resource, wanted, shape, options))
         if not info.name:  # PUT and PATCH of a collection
             raise errors.method_not_allowed()
         if resource.namespaced and not namespace:
@@ -218,10 +218,10 @@ class Endpoints:
         self, request: Request, verb: str, resource: Resource, namespace: str, name: str, user: User
     ) -> Answer:
         registry = self._registry
+        shape = Shape.of(request, SCALE, self._world.clock.now)
         if verb == "get":
-            return negotiation.answer_object(
-                request, scale_of(resource, await registry.get(resource, namespace, name))
-            )
+            scale = scale_of(resource, await registry.get(resource, namespace, name))
+            return negotiation.answer_object(request, scale, shape=shape)
         options = patch_options(request) if verb == "patch" else write_options(request, "UpdateOptions")
         dry_run, validation = bool(options["dryRun"]), options["fieldValidation"]
         by, warnings = ownership.manager_in(request), list[str]()
@@ -257,7 +257,7 @@ class Endpoints:
                 )
             else:
                 raise errors.method_not_allowed()
-        answer = negotiation.answer_object(request, scale)
+        answer = negotiation.answer_object(request, scale, shape=shape)
         if warnings:
             answer.headers.update(with_warnings({}, warnings))
         return answer

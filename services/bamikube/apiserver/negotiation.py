@@ -10,8 +10,9 @@ Source: Kubernetes' "API concepts", sections on alternate representations and on
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ import yaml
 from bamikube.api import columns, conversion, errors, protobuf, table
 from bamikube.api.memory import remembered
 from bamikube.api.resources import Resource
-from bamikube.kit.http import Request, Response
+from bamikube.kit.http import Request, Response, Stream
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -137,12 +138,19 @@ def dump_yaml(value: Any) -> bytes:
     ).encode()
 
 
-def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> Response:
-    """One decoded object that is not in the cache (reviews, scales, statuses), in the form that was asked for."""
+def answer_object(
+    request: Request, obj: dict[str, Any], status: int = 200, shape: Shape | None = None
+) -> Response:
+    """One decoded object that is not in the cache (reviews, scales, statuses), in the form that was asked for.
+
+    ``shape`` transforms those that can be shown as a table.
+    """
     try:
-        wanted = accepted(request, transforms=False)
+        wanted = accepted(request, transforms=False) if shape is None else shape.wanted
     except errors.ApiError:
         wanted = _PLAIN
+    if shape is not None:
+        obj = shape.transform(obj)
     header = request.headers.get("accept", "")
     if header.startswith(PROTOBUF) and protobuf.can_encode(obj.get("apiVersion", ""), obj.get("kind", "")):
         return Response(status, protobuf.encode(obj), content_type=PROTOBUF)
@@ -150,6 +158,9 @@ def answer_object(request: Request, obj: dict[str, Any], status: int = 200) -> R
         return Response(status, dump_yaml(obj), content_type=YAML)
     body = orjson.dumps(obj, option=orjson.OPT_INDENT_2) if is_pretty(request) else orjson.dumps(obj)
     return Response(status, body, content_type=JSON)
+
+
+_NO_COLUMNS = b'"columnDefinitions":null'
 
 
 class Shape:
@@ -230,16 +241,21 @@ class Shape:
             "metadata": obj.get("metadata") or {},
         }
 
-    def _table(self, objs: list[dict[str, Any]], metadata: dict[str, Any]) -> dict[str, Any]:
-        made = columns.table(self.resource, objs, now=self._now(), metadata=metadata, include=self._include)
+    def _table(
+        self, objs: list[dict[str, Any]], metadata: dict[str, Any], *, headers: bool = True
+    ) -> dict[str, Any]:
+        made = columns.table(
+            self.resource, objs, now=self._now(), metadata=metadata, include=self._include, headers=headers
+        )
         made["apiVersion"] = f"meta.k8s.io/{self.wanted.version}"
         return made
 
-    def transform(self, obj: dict[str, Any]) -> dict[str, Any]:
-        """One object, transformed but not encoded."""
+    def transform(self, obj: dict[str, Any], *, headers: bool = True) -> dict[str, Any]:
+        """One object, transformed but not encoded. ``headers``: a table says what its columns are."""
         if self.wanted.transform == "Table":
             metadata = obj.get("metadata") or {}
-            return self._table([obj], {"resourceVersion": metadata.get("resourceVersion", "")})
+            version = {"resourceVersion": metadata.get("resourceVersion", "")}
+            return self._table([obj], version, headers=headers)
         return self._partial(obj) if self.wanted.transform else obj
 
     def _go_type(self, kind: str) -> str:
@@ -298,7 +314,7 @@ class Shape:
         """One framed event of a watch."""
         if self.plain:
             return b'{"type":"%b","object":%b}\n' % (kind.encode(), raw)
-        return self._frame(kind, self.transform(self._decode(raw)))
+        return self._frame(kind, self.transform(self._decode(raw), headers=False))
 
     def _frame(self, kind: str, obj: dict[str, Any]) -> bytes:
         if self.wanted.media == "protobuf":
@@ -319,7 +335,7 @@ class Shape:
         if self.wanted.transform == "Partial":
             obj = self._partial(obj)
         elif self.wanted.transform == "Table":
-            obj = self._table([], {"resourceVersion": str(revision)})
+            obj = self._table([], {"resourceVersion": str(revision)}, headers=False)
             if initial_end:
                 obj["rows"] = [{"cells": [], "object": self._partial({"metadata": metadata})}]
         return self._frame("BOOKMARK", obj)
@@ -327,3 +343,19 @@ class Shape:
     def error(self, status: dict[str, Any]) -> bytes:
         """A framed ERROR: the watch cannot go on."""
         return self._frame("ERROR", status)
+
+    def with_headers(self, stream: Stream) -> Stream:
+        """A watch whose first event, and no other, says what the columns are. Frames are shared and never say it."""
+        if self.wanted.transform != "Table":
+            return stream
+        written = b'"columnDefinitions":' + orjson.dumps(columns.columns(self.resource))
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async with aclosing(stream.chunks) as source:  # type: ignore[type-var]
+                told = False
+                async for chunk in source:
+                    if not told and _NO_COLUMNS in chunk:
+                        chunk, told = chunk.replace(_NO_COLUMNS, written, 1), True
+                    yield chunk
+
+        return replace(stream, chunks=chunks(), direct=None)

@@ -120,3 +120,26 @@ def test_every_dry_run_shows_what_it_would_do_and_does_nothing(wire: Wire, names
     assert gone["metadata"]["deletionTimestamp"] and gone["metadata"]["resourceVersion"] == version
     wire.send("DELETE", f"{path}?dryRun=All").must(200)
     assert wire.send("GET", f"{path}/c").json == before
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+
+
+def test_a_watched_table_says_once_what_its_columns_are(wire: Wire, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    for name in "abc":
+        wire.send("POST", path, {"metadata": {"name": name}}).must(201)
+    watched = wire.send("GET", f"{path}?watch=1&timeoutSeconds=1", None, TABLE)
+    told = [json.loads(line)["object"]["columnDefinitions"] for line in watched.body.splitlines()]
+    assert len(told) >= 3 and [each and each[0]["name"] for each in told][:3] == ["Name", None, None]
+
+
+def test_a_scale_is_shown_as_a_table(wire: Wire, namespace: str, kubectl: Kubectl) -> None:
+    kubectl("create", "deployment", "d", "--image=i", "--replicas=3")
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/d/scale"
+    shown = wire.send("GET", path, None, TABLE).must(200)
+    assert shown["kind"] == "Table" and shown["rows"][0]["cells"][:2] == ["d", 3]
+    lines = kubectl("get", "deployment", "d", "--subresource=scale").splitlines()
+    assert lines[0].split() == ["NAME", "DESIRED", "AVAILABLE", "AGE"] and lines[1].split()[:2] == ["d", "3"]

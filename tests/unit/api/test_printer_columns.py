@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bamikube.api import columns, table
+from bamikube.api import columns, conversion, table
 from bamikube.api.columns.age import human, seconds_of
 
 NOW = seconds_of("2026-01-01T01:00:00Z") or 0.0
@@ -122,7 +123,7 @@ def test_nodes() -> None:
 def test_services() -> None:
     spec = {
         "type": "NodePort",
-        "clusterIP": "10.96.0.7",
+        "clusterIPs": ["10.96.0.7"],
         "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}],
     }
     shown = cells("services", {"metadata": {"name": "a"}, "spec": spec})
@@ -194,3 +195,88 @@ def test_table() -> None:
 )
 def test_ages(seconds: int, text: str) -> None:
     assert human(seconds) == text
+
+
+GOLDEN = Path(__file__).parents[2] / "golden/api/columns/columns.txt"
+
+
+def test_columns_are_those_of_kubernetes() -> None:
+    """Names, types where they are not string, formats, and which are wide; for every kind with a printer of its own."""
+    lines = []
+    for row in table.TABLE:
+        if columns.has(row):
+            shown = [
+                ":".join(
+                    filter(
+                        None,
+                        (
+                            each["name"],
+                            "" if each["type"] == "string" else each["type"],
+                            f"format={each['format']}" if each["format"] and each["name"] != "Name" else "",
+                            "wide" if each["priority"] else "",
+                        ),
+                    )
+                )
+                for each in columns.columns(row)
+            ]
+            lines.append(f"{row.api_version} {row.kind}: {' | '.join(shown)}")
+    assert lines == GOLDEN.read_text().splitlines()
+
+
+def test_columns_are_described_in_the_words_of_the_api() -> None:
+    described = {each["name"]: each["description"] for each in columns.columns(PODS)}
+    assert described["Name"].startswith("Name must be unique within a namespace.")
+    assert described["Node"].startswith("NodeName indicates in which node this pod is scheduled.")
+    for row in table.TABLE:
+        assert not any(each["description"].startswith("=") for each in columns.columns(row))
+
+
+_METRICS: list[dict[str, Any]] = [
+    {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}},
+    {"type": "External", "external": {"target": {"averageValue": "5"}}},
+    {"type": "Object", "object": {"target": {"value": "7"}}},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "obj", "wanted"),
+    [
+        ("endpoints", {"subsets": [{"notReadyAddresses": [{"ip": "1.1.1.1"}], "ports": [{"port": 80}]}]}, {"Endpoints": ""}),
+        ("endpoints", {}, {"Endpoints": "<none>"}),
+        ("endpoints", {"subsets": [{"addresses": [{"ip": f"1.1.1.{i}"} for i in range(5)], "ports": [{"port": 80}]}]}, {"Endpoints": "1.1.1.0:80,1.1.1.1:80,1.1.1.2:80 + 2 more..."}),
+        ("endpointslices.discovery.k8s.io", {"ports": [{"name": "web"}, {}, {"port": 9}]}, {"Ports": "web,*,9", "Endpoints": "<unset>"}),
+        ("ingresses.networking.k8s.io", {"spec": {"rules": [{"host": "a"}, {}, {"host": "b"}, {"host": "c"}, {}]}}, {"Hosts": "a,b,c + 2 more...", "Class": "<none>", "Ports": "80"}),
+        ("certificatesigningrequests.certificates.k8s.io", {"status": {"conditions": [{"type": "Approved"}, {"type": "Denied"}, {"type": "Failed"}]}}, {"Condition": "Denied,Failed"}),
+        ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", {"spec": {"limited": {"nominalConcurrencyShares": 30, "limitResponse": {"queuing": {"queues": 64, "handSize": 6, "queueLengthLimit": 50}}}}}, {"NominalConcurrencyShares": 30, "Queues": 64, "HandSize": 6, "QueueLengthLimit": 50}),
+        ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", {"spec": {"exempt": {"nominalConcurrencyShares": 5}}}, {"NominalConcurrencyShares": "<none>", "Queues": "<none>"}),
+        ("events", {"reportingComponent": "c", "reportingInstance": "i", "series": {"count": 4}}, {"Source": "c, i", "Count": 4, "Last Seen": "<unknown>"}),
+        ("persistentvolumes", {"spec": {"volumeAttributesClassName": ""}}, {"Capacity": "0", "VolumeAttributesClass": "", "VolumeMode": "<unset>"}),
+        ("volumeattributesclasses.storage.k8s.io", {"metadata": {"name": "x", "annotations": {"volumeattributesclass.alpha.kubernetes.io/is-default-class": "true"}}}, {"Name": "x (default)"}),
+        ("validatingadmissionpolicybindings.admissionregistration.k8s.io", {"spec": {"paramRef": {"name": "p"}}}, {"ParamRef": "*/p"}),
+        ("validatingadmissionpolicybindings.admissionregistration.k8s.io", {"spec": {"paramRef": {"selector": {"matchLabels": {"a": "b"}}}}}, {"ParamRef": "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{},}"}),
+        ("apiservices.apiregistration.k8s.io", {"status": {"conditions": [{"type": "Available", "status": "Unknown", "reason": "R"}]}}, {"Service": "Local", "Available": "Unknown (R)"}),
+        ("horizontalpodautoscalers.autoscaling", {"spec": {"metrics": _METRICS}, "status": {"currentMetrics": [{"type": "Resource", "resource": {"current": {"averageUtilization": 12}}}]}}, {"Targets": "cpu: 12%/80%, <unknown>/5 (avg) + 1 more..."}),
+        ("deployments.apps", {}, {"Selector": "", "Ready": "0/0"}),
+        ("replicasets.apps", {"spec": {"selector": {"matchLabels": {"b": "1"}, "matchExpressions": [{"key": "a", "operator": "Exists"}, {"key": "c", "operator": "NotIn", "values": ["y", "x"]}]}}}, {"Selector": "a,b=1,c notin (x,y)"}),
+        ("cronjobs.batch", {}, {"Suspend": "<unset>", "Last Schedule": "<none>", "Timezone": "<none>"}),
+        ("nodes", {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}, "spec": {"unschedulable": True}}, {"Status": "NotReady,SchedulingDisabled"}),
+    ],
+)  # fmt: skip
+def test_cells_of_rarer_objects(kind: str, obj: dict[str, Any], wanted: dict[str, Any]) -> None:
+    shown = cells(kind, {"metadata": {"name": "x"}} | obj)
+    assert {name: shown[name] for name in wanted} == wanted
+
+
+def test_flow_schemas_are_shown_in_the_order_in_which_they_match() -> None:
+    row = table.by_name("flowschemas.flowcontrol.apiserver.k8s.io")
+    objs = [{"metadata": {"name": name}, "spec": {"matchingPrecedence": at}} for name, at in (("c", 9), ("b", 9), ("a", 10))]  # fmt: skip
+    made = columns.table(row, objs, now=NOW)
+    assert [each["cells"][0] for each in made["rows"]] == ["b", "c", "a"]
+
+
+def test_an_autoscaler_of_v1_shows_all_its_metrics() -> None:
+    row = table.find("autoscaling", "v1", "horizontalpodautoscalers")
+    assert row is not None
+    stored = {"apiVersion": "autoscaling/v2", "metadata": {"name": "x"}, "spec": {"metrics": _METRICS}}
+    shown = columns.row(row, conversion.from_storage(row, stored), NOW)
+    assert shown[2] == "cpu: <unknown>/80%, <unknown>/5 (avg) + 1 more..."

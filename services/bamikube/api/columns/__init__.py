@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bamikube.api.columns import age, cluster, network, pods, storage, workloads
-from bamikube.api.columns.model import AGE, NAME, Printer, name
+from bamikube.api.columns.model import AGE, NAME, Printer, documented, name
 from bamikube.api.resources import Resource
 
 
@@ -39,7 +39,7 @@ def _printer(resource: Resource) -> Printer:
 
 def columns(resource: Resource) -> list[dict[str, Any]]:
     """The column definitions of a resource."""
-    return [dict(each) for each in _printer(resource).columns]
+    return [documented(each) for each in _printer(resource).columns]
 
 
 def row(resource: Resource, obj: dict[str, Any], now: float) -> list[Any]:
@@ -89,11 +89,12 @@ def table(
 ) -> dict[str, Any]:
     """The Table of ``objs``.
 
-    ``include`` is the query parameter ``includeObject`` (None, Metadata, Object); ``headers=False`` leaves the column
-    definitions out, as in all but the first event of a watch.
+    ``include`` is the query parameter ``includeObject`` (None, Metadata, Object); without ``headers`` the column
+    definitions are null, as in all but the first event of a watch.
     """
     rows = []
-    for obj in objs:
+    order = _printer(resource).order
+    for obj in objs if order is None else sorted(objs, key=order):
         entry: dict[str, Any] = {"cells": row(resource, obj, now)}
         conditions = _conditions(resource, obj)
         if conditions:
@@ -106,6 +107,6 @@ def table(
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata or {},
-        "columnDefinitions": columns(resource) if headers else [],
+        "columnDefinitions": columns(resource) if headers else None,
         "rows": rows,
     }

@@ -13,11 +13,10 @@ UNKNOWN = "<unknown>"
 
 
 def _node_status(obj: dict[str, Any]) -> str:
-    words = []
+    words = ["Unknown"]
     for each in (obj.get("status") or {}).get("conditions") or ():
         if each.get("type") == "Ready":
-            words.append("Ready" if each.get("status") == "True" else "NotReady")
-    words = words or ["Unknown"]
+            words = ["Ready" if each.get("status") == "True" else "NotReady"]
     if (obj.get("spec") or {}).get("unschedulable"):
         words.append("SchedulingDisabled")
     return ",".join(words)
@@ -45,8 +44,8 @@ def _node(obj: dict[str, Any], now: float) -> list[Any]:
         _roles(obj),
         age.of(obj, now),
         info.get("kubeletVersion", ""),
-        addresses.get("InternalIP") or NONE,
-        addresses.get("ExternalIP") or NONE,
+        addresses.get("InternalIP", NONE),
+        addresses.get("ExternalIP", NONE),
         info.get("osImage") or UNKNOWN,
         info.get("kernelVersion") or UNKNOWN,
         info.get("containerRuntimeVersion") or UNKNOWN,
@@ -71,12 +70,11 @@ def _event(obj: dict[str, Any], now: float) -> list[Any]:
     last = obj.get("lastTimestamp") or obj.get("deprecatedLastTimestamp") or first
     count = obj.get("count") or obj.get("deprecatedCount") or 1
     if series:
-        last = series.get("lastObservedTime") or last
-        count = series.get("count") or count
+        last, count = series.get("lastObservedTime"), series.get("count", 0)
     component = (
         source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
     )
-    host = source.get("host") or ""
+    host = source.get("host") or obj.get("reportingInstance") or ""
     return [
         age.since(last, now),
         obj.get("type", ""),
@@ -144,8 +142,10 @@ def _priority_class(obj: dict[str, Any], now: float) -> list[Any]:
 
 def _signing_request(obj: dict[str, Any], now: float) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    kinds = [each.get("type") for each in status.get("conditions") or ()]
-    words = [kind for kind in ("Approved", "Denied", "Failed") if kind in kinds] or ["Pending"]
+    kinds = {each.get("type") for each in status.get("conditions") or ()}
+    words = ["Denied" if "Denied" in kinds else "Approved" if "Approved" in kinds else "Pending"]
+    if "Failed" in kinds:
+        words.append("Failed")
     if status.get("certificate"):
         words.append("Issued")
     seconds = spec.get("expirationSeconds")
@@ -169,9 +169,27 @@ def _admission_policy(obj: dict[str, Any], now: float) -> list[Any]:
 def _admission_policy_binding(obj: dict[str, Any], now: float) -> list[Any]:
     spec = obj.get("spec") or {}
     ref = spec.get("paramRef") or {}
-    owner = ref.get("name") or ""
-    shown = (f"{ref['namespace']}/{owner}" if ref.get("namespace") else owner) or UNSET_VALUE
+    shown = UNSET_VALUE
+    if ref.get("name"):
+        shown = f"{ref.get('namespace') or '*'}/{ref['name']}"
+    elif ref.get("selector") is not None:
+        shown = _go_selector(ref["selector"])
     return [name(obj), spec.get("policyName", ""), shown, age.of(obj, now)]
+
+
+def _go_selector(selector: dict[str, Any]) -> str:
+    """A label selector as Go's generated code prints the struct."""
+    labels = selector.get("matchLabels") or {}
+    pairs = "".join(f"{key}: {labels[key]}," for key in sorted(labels))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{each.get('key', '')},Operator:{each.get('operator', '')},"
+        f"Values:[{' '.join(each.get('values') or ())}],}},"
+        for each in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{pairs}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 
 
 UNSET_VALUE = "<unset>"
@@ -194,12 +212,11 @@ def _flow_schema(obj: dict[str, Any], now: float) -> list[Any]:
 
 def _priority_level(obj: dict[str, Any], now: float) -> list[Any]:
     spec = obj.get("spec") or {}
-    limited = spec.get("limited") or spec.get("exempt") or {}
-    queuing = (limited.get("limitResponse") or {}).get("queuing") or {}
-    numbers = [
-        str(queuing[key]) if key in queuing else NONE for key in ("queues", "handSize", "queueLengthLimit")
-    ]
-    shares = str(limited.get("nominalConcurrencyShares", NONE))
+    limited = spec.get("limited") or {}
+    queuing = (limited.get("limitResponse") or {}).get("queuing")
+    fields = ("queues", "handSize", "queueLengthLimit")
+    numbers = [NONE if queuing is None else queuing.get(field, 0) for field in fields]
+    shares = limited.get("nominalConcurrencyShares", NONE)
     return [name(obj), spec.get("type", ""), shares, *numbers, age.of(obj, now)]
 
 
@@ -210,112 +227,171 @@ def _api_service(obj: dict[str, Any], now: float) -> list[Any]:
     for each in (obj.get("status") or {}).get("conditions") or ():
         if each.get("type") == "Available":
             shown = each.get("status", "Unknown")
-            if shown == "False" and each.get("reason"):
-                shown = f"False ({each['reason']})"
+            if shown != "True" and each.get("reason"):
+                shown = f"{shown} ({each['reason']})"
     return [name(obj), where, shown, age.of(obj, now)]
 
 
 def _component(obj: dict[str, Any], now: float) -> list[Any]:
     for each in obj.get("conditions") or ():
         if each.get("type") == "Healthy":
-            word = {"True": "Healthy", "False": "Unhealthy"}.get(each.get("status", ""), "Unknown")
+            word = "Healthy" if each.get("status") == "True" else "Unhealthy"
             return [name(obj), word, each.get("message", ""), each.get("error", "")]
     return [name(obj), "Unknown", "", ""]
 
 
+def _precedence(obj: dict[str, Any]) -> tuple[int, str]:
+    return (obj.get("spec") or {}).get("matchingPrecedence", 0), name(obj)
+
+
 _WEBHOOKS = Printer(
-    (NAME, column("Webhooks", "integer", about="How many webhooks it names."), AGE), _webhooks
-)
-_BINDING = Printer(
     (
         NAME,
-        column("Role", about="What is granted."),
+        column(
+            "Webhooks",
+            "integer",
+            about="Webhooks indicates the number of webhooks registered in this configuration",
+        ),
         AGE,
-        column("Users", wide=True, about="Users it is granted to."),
-        column("Groups", wide=True, about="Groups it is granted to."),
-        column("ServiceAccounts", wide=True, about="Service accounts it is granted to."),
     ),
-    _binding,
+    _webhooks,
 )
+
+
+def _bindings(kind: str, shown: str) -> Printer:
+    return Printer(
+        (
+            NAME,
+            column("Role", about=f"=rbac.v1.{kind}.roleRef"),
+            AGE,
+            column("Users", wide=True, about=f"Users in the {shown}"),
+            column("Groups", wide=True, about=f"Groups in the {shown}"),
+            column("ServiceAccounts", wide=True, about=f"ServiceAccounts in the {shown}"),
+        ),
+        _binding,
+    )
+
+
 _EVENT = Printer(
     (
-        column("Last Seen", about="Time since it happened last."),
-        column("Type", about="Normal or Warning."),
-        column("Reason", about="What happened, in one word."),
-        column("Object", about="What it happened to."),
-        column("Subobject", wide=True, about="Which part of it."),
-        column("Source", wide=True, about="Who says so."),
-        column("Message", about="What happened, in a sentence."),
-        column("First Seen", wide=True, about="Time since it happened first."),
-        column("Count", wide=True, about="How often it happened."),
+        column("Last Seen", about="=core.v1.Event.lastTimestamp"),
+        column("Type", about="=core.v1.Event.type"),
+        column("Reason", about="=core.v1.Event.reason"),
+        column("Object", about="=core.v1.Event.involvedObject"),
+        column("Subobject", wide=True, about="=core.v1.ObjectReference.fieldPath"),
+        column("Source", wide=True, about="=core.v1.Event.source"),
+        column("Message", about="=core.v1.Event.message"),
+        column("First Seen", wide=True, about="=core.v1.Event.firstTimestamp"),
+        column("Count", wide=True, about="=core.v1.Event.count"),
         {**NAME, "priority": 1},
     ),
     _event,
 )
+_INFO = "core.v1.NodeSystemInfo"
 _NODE = Printer(
     (
         NAME,
-        column("Status", about="Whether the node takes pods."),
-        column("Roles", about="What the node is for."),
+        column("Status", about="The status of the node"),
+        column("Roles", about="The roles of the node"),
         AGE,
-        column("Version", about="Version of its node agent."),
-        column("Internal-IP", wide=True, about="Its address inside the cluster."),
-        column("External-IP", wide=True, about="Its address outside the cluster."),
-        column("OS-Image", wide=True, about="Its operating system."),
-        column("Kernel-Version", wide=True, about="Its kernel."),
-        column("Container-Runtime", wide=True, about="What runs its containers."),
+        column("Version", about=f"={_INFO}.kubeletVersion"),
+        column("Internal-IP", wide=True, about="=core.v1.NodeStatus.addresses"),
+        column("External-IP", wide=True, about="=core.v1.NodeStatus.addresses"),
+        column("OS-Image", wide=True, about=f"={_INFO}.osImage"),
+        column("Kernel-Version", wide=True, about=f"={_INFO}.kernelVersion"),
+        column("Container-Runtime", wide=True, about=f"={_INFO}.containerRuntimeVersion"),
     ),
     _node,
 )
+_POLICY_BINDING = Printer(
+    (
+        NAME,
+        column(
+            "PolicyName",
+            about="PolicyName indicates the policy definition which the policy binding binded to",
+        ),
+        column("ParamRef", about="ParamRef indicates the param resource which sets the configration param"),
+        AGE,
+    ),
+    _admission_policy_binding,
+)
+
+
+def _policies(column_: str, about: str) -> Printer:
+    kind = "ParamKind specifies the kind of resources used to parameterize this policy"
+    shown = (NAME, column(column_, "integer", about=about), column("ParamKind", about=kind), AGE)
+    return Printer(shown, _admission_policy)
+
+
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
+_SIGNING = "certificates.v1.CertificateSigningRequestSpec"
+_PRIORITY, _QUEUING = "scheduling.v1.PriorityClass", "flowcontrol.v1.QueuingConfiguration"
+_LIMITED = "flowcontrol.v1.LimitedPriorityLevelConfiguration"
 _NAMED_AT = Printer((NAME, CREATED), _named_at)
 
 PRINTERS = {
     ("", "nodes"): _NODE,
-    ("", "namespaces"): Printer((NAME, column("Status", about="Active or Terminating."), AGE), _namespace),
+    ("", "namespaces"): Printer(
+        (NAME, column("Status", about="The status of the namespace"), AGE), _namespace
+    ),
     ("", "events"): _EVENT,
     ("events.k8s.io", "events"): _EVENT,
-    ("", "configmaps"): Printer((NAME, column("Data", about="How many entries it has."), AGE), _config_map),
+    ("", "configmaps"): Printer((NAME, column("Data", about="=core.v1.ConfigMap.data"), AGE), _config_map),
     ("", "secrets"): Printer(
         (
             NAME,
-            column("Type", about="What the secret is for."),
-            column("Data", about="How many entries it has."),
+            column("Type", about="=core.v1.Secret.type"),
+            column("Data", about="=core.v1.Secret.data"),
             AGE,
         ),
         _secret,
     ),
     ("", "serviceaccounts"): Printer(
-        (NAME, column("Secrets", about="How many secrets it names."), AGE), _service_account
+        (NAME, column("Secrets", about="=core.v1.ServiceAccount.secrets"), AGE), _service_account
     ),
     ("", "limitranges"): _NAMED_AT,
     ("", "resourcequotas"): Printer(
         (
             NAME,
-            column("Request", about="Requests: used and allowed."),
-            column("Limit", about="Limits: used and allowed."),
+            column(
+                "Request",
+                about="Request represents a minimum amount of cpu/memory that a container may consume.",
+            ),
+            column(
+                "Limit",
+                about="Limits control the maximum amount of cpu/memory that a container may use independent of "
+                "contention on the node.",
+            ),
             AGE,
         ),
         _quota,
     ),
     ("", "componentstatuses"): Printer(
-        (NAME, column("Status"), column("Message"), column("Error")), _component
+        (
+            NAME,
+            column("Status", about="Status of the component conditions"),
+            column("Message", about="Message of the component conditions"),
+            column("Error", about="Error of the component conditions"),
+        ),
+        _component,
     ),
-    ("coordination.k8s.io", "leases"): Printer((NAME, column("Holder", about="Who holds it."), AGE), _lease),
+    ("coordination.k8s.io", "leases"): Printer(
+        (NAME, column("Holder", about="=coordination.v1.LeaseSpec.holderIdentity"), AGE), _lease
+    ),
     (_RBAC, "roles"): _NAMED_AT,
     (_RBAC, "clusterroles"): _NAMED_AT,
-    (_RBAC, "rolebindings"): _BINDING,
-    (_RBAC, "clusterrolebindings"): _BINDING,
+    (_RBAC, "rolebindings"): _bindings("RoleBinding", "roleBinding"),
+    (_RBAC, "clusterrolebindings"): _bindings("ClusterRoleBinding", "clusterRoleBinding"),
     ("apiextensions.k8s.io", "customresourcedefinitions"): _NAMED_AT,
     ("scheduling.k8s.io", "priorityclasses"): Printer(
         (
             NAME,
-            column("Value", "integer", about="The priority."),
-            column("Global-Default", "boolean", about="Whether pods without a class get it."),
+            column("Value", "integer", about=f"={_PRIORITY}.value"),
+            column("Global-Default", "boolean", about=f"={_PRIORITY}.globalDefault"),
             AGE,
-            column("PreemptionPolicy", about="Whether its pods may push others out."),
+            column("PreemptionPolicy", about=f"={_PRIORITY}.preemptionPolicy"),
         ),
         _priority_class,
     ),
@@ -323,54 +399,55 @@ PRINTERS = {
         (
             NAME,
             AGE,
-            column("SignerName", about="Who is asked to sign."),
-            column("Requestor", about="Who asks."),
-            column("RequestedDuration", about="For how long."),
-            column("Condition", about="What became of it."),
+            column("SignerName", about=f"={_SIGNING}.signerName"),
+            column("Requestor", about=f"={_SIGNING}.request"),
+            column("RequestedDuration", about=f"={_SIGNING}.expirationSeconds"),
+            column("Condition", about="=certificates.v1.CertificateSigningRequestStatus.conditions"),
         ),
         _signing_request,
     ),
     (_ADMISSION, "mutatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "validatingwebhookconfigurations"): _WEBHOOKS,
-    (_ADMISSION, "mutatingadmissionpolicies"): Printer(
-        (NAME, column("Mutations", "integer"), column("ParamKind"), AGE), _admission_policy
+    (_ADMISSION, "mutatingadmissionpolicies"): _policies(
+        "Mutations", "Mutation indicates the number of mutations rules defined in this configuration"
     ),
-    (_ADMISSION, "mutatingadmissionpolicybindings"): Printer(
-        (NAME, column("PolicyName"), column("ParamRef"), AGE), _admission_policy_binding
+    (_ADMISSION, "mutatingadmissionpolicybindings"): _POLICY_BINDING,
+    (_ADMISSION, "validatingadmissionpolicies"): _policies(
+        "Validations", "Validations indicates the number of validation rules defined in this configuration"
     ),
-    (_ADMISSION, "validatingadmissionpolicies"): Printer(
-        (NAME, column("Validations", "integer"), column("ParamKind"), AGE), _admission_policy
-    ),
-    (_ADMISSION, "validatingadmissionpolicybindings"): Printer(
-        (NAME, column("PolicyName"), column("ParamRef"), AGE), _admission_policy_binding
-    ),
-    ("node.k8s.io", "runtimeclasses"): Printer(
-        (NAME, column("Handler", about="What the runtime calls it."), AGE), _runtime_class
-    ),
+    (_ADMISSION, "validatingadmissionpolicybindings"): _POLICY_BINDING,
+    ("node.k8s.io", "runtimeclasses"): Printer((NAME, column("Handler"), AGE), _runtime_class),
     (_FLOW, "flowschemas"): Printer(
         (
             NAME,
-            column("PriorityLevel"),
-            column("MatchingPrecedence", "integer"),
-            column("DistinguisherMethod"),
+            column("PriorityLevel", about="=flowcontrol.v1.PriorityLevelConfigurationReference.name"),
+            column("MatchingPrecedence", about="=flowcontrol.v1.FlowSchemaSpec.matchingPrecedence"),
+            column("DistinguisherMethod", about="=flowcontrol.v1.FlowSchemaSpec.distinguisherMethod"),
             AGE,
-            column("MissingPL"),
+            column("MissingPL", about="references a broken or non-existent PriorityLevelConfiguration"),
         ),
         _flow_schema,
+        order=_precedence,
     ),
     (_FLOW, "prioritylevelconfigurations"): Printer(
         (
             NAME,
-            column("Type"),
-            column("NominalConcurrencyShares"),
-            column("Queues"),
-            column("HandSize"),
-            column("QueueLengthLimit"),
+            column("Type", about="=flowcontrol.v1.PriorityLevelConfigurationSpec.type"),
+            column("NominalConcurrencyShares", about=f"={_LIMITED}.nominalConcurrencyShares"),
+            column("Queues", about=f"={_QUEUING}.queues"),
+            column("HandSize", about=f"={_QUEUING}.handSize"),
+            column("QueueLengthLimit", about=f"={_QUEUING}.queueLengthLimit"),
             AGE,
         ),
         _priority_level,
     ),
     ("apiregistration.k8s.io", "apiservices"): Printer(
-        (NAME, column("Service", about="Who serves it."), column("Available"), AGE), _api_service
+        (
+            NAME,
+            column("Service", about="The reference to the service that hosts this API endpoint."),
+            column("Available", about="Whether this service is available."),
+            AGE,
+        ),
+        _api_service,
     ),
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from bamikube.api.schema.source import definition, definition_names
 
 NONE = "<none>"
 UNSET = "<unset>"
@@ -15,24 +18,45 @@ Cells = Callable[[dict[str, Any], float], list[Any]]
 def column(
     name: str, kind: str = "string", *, wide: bool = False, form: str = "", about: str = ""
 ) -> dict[str, Any]:
-    """A ``TableColumnDefinition``. Wide columns have priority 1: shown with ``-o wide`` only."""
+    """A ``TableColumnDefinition``. Wide columns have priority 1: shown with ``-o wide`` only.
+
+    ``about`` is its description, or ``=core.v1.PodSpec.nodeName``: what the API's documentation says of that field.
+    """
     return {"name": name, "type": kind, "format": form, "description": about, "priority": int(wide)}
 
 
-NAME = column("Name", form="name", about="Name of the object, unique within its namespace.")
-AGE = column("Age", about="Time since the object was created.")
-CREATED = column("Created At", form="date", about="When the object was created.")
-CONTAINERS = column("Containers", wide=True, about="Names of the containers in the template.")
-IMAGES = column("Images", wide=True, about="Images of the containers in the template.")
-SELECTOR = column("Selector", wide=True, about="Which pods belong to the object.")
+NAME = column("Name", form="name", about="=meta.v1.ObjectMeta.name")
+AGE = column("Age", about="=meta.v1.ObjectMeta.creationTimestamp")
+CREATED = column("Created At", "date", about="=meta.v1.ObjectMeta.creationTimestamp")
+CONTAINERS = column("Containers", wide=True, about="Names of each container in the template.")
+IMAGES = column("Images", wide=True, about="Images referenced by each container in the template.")
 
 
 @dataclass(frozen=True, slots=True)
 class Printer:
-    """The columns of a kind, and its cells for an object at a moment (seconds since the epoch)."""
+    """The columns of a kind, and its cells for an object at a moment (seconds since the epoch).
+
+    ``order``: the rows of a list are sorted by it.
+    """
 
     columns: tuple[dict[str, Any], ...]
     cells: Cells
+    order: Callable[[dict[str, Any]], Any] | None = None
+
+
+def documented(column: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the definition, its description written out."""
+    about = column["description"]
+    return {**column, "description": _documentation(about[1:])} if about.startswith("=") else dict(column)
+
+
+@functools.cache
+def _documentation(field: str) -> str:
+    struct, _, name = field.rpartition(".")
+    for full in definition_names():
+        if full.endswith(f".{struct}"):
+            return str(definition(full)["properties"][name].get("description", ""))
+    raise KeyError(field)
 
 
 def name(obj: dict[str, Any]) -> str:
@@ -57,11 +81,11 @@ def label_text(labels: dict[str, str] | None, empty: str = NONE) -> str:
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels)) if labels else empty
 
 
-def selector_text(selector: dict[str, Any] | None) -> str:
-    """A label selector on one line."""
+def selector_text(selector: dict[str, Any] | None, empty: str = NONE) -> str:
+    """A label selector on one line, sorted by key; ``empty`` when it selects nothing or everything."""
     if selector is None:
-        return NONE
-    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+        return empty
+    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
     for each in selector.get("matchExpressions") or ():
         key, operator, values = (
             each.get("key", ""),
@@ -69,12 +93,12 @@ def selector_text(selector: dict[str, Any] | None) -> str:
             ",".join(sorted(each.get("values") or ())),
         )
         if operator == "In":
-            parts.append(f"{key} in ({values})")
+            parts.append((key, f"{key} in ({values})"))
         elif operator == "NotIn":
-            parts.append(f"{key} notin ({values})")
+            parts.append((key, f"{key} notin ({values})"))
         else:
-            parts.append(key if operator == "Exists" else f"!{key}")
-    return ",".join(sorted(parts)) or NONE
+            parts.append((key, key if operator == "Exists" else f"!{key}"))
+    return ",".join(text for _, text in sorted(parts, key=lambda part: part[0])) or empty
 
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ from bamikube.api.columns.model import (
     AGE,
     NAME,
     NONE,
-    SELECTOR,
     UNSET,
     Printer,
     column,
@@ -32,7 +31,7 @@ def _external_ip(obj: dict[str, Any]) -> str:
         return spec.get("externalName") or ""
     if kind == "LoadBalancer":
         return ",".join([*_load_balancer(obj), *given]) or "<pending>"
-    return ",".join(given) or NONE
+    return ",".join(given) or NONE if kind in ("ClusterIP", "NodePort") else "<unknown>"
 
 
 def service_ports(ports: list[dict[str, Any]]) -> str:
@@ -46,10 +45,10 @@ def service_ports(ports: list[dict[str, Any]]) -> str:
 
 def _service(obj: dict[str, Any], now: float) -> list[Any]:
     spec = obj.get("spec") or {}
-    address = (spec.get("clusterIPs") or [spec.get("clusterIP")])[0] or NONE
+    address = (spec.get("clusterIPs") or [NONE])[0]
     return [
         name(obj),
-        spec.get("type") or "ClusterIP",
+        spec.get("type") or "",
         address,
         _external_ip(obj),
         service_ports(spec.get("ports") or []),
@@ -71,9 +70,8 @@ def _endpoints(obj: dict[str, Any], now: float) -> list[Any]:
             for each in ready:
                 host = f"[{each['ip']}]" if ":" in each.get("ip", "") else each.get("ip", "")
                 shown.append(f"{host}:{port.get('port')}")
-    text = ",".join(shown[:_SHOWN]) or NONE
-    if len(shown) > _SHOWN:
-        text += f" + {len(shown) - _SHOWN} more..."
+    # Endpoints of which none is ready show nothing; only those without any are none.
+    text = _limited(shown, "") if obj.get("subsets") else NONE
     return [name(obj), text, age.of(obj, now)]
 
 
@@ -85,8 +83,8 @@ def _limited(values: list[str], empty: str) -> str:
 def _endpoint_slice(obj: dict[str, Any], now: float) -> list[Any]:
     ports = []
     for port in obj.get("ports") or ():
-        # "*" stands for all ports of a protocol; the protocol itself is not shown.
-        ports.append(str(port["port"]) if port.get("port") is not None else "*")
+        number, called = port.get("port"), port.get("name")
+        ports.append(str(number) if number is not None else "*" if called is None else called)
     addresses = [ip for endpoint in obj.get("endpoints") or () for ip in endpoint.get("addresses") or ()]
     return [
         name(obj),
@@ -97,16 +95,26 @@ def _endpoint_slice(obj: dict[str, Any], now: float) -> list[Any]:
     ]
 
 
+def _hosts(rules: list[dict[str, Any]]) -> str:
+    """The first three hosts; what is left out is counted in rules, whether they name a host or not."""
+    shown: list[str] = []
+    more = False
+    for rule in rules:
+        more = more or len(shown) == _SHOWN
+        if not more and rule.get("host"):
+            shown.append(rule["host"])
+    if not shown:
+        return "*"
+    return ",".join(shown) + (f" + {len(rules) - _SHOWN} more..." if more else "")
+
+
 def _ingress(obj: dict[str, Any], now: float) -> list[Any]:
     spec = obj.get("spec") or {}
-    hosts = [rule["host"] for rule in spec.get("rules") or () if rule.get("host")]
-    text = ",".join(hosts[:_SHOWN]) or "*"
-    if len(hosts) > _SHOWN:
-        text += f" + {len(hosts) - _SHOWN} more..."
+    given = spec.get("ingressClassName")
     return [
         name(obj),
-        spec.get("ingressClassName") or NONE,
-        text,
+        NONE if given is None else given,
+        _hosts(spec.get("rules") or []),
         ",".join(_load_balancer(obj)),
         "80, 443" if spec.get("tls") else "80",
         age.of(obj, now),
@@ -145,22 +153,24 @@ PRINTERS = {
     ("", "services"): Printer(
         (
             NAME,
-            column("Type", about="How the service is exposed."),
-            column("Cluster-IP", about="Its address inside the cluster."),
-            column("External-IP", about="Its addresses outside the cluster."),
-            column("Port(s)", about="Its ports, and node ports."),
+            column("Type", about="=core.v1.ServiceSpec.type"),
+            column("Cluster-IP", about="=core.v1.ServiceSpec.clusterIP"),
+            column("External-IP", about="=core.v1.ServiceSpec.externalIPs"),
+            column("Port(s)", about="=core.v1.ServiceSpec.ports"),
             AGE,
-            SELECTOR,
+            column("Selector", wide=True, about="=core.v1.ServiceSpec.selector"),
         ),
         _service,
     ),
-    ("", "endpoints"): Printer((NAME, column("Endpoints", about="Addresses that serve."), AGE), _endpoints),
+    ("", "endpoints"): Printer(
+        (NAME, column("Endpoints", about="=core.v1.Endpoints.subsets"), AGE), _endpoints
+    ),
     ("discovery.k8s.io", "endpointslices"): Printer(
         (
             NAME,
-            column("AddressType", about="What its addresses are."),
-            column("Ports", about="Ports of every endpoint."),
-            column("Endpoints", about="Addresses, ready or not."),
+            column("AddressType", about="=discovery.v1.EndpointSlice.addressType"),
+            column("Ports", about="=discovery.v1.EndpointSlice.ports"),
+            column("Endpoints", about="=discovery.v1.EndpointSlice.endpoints"),
             AGE,
         ),
         _endpoint_slice,
@@ -168,10 +178,13 @@ PRINTERS = {
     ("networking.k8s.io", "ingresses"): Printer(
         (
             NAME,
-            column("Class", about="Which controller serves it."),
-            column("Hosts", about="Hosts it answers for."),
-            column("Address", about="Where it is reached."),
-            column("Ports", about="Ports it is reached at."),
+            column(
+                "Class",
+                about="The name of the IngressClass resource that should be used for additional configuration",
+            ),
+            column("Hosts", about="Hosts that incoming requests are matched against before the ingress rule"),
+            column("Address", about="Address is a list containing ingress points for the load-balancer"),
+            column("Ports", about="Ports of TLS configurations that open"),
             AGE,
         ),
         _ingress,
@@ -179,19 +192,20 @@ PRINTERS = {
     ("networking.k8s.io", "ingressclasses"): Printer(
         (
             NAME,
-            column("Controller", about="Which controller serves the class."),
-            column("Parameters", about="Where its settings are."),
+            column("Controller", about="Controller that is responsible for handling this class"),
+            column("Parameters", about="A reference to a resource with additional parameters"),
             AGE,
         ),
         _ingress_class,
     ),
     ("networking.k8s.io", "networkpolicies"): Printer(
-        (NAME, column("Pod-Selector", about="Which pods it holds for."), AGE), _network_policy
+        (NAME, column("Pod-Selector", about="=networking.v1.NetworkPolicySpec.podSelector"), AGE),
+        _network_policy,
     ),
     ("networking.k8s.io", "ipaddresses"): Printer(
-        (NAME, column("ParentRef", about="Who holds the address.")), _ip_address
+        (NAME, column("ParentRef", about="=networking.v1.IPAddressSpec.parentRef")), _ip_address
     ),
     ("networking.k8s.io", "servicecidrs"): Printer(
-        (NAME, column("CIDRs", about="Ranges of addresses."), AGE), _service_cidr
+        (NAME, column("CIDRs", about="=networking.v1.ServiceCIDRSpec.cidrs"), AGE), _service_cidr
     ),
 }

@@ -17,14 +17,18 @@ from bamikube.api.columns.model import AGE, NAME, NONE, Printer, column, conditi
 
 COLUMNS = (
     NAME,
-    column("Ready", about="Containers that are ready, of all containers."),
-    column("Status", about="What the pod is doing, in one word."),
-    column("Restarts", about="How often containers were restarted, and when last."),
+    column("Ready", about="The aggregate readiness state of this pod for accepting traffic."),
+    column("Status", about="The aggregate status of the containers in this pod."),
+    column(
+        "Restarts",
+        about="The number of times the containers in this pod have been restarted and when the last container in this "
+        "pod has restarted.",
+    ),
     AGE,
-    column("IP", wide=True, about="Address of the pod."),
-    column("Node", wide=True, about="Node the pod runs on."),
-    column("Nominated Node", wide=True, about="Node where room is being made for the pod."),
-    column("Readiness Gates", wide=True, about="Readiness gates that passed, of all gates."),
+    column("IP", wide=True, about="=core.v1.PodStatus.podIP"),
+    column("Node", wide=True, about="=core.v1.PodSpec.nodeName"),
+    column("Nominated Node", wide=True, about="=core.v1.PodStatus.nominatedNodeName"),
+    column("Readiness Gates", wide=True, about="=core.v1.PodSpec.readinessGates"),
 )
 
 
@@ -144,7 +148,7 @@ def cells(obj: dict[str, Any], now: float) -> list[Any]:
         story.reason,
         restarts,
         age.of(obj, now),
-        (addresses[0] if addresses else status.get("podIP")) or NONE,
+        addresses[0] if addresses else NONE,
         spec.get("nodeName") or NONE,
         status.get("nominatedNodeName") or NONE,
         _gates(obj),

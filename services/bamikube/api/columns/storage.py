@@ -14,7 +14,11 @@ _MODES = (
     ("ReadWriteOncePod", "RWOP"),
 )
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
+_DEFAULT_ATTRIBUTES = ("volumeattributesclass.alpha.kubernetes.io/is-default-class",)
 
 
 def access_modes(modes: list[str] | None) -> str:
@@ -32,21 +36,35 @@ def _phase(obj: dict[str, Any]) -> str:
     return (obj.get("status") or {}).get("phase") or ""
 
 
+def _named(obj: dict[str, Any], default: tuple[str, ...]) -> str:
+    """The name of a class, and whether it is the default."""
+    annotations = _annotations(obj)
+    return name(obj) + (" (default)" if any(annotations.get(each) == "true" for each in default) else "")
+
+
+def _class(obj: dict[str, Any], spec: dict[str, Any]) -> str:
+    return str(_annotations(obj).get(_BETA_CLASS, spec.get("storageClassName") or ""))
+
+
+def _or_unset(value: str | None) -> str:
+    return UNSET if value is None else value
+
+
 def _volume(obj: dict[str, Any], now: float) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     ref = spec.get("claimRef")
     return [
         name(obj),
-        (spec.get("capacity") or {}).get("storage", ""),
+        (spec.get("capacity") or {}).get("storage", "0"),
         access_modes(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy", ""),
         _phase(obj),
         f"{ref.get('namespace', '')}/{ref.get('name', '')}" if ref else "",
-        _annotations(obj).get(_BETA_CLASS) or spec.get("storageClassName") or "",
-        spec.get("volumeAttributesClassName") or UNSET,
+        _class(obj, spec),
+        _or_unset(spec.get("volumeAttributesClassName")),
         status.get("reason", ""),
         age.of(obj, now),
-        spec.get("volumeMode") or UNSET,
+        _or_unset(spec.get("volumeMode")),
     ]
 
 
@@ -57,19 +75,18 @@ def _claim(obj: dict[str, Any], now: float) -> list[Any]:
         name(obj),
         _phase(obj),
         spec.get("volumeName") or "",
-        (status.get("capacity") or {}).get("storage", "") if bound else "",
+        (status.get("capacity") or {}).get("storage", "0") if bound else "",
         access_modes(status.get("accessModes")) if bound else "",
-        _annotations(obj).get(_BETA_CLASS) or spec.get("storageClassName") or "",
-        spec.get("volumeAttributesClassName") or UNSET,
+        _class(obj, spec),
+        _or_unset(spec.get("volumeAttributesClassName")),
         age.of(obj, now),
-        spec.get("volumeMode") or UNSET,
+        _or_unset(spec.get("volumeMode")),
     ]
 
 
 def _storage_class(obj: dict[str, Any], now: float) -> list[Any]:
-    default = " (default)" if _annotations(obj).get(_DEFAULT_CLASS) == "true" else ""
     return [
-        name(obj) + default,
+        _named(obj, _DEFAULT_CLASS),
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy") or "Delete",
         obj.get("volumeBindingMode") or "Immediate",
@@ -109,7 +126,7 @@ def _attachment(obj: dict[str, Any], now: float) -> list[Any]:
 
 
 def _attributes_class(obj: dict[str, Any], now: float) -> list[Any]:
-    return [name(obj), obj.get("driverName", ""), age.of(obj, now)]
+    return [_named(obj, _DEFAULT_ATTRIBUTES), obj.get("driverName", ""), age.of(obj, now)]
 
 
 def _resource_claim(obj: dict[str, Any], now: float) -> list[Any]:
@@ -131,51 +148,48 @@ def _resource_slice(obj: dict[str, Any], now: float) -> list[Any]:
 
 
 _STORAGE = "storage.k8s.io"
-_MODE = column("VolumeMode", wide=True, about="Filesystem or Block.")
-_ACCESS = column("Access Modes", about="Who may mount it how.")
-_CAPACITY = column("Capacity", about="Its size.")
-_CLASS = column("StorageClass", about="Its class.")
-_ATTRIBUTES = column("VolumeAttributesClass", about="The class of its changeable attributes.")
-_STATUS = column("Status", about="Where in its life it is.")
+_PV, _PVC = "core.v1.PersistentVolumeSpec", "core.v1.PersistentVolumeClaimSpec"
+_PVC_STATUS = "core.v1.PersistentVolumeClaimStatus"
+_CSI_DRIVER, _ATTACHMENT = "storage.v1.CSIDriverSpec", "storage.v1.VolumeAttachmentSpec"
 
 PRINTERS = {
     ("", "persistentvolumes"): Printer(
         (
             NAME,
-            _CAPACITY,
-            _ACCESS,
-            column("Reclaim Policy", about="What becomes of it when it is released."),
-            _STATUS,
-            column("Claim", about="Who claims it."),
-            _CLASS,
-            _ATTRIBUTES,
-            column("Reason", about="Why it is in this state."),
+            column("Capacity", about=f"={_PV}.capacity"),
+            column("Access Modes", about=f"={_PV}.accessModes"),
+            column("Reclaim Policy", about=f"={_PV}.persistentVolumeReclaimPolicy"),
+            column("Status", about="=core.v1.PersistentVolumeStatus.phase"),
+            column("Claim", about=f"={_PV}.claimRef"),
+            column("StorageClass", about="StorageClass of the pv"),
+            column("VolumeAttributesClass", about="VolumeAttributesClass of the pv"),
+            column("Reason", about="=core.v1.PersistentVolumeStatus.reason"),
             AGE,
-            _MODE,
+            column("VolumeMode", wide=True, about=f"={_PV}.volumeMode"),
         ),
         _volume,
     ),
     ("", "persistentvolumeclaims"): Printer(
         (
             NAME,
-            _STATUS,
-            column("Volume", about="What it is bound to."),
-            _CAPACITY,
-            _ACCESS,
-            _CLASS,
-            _ATTRIBUTES,
+            column("Status", about=f"={_PVC_STATUS}.phase"),
+            column("Volume", about=f"={_PVC}.volumeName"),
+            column("Capacity", about=f"={_PVC_STATUS}.capacity"),
+            column("Access Modes", about=f"={_PVC_STATUS}.accessModes"),
+            column("StorageClass", about="StorageClass of the pvc"),
+            column("VolumeAttributesClass", about="VolumeAttributesClass of the pvc"),
             AGE,
-            _MODE,
+            column("VolumeMode", wide=True, about=f"={_PVC}.volumeMode"),
         ),
         _claim,
     ),
     (_STORAGE, "storageclasses"): Printer(
         (
             NAME,
-            column("Provisioner", about="Who makes its volumes."),
-            column("ReclaimPolicy", about="What becomes of released volumes."),
-            column("VolumeBindingMode", about="When volumes are bound."),
-            column("AllowVolumeExpansion", "boolean", about="Whether volumes may grow."),
+            column("Provisioner", about="=storage.v1.StorageClass.provisioner"),
+            column("ReclaimPolicy", about="=storage.v1.StorageClass.reclaimPolicy"),
+            column("VolumeBindingMode", about="=storage.v1.StorageClass.volumeBindingMode"),
+            column("AllowVolumeExpansion", about="=storage.v1.StorageClass.allowVolumeExpansion"),
             AGE,
         ),
         _storage_class,
@@ -183,27 +197,67 @@ PRINTERS = {
     (_STORAGE, "csidrivers"): Printer(
         (
             NAME,
-            column("AttachRequired", "boolean"),
-            column("PodInfoOnMount", "boolean"),
-            column("StorageCapacity", "boolean"),
-            column("TokenRequests"),
-            column("RequiresRepublish", "boolean"),
-            column("Modes"),
+            column("AttachRequired", "boolean", about=f"={_CSI_DRIVER}.attachRequired"),
+            column("PodInfoOnMount", "boolean", about=f"={_CSI_DRIVER}.podInfoOnMount"),
+            column("StorageCapacity", "boolean", about=f"={_CSI_DRIVER}.storageCapacity"),
+            column("TokenRequests", about=f"={_CSI_DRIVER}.tokenRequests"),
+            column("RequiresRepublish", "boolean", about=f"={_CSI_DRIVER}.requiresRepublish"),
+            column("Modes", about=f"={_CSI_DRIVER}.volumeLifecycleModes"),
             AGE,
         ),
         _csi_driver,
     ),
-    (_STORAGE, "csinodes"): Printer((NAME, column("Drivers", "integer"), AGE), _csi_node),
+    (_STORAGE, "csinodes"): Printer(
+        (
+            NAME,
+            column(
+                "Drivers",
+                "integer",
+                about="Drivers indicates the number of CSI drivers registered on the node",
+            ),
+            AGE,
+        ),
+        _csi_node,
+    ),
     (_STORAGE, "csistoragecapacities"): Printer(
-        (NAME, column("StorageClassName"), column("Capacity")), _capacity
+        (
+            NAME,
+            column("StorageClassName", about="=storage.v1.CSIStorageCapacity.storageClassName"),
+            column("Capacity", about="=storage.v1.CSIStorageCapacity.capacity"),
+        ),
+        _capacity,
     ),
     (_STORAGE, "volumeattachments"): Printer(
-        (NAME, column("Attacher"), column("PV"), column("Node"), column("Attached", "boolean"), AGE),
+        (
+            NAME,
+            column("Attacher", form="name", about=f"={_ATTACHMENT}.attacher"),
+            column("PV", about="=storage.v1.VolumeAttachmentSource.persistentVolumeName"),
+            column("Node", about=f"={_ATTACHMENT}.nodeName"),
+            column("Attached", "boolean", about="=storage.v1.VolumeAttachmentStatus.attached"),
+            AGE,
+        ),
         _attachment,
     ),
-    (_STORAGE, "volumeattributesclasses"): Printer((NAME, column("DriverName"), AGE), _attributes_class),
-    ("resource.k8s.io", "resourceclaims"): Printer((NAME, column("State"), AGE), _resource_claim),
+    (_STORAGE, "volumeattributesclasses"): Printer(
+        (NAME, column("DriverName", about="=storage.v1.VolumeAttributesClass.driverName"), AGE),
+        _attributes_class,
+    ),
+    ("resource.k8s.io", "resourceclaims"): Printer(
+        (
+            NAME,
+            column("State", about="A summary of the current state (allocated, pending, reserved, etc.)."),
+            AGE,
+        ),
+        _resource_claim,
+    ),
     ("resource.k8s.io", "resourceslices"): Printer(
-        (NAME, column("Node"), column("Driver"), column("Pool"), AGE), _resource_slice
+        (
+            NAME,
+            column("Node", about="=resource.v1.ResourceSliceSpec.nodeName"),
+            column("Driver", about="=resource.v1.ResourceSliceSpec.driver"),
+            column("Pool", about="=resource.v1.ResourcePool.name"),
+            AGE,
+        ),
+        _resource_slice,
     ),
 }

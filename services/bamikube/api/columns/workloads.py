@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bamikube.api import conversion
 from bamikube.api.columns import age
 from bamikube.api.columns.model import (
     AGE,
@@ -11,7 +12,7 @@ from bamikube.api.columns.model import (
     IMAGES,
     NAME,
     NONE,
-    SELECTOR,
+    UNSET,
     Printer,
     column,
     condition,
@@ -42,7 +43,8 @@ def _deployment(obj: dict[str, Any], now: float) -> list[Any]:
     status = _status(obj)
     ready = f"{status.get('readyReplicas', 0)}/{_spec(obj).get('replicas', 0)}"
     counts = [status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
-    return [name(obj), ready, *counts, age.of(obj, now), *_template(obj)]
+    selector = selector_text(_spec(obj).get("selector"), empty="")
+    return [name(obj), ready, *counts, age.of(obj, now), *containers(obj), selector]
 
 
 def _replica_set(obj: dict[str, Any], now: float) -> list[Any]:
@@ -115,7 +117,7 @@ def _cron_job(obj: dict[str, Any], now: float) -> list[Any]:
         name(obj),
         spec.get("schedule", ""),
         spec.get("timeZone") or NONE,
-        "True" if spec.get("suspend") else "False",
+        UNSET if spec.get("suspend") is None else str(bool(spec["suspend"])),
         len(status.get("active") or ()),
         age.since(last, now) if last else NONE,
         age.of(obj, now),
@@ -123,31 +125,30 @@ def _cron_job(obj: dict[str, Any], now: float) -> list[Any]:
     ]
 
 
+_UNKNOWN = "<unknown>"
+
+
 def _metric(metric: dict[str, Any], current: dict[str, Any] | None) -> str:
     """``cpu: 12%/80%``: what is, and what is wanted, of one metric."""
     kind = metric.get("type") or ""
+    if kind not in ("External", "Pods", "Object", "Resource", "ContainerResource"):
+        return "<unknown type>"
     field = kind[:1].lower() + kind[1:]
-    source, seen = metric.get(field) or {}, (current or {}).get(field) or {}
-    target, value = source.get("target") or {}, seen.get("current") or {}
-    prefix = f"{source.get('name', '')}: " if kind in ("Resource", "ContainerResource") else ""
-    if target.get("averageUtilization") is not None and prefix:
-        now = (
-            f"{value['averageUtilization']}%" if value.get("averageUtilization") is not None else "<unknown>"
-        )
-        return f"{prefix}{now}/{target['averageUtilization']}%"
-    if target.get("averageValue") is not None:
+    source, seen = metric.get(field) or {}, ((current or {}).get(field) or {}).get("current") or {}
+    target = source.get("target") or {}
+    prefix = f"{source.get('name', '')}: " if kind.endswith("Resource") else ""
+    if kind == "Pods" or target.get("averageValue") is not None:
         suffix = " (avg)" if kind in ("External", "Object") else ""
-        return f"{prefix}{value.get('averageValue', '<unknown>')}/{target['averageValue']}{suffix}"
-    return f"{prefix}{value.get('value', '<unknown>')}/{target.get('value', '<auto>')}"
+        return f"{prefix}{seen.get('averageValue', _UNKNOWN)}/{target.get('averageValue', _UNKNOWN)}{suffix}"
+    if prefix:
+        now, wanted = seen.get("averageUtilization"), target.get("averageUtilization")
+        shown = _UNKNOWN if now is None else f"{now}%"
+        return f"{prefix}{shown}/{'<auto>' if wanted is None else f'{wanted}%'}"
+    return f"{seen.get('value', _UNKNOWN)}/{target.get('value', _UNKNOWN)}"
 
 
 def _metrics(obj: dict[str, Any]) -> str:
-    spec, status = _spec(obj), _status(obj)
-    if "metrics" not in spec and spec.get("targetCPUUtilizationPercentage") is not None:  # the shape of v1
-        seen = status.get("currentCPUUtilizationPercentage")
-        now = "<unknown>" if seen is None else f"{seen}%"
-        return f"cpu: {now}/{spec['targetCPUUtilizationPercentage']}%"
-    wanted, current = spec.get("metrics") or [], status.get("currentMetrics") or []
+    wanted, current = _spec(obj).get("metrics") or [], _status(obj).get("currentMetrics") or []
     if not wanted:
         return NONE
     shown = [_metric(each, current[i] if i < len(current) else None) for i, each in enumerate(wanted[:2])]
@@ -156,6 +157,8 @@ def _metrics(obj: dict[str, Any]) -> str:
 
 
 def _autoscaler(obj: dict[str, Any], now: float) -> list[Any]:
+    if obj.get("apiVersion") == "autoscaling/v1":
+        obj = conversion.newer_autoscaler(obj)
     spec, status = _spec(obj), _status(obj)
     target = spec.get("scaleTargetRef") or {}
     least = spec.get("minReplicas")
@@ -163,11 +166,15 @@ def _autoscaler(obj: dict[str, Any], now: float) -> list[Any]:
         name(obj),
         f"{target.get('kind', '')}/{target.get('name', '')}",
         _metrics(obj),
-        "<unset>" if least is None else str(least),
+        UNSET if least is None else str(least),
         spec.get("maxReplicas", 0),
         status.get("currentReplicas", 0),
         age.of(obj, now),
     ]
+
+
+def _scale(obj: dict[str, Any], now: float) -> list[Any]:
+    return [name(obj), _spec(obj).get("replicas", 0), _status(obj).get("replicas", 0), age.of(obj, now)]
 
 
 def _budget(obj: dict[str, Any], now: float) -> list[Any]:
@@ -193,90 +200,129 @@ def _pod_template(obj: dict[str, Any], now: float) -> list[Any]:
     return [name(obj), *containers(obj), label_text(labels)]
 
 
-_WIDE = (CONTAINERS, IMAGES, SELECTOR)
-_DESIRED = _number("Desired", "Pods that should run.")
-_CURRENT = _number("Current", "Pods that exist.")
-_READY = _number("Ready", "Pods that are ready.")
-_READY_OF = column("Ready", about="Pods that are ready, of the wanted number.")
-_UPDATED = _number("Up-to-date", "Pods made from the newest template.")
-_AVAILABLE = _number("Available", "Pods that have been ready long enough.")
-_REPLICAS = (NAME, _DESIRED, _CURRENT, _READY, AGE, *_WIDE)
+def _wide(spec: str) -> tuple[dict[str, Any], ...]:
+    return (CONTAINERS, IMAGES, column("Selector", wide=True, about=f"={spec}.selector"))
+
+
+def _replicas(spec: str, status: str) -> tuple[dict[str, Any], ...]:
+    return (
+        NAME,
+        _number("Desired", f"={spec}.replicas"),
+        _number("Current", f"={status}.replicas"),
+        _number("Ready", f"={status}.readyReplicas"),
+        AGE,
+        *_wide(spec),
+    )
+
+
+_READY_OF = column("Ready", about="Number of the pod with ready state")
+_DEPLOYMENT, _DAEMONS = "apps.v1.DeploymentStatus", "apps.v1.DaemonSetStatus"
+_CRON, _SCALER = "batch.v1.CronJobSpec", "autoscaling.v2.HorizontalPodAutoscalerSpec"
 
 PRINTERS = {
-    ("apps", "deployments"): Printer((NAME, _READY_OF, _UPDATED, _AVAILABLE, AGE, *_WIDE), _deployment),
-    ("apps", "replicasets"): Printer(_REPLICAS, _replica_set),
-    ("", "replicationcontrollers"): Printer(_REPLICAS, _replication_controller),
+    ("apps", "deployments"): Printer(
+        (
+            NAME,
+            _READY_OF,
+            column("Up-to-date", about=f"={_DEPLOYMENT}.updatedReplicas"),
+            column("Available", about=f"={_DEPLOYMENT}.availableReplicas"),
+            AGE,
+            *_wide("apps.v1.DeploymentSpec"),
+        ),
+        _deployment,
+    ),
+    ("apps", "replicasets"): Printer(
+        _replicas("apps.v1.ReplicaSetSpec", "apps.v1.ReplicaSetStatus"), _replica_set
+    ),
+    ("", "replicationcontrollers"): Printer(
+        _replicas("core.v1.ReplicationControllerSpec", "core.v1.ReplicationControllerStatus"),
+        _replication_controller,
+    ),
     ("apps", "statefulsets"): Printer((NAME, _READY_OF, AGE, CONTAINERS, IMAGES), _stateful_set),
     ("apps", "daemonsets"): Printer(
         (
             NAME,
-            _DESIRED,
-            _CURRENT,
-            _READY,
-            _UPDATED,
-            _AVAILABLE,
-            column("Node Selector", about="Which nodes get a pod."),
+            _number("Desired", f"={_DAEMONS}.desiredNumberScheduled"),
+            _number("Current", f"={_DAEMONS}.currentNumberScheduled"),
+            _number("Ready", f"={_DAEMONS}.numberReady"),
+            _number("Up-to-date", f"={_DAEMONS}.updatedNumberScheduled"),
+            _number("Available", f"={_DAEMONS}.numberAvailable"),
+            column("Node Selector", about="=core.v1.PodSpec.nodeSelector"),
             AGE,
-            *_WIDE,
+            *_wide("apps.v1.DaemonSetSpec"),
         ),
         _daemon_set,
     ),
     ("batch", "jobs"): Printer(
         (
             NAME,
-            column("Status", about="Whether the job runs, completed or failed."),
-            column("Completions", about="Pods that succeeded, of the wanted number."),
-            column("Duration", about="How long the job took, or has been running."),
+            column("Status", about="Status of the job."),
+            column("Completions", about="=batch.v1.JobStatus.succeeded"),
+            column("Duration", about="Time required to complete the job."),
             AGE,
-            *_WIDE,
+            *_wide("batch.v1.JobSpec"),
         ),
         _job,
     ),
     ("batch", "cronjobs"): Printer(
         (
             NAME,
-            column("Schedule", about="When jobs are made, in cron form."),
-            column("Timezone", about="Time zone of the schedule."),
-            column("Suspend", "boolean", about="Whether no jobs are made for now."),
-            _number("Active", "Jobs that run now."),
-            column("Last Schedule", about="Time since the last job was made."),
+            column("Schedule", about=f"={_CRON}.schedule"),
+            column("Timezone", about=f"={_CRON}.timeZone"),
+            column("Suspend", "boolean", about=f"={_CRON}.suspend"),
+            _number("Active", "=batch.v1.CronJobStatus.active"),
+            column("Last Schedule", about="=batch.v1.CronJobStatus.lastScheduleTime"),
             AGE,
-            *_WIDE,
+            *_wide("batch.v1.JobSpec"),
         ),
         _cron_job,
     ),
     ("autoscaling", "horizontalpodautoscalers"): Printer(
         (
             NAME,
-            column("Reference", about="What is scaled."),
-            column("Targets", about="Metrics: what is, and what is wanted."),
-            column("MinPods", about="Fewest pods."),
-            column("MaxPods", about="Most pods."),
-            column("Replicas", about="Pods now."),
+            column("Reference", about=f"={_SCALER}.scaleTargetRef"),
+            column("Targets", about=f"={_SCALER}.metrics"),
+            column("MinPods", about=f"={_SCALER}.minReplicas"),
+            column("MaxPods", about=f"={_SCALER}.maxReplicas"),
+            column("Replicas", about="=autoscaling.v2.HorizontalPodAutoscalerStatus.currentReplicas"),
             AGE,
         ),
         _autoscaler,
     ),
+    ("autoscaling", "scales"): Printer(
+        (
+            column("Name", about="=meta.v1.ObjectMeta.name"),
+            _number("Desired", "=autoscaling.v1.ScaleSpec.replicas"),
+            _number("Available", "=autoscaling.v1.ScaleStatus.replicas"),
+            AGE,
+        ),
+        _scale,
+    ),
     ("policy", "poddisruptionbudgets"): Printer(
         (
             NAME,
-            column("Min Available", about="Pods that have to stay available."),
-            column("Max Unavailable", about="Pods that may be unavailable."),
-            _number("Allowed Disruptions", "Pods that may be evicted now."),
+            column("Min Available", about="The minimum number of pods that must be available."),
+            column("Max Unavailable", about="The maximum number of pods that may be unavailable."),
+            _number("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
             AGE,
         ),
         _budget,
     ),
     ("apps", "controllerrevisions"): Printer(
-        (NAME, column("Controller", about="Whose revision it is."), _number("Revision", "Its number."), AGE),
+        (
+            NAME,
+            column("Controller", about="Controller of the object"),
+            column("Revision", about="=apps.v1.ControllerRevision.revision"),
+            AGE,
+        ),
         _revision,
     ),
     ("", "podtemplates"): Printer(
         (
             NAME,
-            column("Containers", about="Names of the containers."),
-            column("Images", about="Images of the containers."),
-            column("Pod Labels", about="Labels of the pods."),
+            column("Containers", about="Names of each container in the template."),
+            column("Images", about="Images referenced by each container in the template."),
+            column("Pod Labels", about="The labels for the pod template."),
         ),
         _pod_template,
     ),
