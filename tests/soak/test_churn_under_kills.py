@@ -38,6 +38,23 @@ LIVE_PODS = 12
 IMAGE = "busybox:1.36"
 NAMESPACE = f"soak-{os.getpid()}"
 
+# Of every kind that leaves a mount on the node: in memory, a part of a folder, a file, the contents of an image.
+VOLUMES = [
+    {"name": "memory", "emptyDir": {"medium": "Memory"}},
+    {"name": "folder", "emptyDir": {}},
+    {
+        "name": "written",
+        "downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]},
+    },
+    {"name": "image", "image": {"reference": IMAGE}},
+]
+MOUNTS = [
+    {"name": "memory", "mountPath": "/memory"},
+    {"name": "folder", "mountPath": "/part", "subPath": "a/b"},
+    {"name": "written", "mountPath": "/name", "subPath": "name"},
+    {"name": "image", "mountPath": "/image"},
+]
+
 pytestmark = pytest.mark.slow
 
 
@@ -122,8 +139,8 @@ def pods(writer: Writer) -> None:
     live = ledger.certain()
     if len(live) < LIVE_PODS:
         name = writer.fresh("pod")
-        container = {"name": "c", "image": IMAGE, "command": ["sleep", marker(name)]}
-        spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+        container = {"name": "c", "image": IMAGE, "command": ["sleep", marker(name)], "volumeMounts": MOUNTS}
+        spec = {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": VOLUMES}
         body = {"metadata": {"name": name}, "spec": spec}
         ledger.write(name, "", lambda: api.create_namespaced_pod(NAMESPACE, body, **limit()))
     else:

@@ -148,6 +148,12 @@ IMAGES_REMOVED = _counter(
     "Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
     ("reason",),
 )
+STORAGE_SECONDS = _histogram(
+    "storage_operation_duration_seconds",
+    "Storage operation duration",
+    ("volume_plugin", "operation_name", "status", "migrated"),
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
+)
 
 _MB = 1024 * 1024
 _SIZES = ((10, "0-10MB"), (100, "10MB-100MB"), (500, "100MB-500MB"), (1024, "500MB-1GB"), (5 * 1024, "1GB-5GB"),
@@ -185,3 +191,15 @@ def runtime_operation(request: str) -> Iterator[None]:
         except BaseException:
             RUNTIME_ERRORS.labels(kind).inc()
             raise
+
+
+@contextmanager
+def storage_operation(plugin: str, name: str) -> Iterator[None]:
+    """Time one step of a volume's life: ``volume_mount`` or ``volume_unmount``."""
+    with STORAGE_SECONDS.time() as timer:
+        try:
+            yield
+        except BaseException:
+            timer.labels(plugin, name, "fail-unknown", "false")
+            raise
+        timer.labels(plugin, name, "success", "false")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
+from bamikube.kit.metrics import REGISTRY
 from bamikube.nodeagent.container.env import ConfigError, Sources
 from bamikube.nodeagent.host import readonly
 from bamikube.nodeagent.host.port import HostFailure
@@ -215,6 +217,13 @@ async def test_a_volume_that_hangs_holds_up_only_itself(
             await volumes.set_up(_pod(), stuck, NOTHING, version)
     assert await volumes.set_up(_pod(), other, NOTHING, "3")
     assert begun == ["1"]
+    counted = generate_latest(REGISTRY).decode()
+    for status in ("success", "fail-unknown"):
+        labels = f'migrated="false",operation_name="volume_mount",status="{status}"'
+        assert (
+            f'storage_operation_duration_seconds_count{{{labels},volume_plugin="kubernetes.io/empty-dir"}}'
+            in counted
+        )
     gate.set()
     await volumes.tear_down("u")
     assert not (tmp_path / "u").exists()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.container.env import expand_whole
 from bamikube.nodeagent.host import readonly, subpaths
 from bamikube.nodeagent.host.mounting import mount_points, unmount
@@ -54,7 +55,8 @@ class Volumes:
             self._occupy(folder, uid, given.behind)
         path = self._root / uid / "volumes" / plugin.name.replace("/", "~") / folder
         order = Order(pod, volume, path, given, version)
-        made: Made = await self._patiently(uid, name, lambda: plugin.set_up(order))
+        with figures.storage_operation(plugin.name, "volume_mount"):
+            made: Made = await self._patiently(uid, name, lambda: plugin.set_up(order))
         self._made.setdefault(uid, {})[name] = made
         return made.changed
 
@@ -152,7 +154,8 @@ def _remove(folder: Path) -> None:
             if plugin is None:
                 path.rmdir()  # a kind of an older or newer node agent: nothing may be in it any more
             else:
-                plugin.tear_down(path)
+                with figures.storage_operation(plugin.name, "volume_unmount"):
+                    plugin.tear_down(path)
     for places in ("volume-subpaths", "volume-read-only"):
         _remove_places(folder / places)
     shutil.rmtree(folder, ignore_errors=True)
