@@ -137,6 +137,11 @@ HTTP_SECONDS = _histogram(
     "Duration in seconds to serve http requests",
     ("long_running", "method", "path", "server_type"),
 )
+CGROUP_SECONDS = _histogram(
+    "kubelet_cgroup_manager_duration_seconds",
+    "Duration in seconds for cgroup manager operations. Broken down by method.",
+    ("operation_type",),
+)
 PULL_SECONDS = _histogram(
     "kubelet_image_pull_duration_seconds",
     "Duration in seconds to pull an image.",
@@ -154,6 +159,7 @@ STORAGE_SECONDS = _histogram(
     ("volume_plugin", "operation_name", "status", "migrated"),
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
 )
+
 
 _MB = 1024 * 1024
 _SIZES = ((10, "0-10MB"), (100, "10MB-100MB"), (500, "100MB-500MB"), (1024, "500MB-1GB"), (5 * 1024, "1GB-5GB"),

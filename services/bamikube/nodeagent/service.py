@@ -135,7 +135,7 @@ class NodeAgent:
         kinds = ("burstable", "besteffort")
         below = [f"kubepods-{kind}.slice" if systemd else kind for kind in kinds]
         above = (kubepods, *(f"{kubepods}/{part}" for part in below))
-        return Sampler(self._world, self._runtime, chosen, root, logs, Groups(), above)
+        return Sampler(self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), above)
 
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""

@@ -75,7 +75,7 @@ async def api(node: Any) -> AsyncIterator[Any]:
     def logs(subject: Subject) -> str:
         return str(node.host.log_directory(subject.pod))
 
-    sampler = Sampler(world, node.runtime, chosen, node.root, logs, Groups())
+    sampler = Sampler(world, node.runtime, chosen, node.root, logs, node.host.volume_paths, Groups())
     stats = Stats(world, sampler, "node-1", inspect(node.root), node.endpoint)
     shown = Shown({"kind": "KubeletConfiguration"}, node.logs)
     auth = Delegated(client, world, "node-1")

@@ -15,7 +15,7 @@ from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import system
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
 from bamikube.nodeagent.stats.disks import Disk, Taken, taken
-from bamikube.nodeagent.stats.groups import Figures, Groups, children
+from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, children
 from bamikube.nodeagent.stats.network import interfaces
 from bamikube.nodeagent.stats.own import own_metrics, probe_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
@@ -52,6 +52,8 @@ def test_version_1_cgroups(tmp_path: Path) -> None:
             "memory/p/c/memory.stat": "total_inactive_file 300\ntotal_rss 500\ntotal_cache 400\nhierarchical_memory_limit 9223372036854771712\n",
             "memory/p/c/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
             "memory/p/c/cgroup.procs": "10\n11\n",
+            "blkio/p/c/blkio.throttle.io_service_bytes_recursive": "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\nTotal 30\n",
+            "blkio/p/c/blkio.throttle.io_serviced_recursive": "8:0 Read 1\n8:0 Write 2\nTotal 3\n",
             "pids/p/c/pids.current": "4\n",
             "pids/p/c/pids.max": "max\n",
         },
@@ -61,7 +63,7 @@ def test_version_1_cgroups(tmp_path: Path) -> None:
     assert found == Figures(
         5.0, cpu=2_500_000_000, memory=1000, working_set=700, rss=500, cache=400, user=1_500_000_000,
         system=500_000_000, periods=9, throttled=3, throttled_time=77, shares=512, period=100_000,
-        oom_kills=2, processes=(10, 11), threads=4,
+        oom_kills=2, processes=(10, 11), threads=4, devices=(DeviceUse("8:0", 10, 20, 1, 2),),
     )  # fmt: skip
     assert groups.read("/none", 5.0) is None and groups.processes("/p/c") == (10, 11)
 
@@ -79,12 +81,14 @@ def test_version_2_cgroups(tmp_path: Path) -> None:
             "p/memory.swap.max": "500\n",
             "p/memory.stat": "anon 400\nfile 450\ninactive_file 100\npgfault 7\n",
             "p/memory.events": "max 3\noom_kill 1\n",
+            "p/io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n",
         },
     )
     found = Groups(tmp_path).read("/p", 1.0, detailed=True)
     assert found is not None
     assert (found.cpu, found.user, found.throttled_time) == (1_000_000, 600_000, 5_000)
     assert (found.working_set, found.rss, found.limit, found.swap_limit) == (800, 400, 2000, 2500)
+    assert found.devices == (DeviceUse("8:0", 10, 20, 1, 2),)
     assert (found.quota, found.period, found.shares, found.failures, found.oom_kills) == (
         50000,
         100000,
@@ -150,11 +154,12 @@ def sample() -> tuple[Sample, Files]:
         "/kubepods": Figures(100.0, cpu=4, memory=4),
         "/kubepods/podu": Figures(100.0, cpu=2_000_000_000, memory=300, working_set=250),
         "/kubepods/podu/s1": Figures(100.0, cpu=1, processes=(1,)),
-        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3)),
+        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3), devices=(DeviceUse("8:0", 10, 20, 1, 2),)),
     }  # fmt: skip
     found.rates = {"/kubepods/podu/c1": 42}
     found.networks = {"": (), "u": interfaces(NET)}
     files = Files(node=Disk(1000, 600, 400, 100, 90), layers={"c1": LayerUsage("c1", 7, 2)})
+    files.device_names = {"8:0": "/dev/sda"}
     files.logs = {("u", "app"): Taken(5, 1)}
     files.volumes = {
         ("u", "data"): (Disk(500, 100, 400, 10, 5), Taken(3, 1)),
@@ -205,6 +210,8 @@ def test_metrics_can_be_parsed_and_have_the_right_labels() -> None:
     assert samples["container_cpu_cfs_periods_total", "/kubepods/podu/c1", None].labels["name"] == "c1"
     assert samples["container_fs_usage_bytes", "/kubepods/podu/c1", None].value == 7
     assert samples["machine_memory_bytes", None, None].value == 10_000
+    written = samples["container_fs_writes_bytes_total", "/kubepods/podu/c1", None]
+    assert (written.value, written.labels["device"]) == (20, "/dev/sda")
 
 
 def test_a_pod_without_a_sandbox_is_no_subject() -> None:

@@ -103,6 +103,9 @@ def log_query(request: Request) -> list[tuple[str, str]]:
                     "stream",
                 )
             )
+        elif stream != "All" and request.param("tailLines"):
+            text = "Forbidden: `tailLines` and specific `stream` are mutually exclusive for now"
+            causes.append(Cause("FieldValueForbidden", text, ""))
         query.append(("stream", stream))
     if causes:
         raise errors.invalid("PodLogOptions", "", causes)

@@ -16,6 +16,7 @@ import os
 import shutil
 from pathlib import Path
 
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.volumes import Volumes
@@ -65,12 +66,17 @@ class LinuxHost:
             Path(self.log_directory(pod)).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}") from error
-        self._cgroups.create(pod)
+        with figures.CGROUP_SECONDS.labels("create").time():
+            self._cgroups.create(pod)
 
     # -- volumes -----------------------------------------------------------------------------------------------
 
     async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
         return await self._volumes.set_up(pod, volume, given, version)
+
+    def volume_paths(self, uid: str) -> dict[str, Path]:
+        """Where the volumes lie that were made for a pod, by name."""
+        return self._volumes.paths(uid)
 
     async def mounts(
         self, pod: JSON, spec: JSON, attempt: int, hosts: str, environment: dict[str, str]
@@ -150,7 +156,8 @@ class LinuxHost:
 
     async def cleanup(self, uid: str) -> None:
         await self._volumes.tear_down(uid)
-        await self._cgroups.remove(uid)
+        with figures.CGROUP_SECONDS.labels("destroy").time():
+            await self._cgroups.remove(uid)
 
     def known_pods(self) -> set[str]:
         folder = self._root / "pods"

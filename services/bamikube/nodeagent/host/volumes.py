@@ -60,6 +60,13 @@ class Volumes:
         self._made.setdefault(uid, {})[name] = made
         return made.changed
 
+    def paths(self, uid: str) -> dict[str, Path]:
+        """Where the volumes of a pod lie that were made for it; what lies elsewhere (hostPath) is not ours to measure."""
+        own = self._root / uid
+        return {
+            name: made.path for name, made in self._made.get(uid, {}).items() if made.path.is_relative_to(own)
+        }
+
     def _occupy(self, name: str, uid: str, behind: JSON) -> None:
         """Note who uses a persistent volume; one that is for a single pod is refused to a second."""
         users = self._users.setdefault(name, set())

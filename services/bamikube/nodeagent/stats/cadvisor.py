@@ -73,6 +73,12 @@ _NETWORK = (
     ("transmit_packets_dropped", "packets dropped while transmitting", "tx_dropped"),
     ("transmit_errors", "errors encountered while transmitting", "tx_errors"),
 )
+_DEVICES = (
+    ("container_fs_reads_bytes_total", "Cumulative count of bytes read", "read_bytes"),
+    ("container_fs_writes_bytes_total", "Cumulative count of bytes written", "written_bytes"),
+    ("container_fs_reads_total", "Cumulative count of reads completed", "reads"),
+    ("container_fs_writes_total", "Cumulative count of writes completed", "writes"),
+)
 _FAILURES = (("pgfault", "page_faults"), ("pgmajfault", "major_faults"))
 
 
@@ -82,7 +88,7 @@ def cadvisor_metrics(sample: Sample, files: Files, machine: Processor) -> bytes:
     for labels, group, started in _entities(sample):
         figures = sample.figures.get(group)
         if figures is not None:
-            _figures(out, labels, figures)
+            _figures(out, labels, figures, files)
             if started:
                 out.add(
                     "container_start_time_seconds", "gauge",
@@ -127,7 +133,7 @@ def _sandbox(subject: Subject) -> dict[str, str]:
     return _labels(subject.sandbox_group, subject, image=PAUSE, name=subject.sandbox)
 
 
-def _figures(out: Exposition, labels: dict[str, str], figures: Figures) -> None:
+def _figures(out: Exposition, labels: dict[str, str], figures: Figures, files: Files) -> None:
     at = figures.time
     for name, kind, text, value in _FIGURES:
         more = labels | {"cpu": "total"} if name == "container_cpu_usage_seconds_total" else labels
@@ -136,6 +142,10 @@ def _figures(out: Exposition, labels: dict[str, str], figures: Figures) -> None:
     if figures.quota:
         for name, kind, text, value in _LIMITED:
             out.add(name, kind, text, labels, value(figures), None if "_spec_" in name else at)
+    for device in figures.devices:
+        more = labels | {"device": files.device_names.get(device.device, device.device)}
+        for name, text, field in _DEVICES:
+            out.add(name, "counter", text, more, getattr(device, field), at)
     for failure, field in _FAILURES:
         more = labels | {"failure_type": failure, "scope": "hierarchy"}
         text = "Cumulative count of memory allocation failures."

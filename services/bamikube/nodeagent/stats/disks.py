@@ -33,6 +33,17 @@ class Taken:
         return Taken(self.bytes + other.bytes, self.inodes + other.inodes)
 
 
+def device_name(number: str, base: Path = Path("/sys/dev/block")) -> str:
+    """``/dev/sda`` for ``8:0``; the number itself when the kernel does not tell."""
+    try:
+        text = (base / number / "uevent").read_text()
+    except OSError:
+        return number
+    return next(
+        (f"/dev/{x.removeprefix('DEVNAME=')}" for x in text.splitlines() if x.startswith("DEVNAME=")), number
+    )
+
+
 def disk(path: Path | str) -> Disk:
     """The file system ``path`` lies on; all zero when it cannot be asked."""
     try:

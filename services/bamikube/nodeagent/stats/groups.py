@@ -16,6 +16,17 @@ _NO_LIMIT = 1 << 62  # what a version 1 cgroup without a limit says is about tha
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceUse:
+    """What was read from and written to a block device, ``8:0``."""
+
+    device: str
+    read_bytes: int
+    written_bytes: int
+    reads: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Cumulative CPU in nanoseconds, memory in bytes; 0 where a limit is not set. The second half is read on demand."""
 
@@ -48,6 +59,7 @@ class Figures:
     processes: tuple[int, ...] = ()
     threads: int = 0
     threads_max: int = 0
+    devices: tuple[DeviceUse, ...] = ()
 
 
 class Groups:
@@ -63,7 +75,9 @@ class Groups:
         if self.v2:
             folder = self._base / relative
             return _read_v2(folder, now, detailed) if folder.is_dir() else None
-        folders = {name: self._base / name / relative for name in ("cpu", "cpuacct", "memory", "pids")}
+        folders = {
+            name: self._base / name / relative for name in ("cpu", "cpuacct", "memory", "pids", "blkio")
+        }
         return _read_v1(folders, now, detailed) if folders["memory"].is_dir() else None
 
     def processes(self, group: str) -> tuple[int, ...]:
@@ -124,6 +138,7 @@ def _read_v1(folders: dict[str, Path], now: float, detailed: bool) -> Figures:
         processes=_processes(memory),
         threads=_number(folders["pids"] / "pids.current"),
         threads_max=_number(folders["pids"] / "pids.max"),
+        devices=_devices_v1(folders["blkio"]),
     )
 
 
@@ -170,7 +185,35 @@ def _read_v2(folder: Path, now: float, detailed: bool) -> Figures:
         processes=_processes(folder),
         threads=_number(folder / "pids.current"),
         threads_max=_number(folder / "pids.max"),
+        devices=_devices_v2(folder / "io.stat"),
     )
+
+
+def _devices_v1(folder: Path) -> tuple[DeviceUse, ...]:
+    """Lines ``8:0 Read 4096`` of two files."""
+    found: dict[str, dict[str, int]] = {}
+    for file, kind in (("io_service_bytes", "bytes"), ("io_serviced", "times")):
+        words = _words(folder / f"blkio.throttle.{file}_recursive")
+        for device, what, value in zip(words[::3], words[1::3], words[2::3], strict=False):
+            if ":" in device and what in ("Read", "Write"):
+                found.setdefault(device, {})[f"{what} {kind}"] = int(value)
+    names = ("Read bytes", "Write bytes", "Read times", "Write times")
+    return tuple(DeviceUse(d, *(values.get(name, 0) for name in names)) for d, values in found.items())
+
+
+def _devices_v2(path: Path) -> tuple[DeviceUse, ...]:
+    """Lines ``8:0 rbytes=4096 wbytes=0 rios=1 wios=0 ...``."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        device, *pairs = line.split()
+        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        names = ("rbytes", "wbytes", "rios", "wios")
+        found.append(DeviceUse(device, *(int(values.get(name, 0)) for name in names)))
+    return tuple(found)
 
 
 def _words(path: Path) -> list[str]:

@@ -29,6 +29,7 @@ FILES_FRESH = 60.0  # seconds what folders take is good for: counting reads ever
 PATIENCE = 20.0  # seconds a file system is waited for
 LAYERS_FRESH = 10.0  # seconds: as often as containerd looks at what containers have written
 NODE = "/"
+_BLOCK = Path("/sys/dev/block")
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class Files:
     node: Disk = field(default_factory=Disk)
     images: Disk = field(default_factory=Disk)
     images_used: int = 0
+    device_names: dict[str, str] = field(default_factory=dict)  # by number: 8:0
     layers: Mapping[str, LayerUsage] = field(default_factory=dict)  # by container id
     logs: dict[tuple[str, str], Taken] = field(default_factory=dict)  # by uid and container
     volumes: dict[tuple[str, str], tuple[Disk, Taken]] = field(default_factory=dict)  # by uid and volume
@@ -66,12 +68,13 @@ class Sampler:
         subjects: Callable[[], list[Subject]],
         root: Path,
         log_directory: Callable[[Subject], str],
+        volumes: Callable[[str], Mapping[str, Path]],
         groups: Groups,
         above: tuple[str, ...] = (),
     ) -> None:
         self._world, self._runtime = world, runtime
         self.subjects, self._root, self._log_directory = subjects, root, log_directory
-        self._groups, self._above = groups, above
+        self._volumes, self._groups, self._above = volumes, groups, above
         self._sample, self._detailed = Sample(0.0), False
         self._files, self._counted = Files(), float("-inf")
         self._images, self._images_used, self._asked = "", 0, float("-inf")
@@ -138,11 +141,12 @@ class Sampler:
 
     def _count(self, chosen: list[Subject], images: str) -> Files:
         files = Files(node=disks.disk(self._root), images=disks.disk(images or self._root))
+        files.device_names = {p.name: disks.device_name(p.name) for p in _BLOCK.glob("*")}
         for subject in chosen:
             folder = Path(self._log_directory(subject))
             for member in subject.members:
                 name = member.container.name
                 files.logs[subject.uid, name] = disks.taken(folder / name)
-            for volume in self._root.glob(f"pods/{subject.uid}/volumes/*/*"):
-                files.volumes[subject.uid, volume.name] = (disks.disk(volume), disks.taken(volume))
+            for volume, path in self._volumes(subject.uid).items():
+                files.volumes[subject.uid, volume] = (disks.disk(path), disks.taken(path))
         return files
