@@ -598,6 +598,8 @@ PODS: list[tuple[dict[str, Any], str]] = [
         pod(volumes=[{"name": "v", "ephemeral": {}}]),
         "spec.volumes[0].ephemeral.volumeClaimTemplate: Required value",
     ),
+    (pod(volumes=[{"name": "v", "image": {}}]), "spec.volumes[0].image.reference: Required value"),
+    (pod(volumes=[{"name": "v", "image": {"reference": "data:1"}}]), ""),
     (stateful(), ""),
     (
         stateful(serviceName="a.b"),

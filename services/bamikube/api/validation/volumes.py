@@ -126,6 +126,8 @@ def _volume(path: str, volume: dict[str, Any]) -> list[Cause]:
         causes.append(required(f"{field}.claimName"))
     elif kind == "nfs":
         causes += [required(f"{field}.{name}") for name in ("server", "path") if not source.get(name)]
+    elif kind == "image" and not source.get("reference"):
+        causes.append(required(f"{field}.reference"))
     elif kind == "csi" and not source.get("driver"):
         causes.append(required(f"{field}.driver"))
     return causes

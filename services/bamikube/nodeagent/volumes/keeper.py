@@ -18,10 +18,8 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.volumes import claims
 from bamikube.nodeagent.volumes.faults import OPTIONS, StepFailed, told
 from bamikube.nodeagent.volumes.kinds import plugin_of
-from bamikube.nodeagent.volumes.plugin import Given, Plugin, TokenNeed, options_of
-
-DAY = 86_400.0  # seconds
-TOKEN_LIFE = 0.8  # the part of a token's life after which it is replaced
+from bamikube.nodeagent.volumes.plugin import Given, Plugin, options_of
+from bamikube.nodeagent.volumes.tokens import Tokens
 
 
 class PodVolumes:
@@ -30,8 +28,7 @@ class PodVolumes:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._ready: set[str] = set()
-        self._tokens: dict[TokenNeed, tuple[str, float, float]] = {}  # token, issued, expires
-        self._asking: dict[TokenNeed, asyncio.Lock] = {}
+        self._tokens = Tokens(shared.api, shared.world.clock)
         self._versions = 0
 
     async def set_up(self, pod: JSON, ips: tuple[str, ...]) -> list[str]:
@@ -73,7 +70,7 @@ class PodVolumes:
             tokens = dict(
                 zip(
                     needs.tokens,
-                    await asyncio.gather(*(self._token(pod, n) for n in needs.tokens)),
+                    await asyncio.gather(*(self._tokens.get(pod, n) for n in needs.tokens)),
                     strict=True,
                 )
             )
@@ -109,16 +106,6 @@ class PodVolumes:
         self._versions += 1
         at = self._shared.world.clock.now()
         return f"{datetime.fromtimestamp(at, UTC):%Y_%m_%d_%H_%M_%S}.{int(at % 1 * 1e9) + self._versions}"
-
-    async def _token(self, pod: JSON, need: TokenNeed) -> str:
-        """A token younger than 80 % of its life and than a day; asked for once, however many volumes want it."""
-        async with self._asking.setdefault(need, asyncio.Lock()):
-            held, now = self._tokens.get(need), self._shared.world.clock.now()
-            if held is not None and now < min(held[1] + TOKEN_LIFE * (held[2] - held[1]), held[1] + DAY):
-                return held[0]
-            token, expires = await self._shared.api.token(pod, need.audience, need.seconds)
-            self._tokens[need] = (token, now, expires)
-            return token
 
 
 def refreshes(volume: JSON) -> bool:
