@@ -124,7 +124,14 @@ class HollowRuntime:
         identity = self._new("c")
         self.specs[identity] = spec
         self.containers[identity] = Container(
-            identity, sandbox_id, spec.name, spec.attempt, "created", self._clock.now(), image=spec.image
+            identity,
+            sandbox_id,
+            spec.name,
+            spec.attempt,
+            "created",
+            self._clock.now(),
+            image=spec.image,
+            annotations=spec.annotations,
         )
         return identity
 

@@ -20,6 +20,7 @@ from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.resizer import judge_all
+from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
@@ -73,10 +74,10 @@ class PodAgent:
             w.resize.promised() for w in self.workers.values() if not facts.terminal({"status": w.status})
         ]
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
-            worker.memory.rejected = admit(pod, others, self._shared.node.name, self._max_pods)
-            if worker.memory.rejected is not None:
-                reason, message = worker.memory.rejected
-                self._shared.api.event(pod, "Warning", reason, message)
+            refusal = admit(pod, others, self._shared.node.name, self._max_pods)
+            if refusal is not None:
+                worker.memory.rejected = Rejection(*refusal)
+                self._shared.api.event(pod, "Warning", *refusal)
         self.workers[facts.uid(pod)] = worker
         self._refer(pod)
         worker.spawn()

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamikube.nodeagent.pod import facts
-from bamikube.nodeagent.pod.plan import Action, plan
+from bamikube.nodeagent.pod.decision import Action
+from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.state import Memory, ProbeState, RuntimeState, Trouble
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.runtime.port import Container, Sandbox

@@ -13,12 +13,14 @@ import pytest
 import yaml
 
 from bamikube.kit.clock import parse_rfc3339, rfc3339
+from bamikube.nodeagent import labels
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.state import (
     Backoff,
     Memory,
     PendingResize,
     ProbeState,
+    Rejection,
     ResizeUnderWay,
     RuntimeState,
     Trouble,
@@ -60,6 +62,7 @@ def _container(item: dict[str, Any]) -> Container:
         exit_code=item.get("exit", 0),
         reason=item.get("reason", ""),
         message=item.get("message", ""),
+        annotations={labels.CONTAINER_HASH: item["hash"]} if "hash" in item else {},
         user=User(item["user"][0], item["user"][1], tuple(item["user"][2:])) if "user" in item else None,
     )
 
@@ -83,7 +86,7 @@ def _memory(item: dict[str, Any]) -> Memory:
         hooking=set(item.get("hooking", [])),
         stopping=set(item.get("stopping", [])),
         messages=item.get("messages", {}),
-        rejected=tuple(item["rejected"]) if "rejected" in item else None,
+        rejected=Rejection(*item["rejected"]) if "rejected" in item else None,
         given=item.get("given", {}),
         resize=PendingResize(*item["resize"]) if "resize" in item else None,
         resizing=ResizeUnderWay(*item["resizing"][:2], _later(item["resizing"]))

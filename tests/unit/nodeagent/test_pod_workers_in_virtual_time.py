@@ -130,13 +130,13 @@ def test_sidecars_end_last_within_the_same_grace() -> None:
                 initContainers=[{"name": "one"} | side, {"name": "two"} | side],
             )
             await node.until(lambda: len(worker.state.running()) == 3)
-            node.runtime.stubborn = {"app", "two"}
+            node.runtime.stubborn = {"two"}
             node.delete(worker, 10)
             await node.until(lambda: node.runtime.stops)
             assert {name for kind, name in node.checks.asked if kind == "hook"} == {"app", "one", "two"}
             took = await node.until(lambda: node.api.deleted)
             assert [name for name, _, _ in node.runtime.stops] == ["app", "two", "one"]
-            assert [round(grace) for _, grace, _ in node.runtime.stops] == [10, 2, 2]
+            assert [round(grace) for _, grace, _ in node.runtime.stops] == [10, 10, 2]
             assert took < 15
 
     live(story())
@@ -265,5 +265,35 @@ def test_nobody_waits_for_a_slow_neighbour() -> None:
             await asyncio.sleep(1)
             worker = node.run("quick", containers=[dict(APP)])
             assert await node.until(lambda: running(worker)) < 1.0
+
+    live(story())
+
+
+def test_pre_stop_ends_with_its_container() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            node.checks.answers["hook/app"] = _never
+            worker = node.run("web", containers=[APP | {"lifecycle": {"preStop": HOOK}}])
+            await node.until(lambda: running(worker))
+            node.delete(worker, 100)
+            await asyncio.sleep(3)
+            node.runtime.exit("app")
+            assert await node.until(lambda: node.api.deleted) < 1
+
+    live(story())
+
+
+def test_another_image_is_another_container() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = node.run("web", restartPolicy="Never", containers=[dict(APP)])
+            await node.until(lambda: running(worker))
+            app = worker.pod["spec"]["containers"][0] | {"image": "busybox:2"}
+            worker.update(worker.pod | {"spec": worker.pod["spec"] | {"containers": [app]}})
+            await node.until(lambda: item(worker).get("restartCount") == 1 and running(worker))
+            text = "Container app definition changed, will be restarted"
+            assert node.api.said("Killing") == [text]
+            await asyncio.sleep(30)
+            assert item(worker)["restartCount"] == 1 and worker.status["phase"] == "Running"
 
     live(story())

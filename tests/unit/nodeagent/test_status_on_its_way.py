@@ -135,3 +135,17 @@ def test_a_server_that_knows_better_is_not_fought() -> None:
             assert len(node.api.patches) == patches
 
     live(story())
+
+
+def test_words_that_others_gave_to_the_phase_stay() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            _overwrite(node, worker, reason="Theirs", message="by somebody")
+            await asyncio.sleep(60)
+            assert node.api.status["web"]["reason"] == "Theirs"
+            node.runtime.exit("app", 1)
+            await asyncio.sleep(1)
+            assert node.api.status["web"]["message"] == "by somebody"
+
+    live(story())

@@ -119,6 +119,7 @@ def container_spec(
         devices=devices,
         labels=pod_labels(pod) | {labels.CONTAINER_NAME: spec["name"]},
         annotations={
+            labels.CONTAINER_HASH: facts.fingerprint(spec),
             labels.RESTART_COUNT: str(attempt),
             labels.TERMINATION_PATH: spec.get("terminationMessagePath") or "/dev/termination-log",
             labels.TERMINATION_POLICY: spec.get("terminationMessagePolicy") or "File",

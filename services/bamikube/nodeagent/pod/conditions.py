@@ -17,13 +17,13 @@ def conditions(
     now: float,
     *,
     sandbox_up: bool,
-    resize: list[tuple[str, str, str, int]],
+    more: list[tuple[str, str, str, int]],
 ) -> list[JSON]:
-    """The node agent's conditions of a pod. ``resize``: type, reason, message and generation of those of a resize."""
+    """The node agent's conditions of a pod. ``more``: type, reason, message and generation of others that are True."""
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     generation = pod["metadata"].get("generation")
-    found: list[tuple[str, bool, str, str]] = [(kind, True, why, text) for kind, why, text, _ in resize]
-    generations = {kind: number for kind, _, _, number in resize}
+    found: list[tuple[str, bool, str, str]] = [(kind, True, why, text) for kind, why, text, _ in more]
+    generations = {kind: number for kind, _, _, number in more}
     found.append(("PodReadyToStartContainers", sandbox_up, "", ""))
     found.append(("Initialized", *_initialized(pod, init, main, phase)))
     contained = _containers_ready(pod, init, main, phase)

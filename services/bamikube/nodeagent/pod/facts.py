@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,11 @@ def kind_of(pod: JSON, name: str) -> str:
         if any(item["name"] == name for item in pod["spec"].get(field) or ()):
             return kind
     return "container"
+
+
+def fingerprint(spec: JSON) -> str:
+    """Changes with what a running container cannot take over: its image."""
+    return hashlib.sha256(f"{spec['name']}\0{spec.get('image', '')}".encode()).hexdigest()[:8]
 
 
 def is_sidecar(spec: JSON) -> bool:

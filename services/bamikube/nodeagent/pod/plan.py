@@ -15,71 +15,18 @@ a new one, and only attempts (restart counts) and last states are carried over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from bamikube.nodeagent import durations
-from bamikube.nodeagent.pod import facts, resizing, status
+from bamikube.nodeagent.pod import facts, renewing, status
 from bamikube.nodeagent.pod.container_status import next_attempt
+from bamikube.nodeagent.pod.decision import Decision, Plan
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import BACKOFF_BASE, Backoff, Memory, RuntimeState
 from bamikube.nodeagent.runtime.port import Container, Sandbox
 
-Kind = Literal[
-    "MountVolumes", "CreateSandbox", "StartContainer", "StopContainer", "StopSandbox",
-    "ResizeContainer", "RemoveContainer", "RemoveSandbox", "Cleanup", "DeletePod",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to do. ``reason`` is a word for machines, ``message`` a sentence for the event."""
-
-    kind: Kind
-    name: str = ""  # container
-    id: str = ""  # container or sandbox in the runtime
-    attempt: int = 0
-    grace: float = 0.0  # seconds
-    again: bool = False  # a stopped container is to start anew, whatever the policy
-    after: tuple[str, ...] = ()  # ids of containers that are to end first, within the grace
-    reason: str = ""
-    message: str = ""
-    backoff: Backoff | None = None  # what to remember when this start happens
-
-
-@dataclass(slots=True)
-class Plan:
-    actions: list[Action] = field(default_factory=list)
-    status: JSON = field(default_factory=dict)
-    wake_at: float | None = None  # seconds since the epoch
-    ending: str = ""  # why the pod ends, in a word; "" while it may run
-    verdict: str = ""  # one sentence: why this is the plan
-
-
-@dataclass(slots=True)
-class _Decision:
-    """The plan in the making."""
-
-    pod: JSON
-    state: RuntimeState
-    memory: Memory
-    now: float
-    actions: list[Action] = field(default_factory=list)
-    wakes: list[float] = field(default_factory=list)
-    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
-    verdict: str = ""
-
-    def add(self, kind: Kind, **what: object) -> None:
-        self.actions.append(Action(kind, **what))  # type: ignore[arg-type]
-
-    def wake(self, at: float) -> None:
-        if at > self.now:
-            self.wakes.append(at)
-
 
 def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: status.HostFacts) -> Plan:
     """The next step for ``pod``. Pure: same input, same plan; ``now`` in seconds since the epoch."""
-    d = _Decision(pod, state, memory, now)
+    d = Decision(pod, state, memory, now)
     ending = _ending(d)
     if ending is not None:
         _end(d, *ending)
@@ -88,7 +35,8 @@ def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: statu
     _collect_garbage(d)
     failure = None
     if ending is not None and ending[0] in ("DeadlineExceeded", "Rejected"):
-        failure = memory.rejected or (ending[0], ending[1])
+        put_out = memory.rejected
+        failure = (put_out.reason, put_out.message) if put_out is not None else ending
     d.wakes.extend(t.settles for t in memory.troubles.values() if t.settles > now)
     return Plan(
         d.actions,
@@ -101,12 +49,12 @@ def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: statu
     )
 
 
-def _ending(d: _Decision) -> tuple[str, str] | None:
+def _ending(d: Decision) -> tuple[str, str] | None:
     """Why the pod has to end, or None if it may run."""
     if facts.deleted(d.pod):
         return "Deleted", "The pod was deleted"
     if d.memory.rejected is not None:
-        return "Rejected", d.memory.rejected[1]
+        return "Rejected", d.memory.rejected.message
     if facts.terminal(d.pod):
         return "Terminal", "The pod has already ended"
     limit = d.pod["spec"].get("activeDeadlineSeconds")
@@ -123,7 +71,7 @@ def _ending(d: _Decision) -> tuple[str, str] | None:
 # -- ending ----------------------------------------------------------------------------------------------------
 
 
-def _end(d: _Decision, reason: str, message: str) -> None:
+def _end(d: Decision, reason: str, message: str) -> None:
     """Stop what runs, then the sandbox, then tidy up.
 
     All containers are told at once and share one grace: their preStop hooks run side by side, but a sidecar gets its
@@ -131,9 +79,13 @@ def _end(d: _Decision, reason: str, message: str) -> None:
     """
     d.verdict = message
     alive = [c for c in d.state.containers if c.state in ("running", "unknown")]
+    put_out = d.memory.rejected
+    grace = facts.grace(d.pod)
+    if put_out is not None and put_out.grace is not None and not facts.deleted(d.pod):
+        grace = put_out.grace
     for container in alive:
         text = f"Stopping container {container.name}"
-        _stop(d, container, "Killing", text, facts.grace(d.pod), _before(d.pod, container, alive))
+        d.stop(container, "Killing", text, grace, _before(d.pod, container, alive))
     if alive:
         return
     if d.memory.starting:
@@ -163,32 +115,10 @@ def _before(pod: JSON, container: Container, alive: list[Container]) -> tuple[st
     return tuple(c.id for c in alive if c.name not in earlier)
 
 
-def _stop(
-    d: _Decision,
-    container: Container,
-    reason: str,
-    message: str,
-    grace: float,
-    after: tuple[str, ...] = (),
-    again: bool = False,
-) -> None:
-    if container.id not in d.memory.stopping:
-        d.add(
-            "StopContainer",
-            name=container.name,
-            id=container.id,
-            grace=grace,
-            after=after,
-            again=again,
-            reason=reason,
-            message=message,
-        )
-
-
 # -- running ---------------------------------------------------------------------------------------------------
 
 
-def _run(d: _Decision) -> None:
+def _run(d: Decision) -> None:
     sandbox = d.state.sandbox()
     newest = d.state.newest_sandbox()
     if sandbox is None:
@@ -198,9 +128,10 @@ def _run(d: _Decision) -> None:
         d.add("MountVolumes", reason="Restored", message="The pod runs; its volumes are looked after again")
     for container in d.state.running():
         if container.sandbox_id != sandbox.id:
-            _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
-    _judge_probes(d, sandbox)
-    _resize(d, sandbox)
+            d.stop(container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
+    renewing.renew(d, sandbox)
+    renewing.judge_probes(d, sandbox)
+    renewing.resize(d, sandbox)
     for spec in facts.ephemeral_containers(
         d.pod
     ):  # before all others: they may be there to look at a failing init
@@ -216,7 +147,7 @@ def _run(d: _Decision) -> None:
         d.verdict = "Containers are as wanted" if not d.actions else d.actions[0].message
 
 
-def _unblocked(d: _Decision) -> bool:
+def _unblocked(d: Decision) -> bool:
     trouble = d.memory.blocked
     if trouble is not None and trouble.until > d.now:
         d.verdict = trouble.message
@@ -225,11 +156,11 @@ def _unblocked(d: _Decision) -> bool:
     return True
 
 
-def _prepare(d: _Decision, newest: Sandbox | None) -> None:
+def _prepare(d: Decision, newest: Sandbox | None) -> None:
     """No usable sandbox: volumes first, then a new one."""
     if newest is not None:
         for container in d.state.running():
-            _stop(d, container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
+            d.stop(container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
         if any(c.state == "running" for c in d.state.containers):
             d.verdict = "The old sandbox' containers have to end first"
             return
@@ -248,45 +179,7 @@ def _prepare(d: _Decision, newest: Sandbox | None) -> None:
     d.verdict = message
 
 
-def _judge_probes(d: _Decision, sandbox: Sandbox) -> None:
-    """A container that failed its liveness or startup probe is stopped; the restart rules do the rest."""
-    for container in d.state.running():
-        verdict = d.memory.probes.get(container.id)
-        if container.sandbox_id != sandbox.id or verdict is None:
-            continue
-        spec = facts.container(d.pod, container.name) or {}
-        for failed, probe in (
-            (verdict.started is False and verdict.why, "startup"),
-            (verdict.alive is False, "liveness"),
-        ):
-            if failed:
-                grace = (spec.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
-                seconds = facts.grace(d.pod) if grace is None else float(grace)
-                message = f"Container {container.name} failed {probe} probe, will be restarted"
-                _stop(d, container, "Killing", message, seconds)
-                break
-
-
-def _resize(d: _Decision, sandbox: Sandbox) -> None:
-    """Give running containers what they have been promised since they started; some policies ask for a new start."""
-    for spec in resizing.resizable(d.pod):
-        name, latest = spec["name"], d.state.latest(spec["name"])
-        if latest is None or latest.state != "running" or latest.sandbox_id != sandbox.id:
-            continue
-        given = d.memory.given.get(latest.id)
-        if given is None or resizing.same(given, spec.get("resources") or {}):
-            continue
-        if resizing.restarts(spec, given):
-            text = f"Container {name} resize requires restart"
-            _stop(d, latest, "Killing", text, facts.grace(d.pod), again=True)
-        elif d.memory.resizing is not None and d.memory.resizing.until > d.now:
-            d.wake(d.memory.resizing.until)
-        else:
-            text = f"Container {name} was promised other resources"
-            d.add("ResizeContainer", name=name, id=latest.id, reason="Resize", message=text)
-
-
-def _initialize(d: _Decision, sandbox: Sandbox) -> bool:
+def _initialize(d: Decision, sandbox: Sandbox) -> bool:
     """Drive init containers; True when the pod's containers may start."""
     mains = {c["name"] for c in facts.containers(d.pod)}
     begun = any(c.name in mains and c.sandbox_id == sandbox.id for c in d.state.containers)
@@ -309,7 +202,7 @@ def _initialize(d: _Decision, sandbox: Sandbox) -> bool:
     return True
 
 
-def _sidecar_up(d: _Decision, spec: JSON, here: Container | None) -> bool:
+def _sidecar_up(d: Decision, spec: JSON, here: Container | None) -> bool:
     if here is None or here.state != "running" or here.id in d.memory.hooking:
         return False
     if not spec.get("startupProbe"):
@@ -318,7 +211,7 @@ def _sidecar_up(d: _Decision, spec: JSON, here: Container | None) -> bool:
     return verdict is not None and verdict.started is True
 
 
-def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
+def _drive(d: Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     """Bring one container to run, or say what holds it back."""
     name = spec["name"]
     latest = d.state.latest(name)
@@ -340,7 +233,7 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     backoff = None
     if ended is not None and not renewed:
         at = ended.finished_at or ended.created_at
-        known = d.memory.backoffs.get(name)
+        known = None if renewing.changed(spec, ended) else d.memory.backoffs.get(name)
         if known is not None and not known.expired(at) and d.now < at + known.period:
             d.waiting[name] = _backing_off(d, name, known)
             d.wake(at + known.period)
@@ -364,7 +257,7 @@ def _drive(d: _Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
     )
 
 
-def _backing_off(d: _Decision, name: str, known: Backoff) -> tuple[str, str]:
+def _backing_off(d: Decision, name: str, known: Backoff) -> tuple[str, str]:
     """Why a container waits for its restart: for a moment what its start failed of, then the back-off."""
     trouble = d.memory.troubles.get(name)
     if trouble is not None and trouble.settles > d.now:
@@ -373,7 +266,7 @@ def _backing_off(d: _Decision, name: str, known: Backoff) -> tuple[str, str]:
     return "CrashLoopBackOff", text
 
 
-def _collect_garbage(d: _Decision) -> None:
+def _collect_garbage(d: Decision) -> None:
     """Keep one dead container per name (its log is ``logs --previous``) and no dead sandbox but the newest.
 
     Of a pod that was evicted none is kept: it had to go because it took too much.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 RECONCILE = 2.0  # seconds until fields that somebody else wrote are put right: two that fight do so slowly
 FLUSH = 30.0  # seconds the last words of a pod may take
 PASSING = ("PodResizePending", "PodResizeInProgress")  # conditions that are taken away again
-OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", *PASSING)
+OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "DisruptionTarget", *PASSING)
 _FIELDS = ("reason", "message", "podIP", "podIPs")
 
 
@@ -88,7 +88,7 @@ class Publisher:
         known = status | {"conditions": [*own, *(c for c in foreign if c["type"] not in OWN)]}
         if there.get("phase") in ("Succeeded", "Failed"):
             known |= {key: there[key] for key in ("phase", "reason", "message") if key in there}
-        return known
+        return _with_words(known, there)
 
     def offer(self, status: JSON) -> None:
         """Publish ``status`` soon, if it differs from what was published last."""
@@ -116,7 +116,7 @@ class Publisher:
         if self._closed or not self._said or not self._idle.is_set() or _version(pod) <= self._version:
             return
         there = dict(pod.get("status") or {})
-        right = self._mine(self._sent)
+        right = _with_words(self._mine(self._sent), there)
         wrong = patch_between(there, right)
         if wrong and wrong != self._kept:
             self._sent = there
@@ -178,6 +178,13 @@ class Publisher:
         self._wanted = self._wanted or status
         await self._shared.world.clock.sleep(wait)
         return min(wait * 2, 5.0)
+
+
+def _with_words(status: JSON, there: JSON) -> JSON:
+    """``status`` with the reason and the message that somebody else gave to the same phase."""
+    if there.get("phase") != status.get("phase"):
+        return status
+    return {key: there[key] for key in ("reason", "message") if there.get(key)} | status
 
 
 def _version(pod: JSON) -> int:

@@ -13,8 +13,8 @@ from typing import Protocol
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts, qos, resizing
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.plan import Action
 from bamikube.nodeagent.pod.state import Memory, PendingResize, ResizeUnderWay, RuntimeState
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 

@@ -21,8 +21,8 @@ from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.images.present import Images
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.plan import Action
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox
 from bamikube.nodeagent.volumes.image import mounted_by, pull_of

@@ -127,6 +127,16 @@ class ResizeUnderWay:
     until: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The node does not run this pod (any more): refused at its arrival, evicted, or put out for a shutdown."""
+
+    reason: str
+    message: str
+    grace: float | None = None  # seconds its containers get; None: the pod's own grace
+    disrupted: bool = False  # it ran, and the node agent ended it: the condition DisruptionTarget says so
+
+
 @dataclass(slots=True)
 class Memory:
     """A worker's own knowledge about its pod."""
@@ -141,7 +151,7 @@ class Memory:
     hooking: set[str] = field(default_factory=set)  # container ids whose postStart is still running
     stopping: set[str] = field(default_factory=set)  # container and sandbox ids being stopped
     messages: dict[str, str] = field(default_factory=dict)  # termination messages by container id
-    rejected: tuple[str, str] | None = None  # reason, message: admission on the node failed
+    rejected: Rejection | None = None
     promise: Promise = field(default_factory=dict)  # what was granted, of containers that can be resized
     given: Promise = field(default_factory=dict)  # by container id: what the runtime was told last
     resize: PendingResize | None = None

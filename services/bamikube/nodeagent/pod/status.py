@@ -61,10 +61,9 @@ def compute(
         # A sidecar or a debug container still runs, or what has ended was only stopped to start anew.
         reached = old.get("phase") or "Pending"
     if facts.terminal(pod):
-        reached = old["phase"]
-        for key in ("reason", "message"):
-            if key in old:
-                result[key] = old[key]
+        reached, result = old["phase"], {}
+    if reached == old.get("phase"):  # reason and message belong to the phase, whoever has told them
+        result = {key: old[key] for key in ("reason", "message") if old.get(key)} | result
     generation = pod["metadata"].get("generation")
     result["phase"] = reached
     result["qosClass"] = old.get("qosClass") or qos.qos_class(pod)
@@ -85,8 +84,10 @@ def compute(
         result["observedGeneration"] = generation
     sandbox = state.sandbox()
     up = sandbox is not None and bool(sandbox.ips or facts.host_network(pod))
-    resize = [] if reached in ("Succeeded", "Failed") else _resize(memory)
-    result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, resize=resize)
+    more = [] if reached in ("Succeeded", "Failed") else _resize(memory)
+    if (put_out := memory.rejected) is not None and put_out.disrupted:
+        more.append(("DisruptionTarget", "TerminationByKubelet", put_out.message, generation or 0))
+    result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, more=more)
     return result
 
 

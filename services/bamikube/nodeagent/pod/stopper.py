@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.plan import Action
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 
@@ -107,14 +108,17 @@ class Stopper:
                 self._memory.stopping.discard(action.id)
 
     async def _pre_stop(self, handler: JSON, spec: JSON, action: Action, deadline: float) -> None:
+        """Run preStop until it is done, the grace is over, or the container has ended by itself."""
         left = deadline - self._shared.world.clock.monotonic()
+        tasks = Tasks(f"preStop/{action.name}")
         try:
-            async with asyncio.timeout(left):
-                fault = await self._hook(handler, spec, action.id, left + 1.0)
-        except TimeoutError:
-            return  # the grace is over: the container is told to stop, and that is all
-        if fault:
-            self._event("Warning", "FailedPreStopHook", "PreStopHook failed", action.name)
+            hook = tasks.spawn(self._hook(handler, spec, action.id, left + 1.0))
+            over = tasks.spawn(self._turn((action.id,), deadline))
+            done, _ = await asyncio.wait({hook, over}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if hook in done and hook.result():
+                self._event("Warning", "FailedPreStopHook", "PreStopHook failed", action.name)
+        finally:
+            await tasks.close()
 
     async def _turn(self, after: tuple[str, ...], deadline: float) -> None:
         """Wait until the containers of these ids have ended, or the deadline (of the monotonic clock) has come."""

@@ -21,8 +21,9 @@ from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.announcing import Announcer
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.plan import Action, plan
+from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.publisher import Publisher
 from bamikube.nodeagent.pod.resizer import PodResize
 from bamikube.nodeagent.pod.starter import Starter
