@@ -388,6 +388,27 @@ async def test_a_patch_that_is_none_is_never_ignored(cluster: Cluster, others: O
     await cluster.make("empty")
 
 
+async def test_owners_given_twice_are_kept_once(cluster: Cluster, others: Others) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}
+    other = {**owner, "uid": "v"}
+    body = {"metadata": {"name": "one", "ownerReferences": [owner, other, owner]}}
+    answer = await cluster.raw("POST", MAPS, body)
+    assert orjson.loads(answer.joined())["metadata"]["ownerReferences"] == [owner, other]
+    assert answer.headers["Warning"].startswith(
+        '299 - ".metadata.ownerReferences contains duplicate entries; '
+    )
+    assert answer.headers["Warning"].endswith('duplicate UID(s) observed: u"')
+    add = {"op": "add", "path": "/metadata/ownerReferences/-", "value": other}
+    await cluster.configure(
+        MUTATING,
+        "m",
+        hook("m", others, lambda r: patch(r, add), rules=[rule("UPDATE", resources=["configmaps"])]),
+    )
+    answer = await cluster.raw("PUT", f"{MAPS}/one", body)
+    assert orjson.loads(answer.joined())["metadata"]["ownerReferences"] == [owner, other]
+    assert "duplicate entries after mutating admission happens" in answer.headers["Warning"]
+
+
 async def test_warnings_of_a_webhook_are_bounded(cluster: Cluster, others: Others) -> None:
     """A header of any length would make the answer unreadable for the client."""
     told = ["x" * 9000, "line\nbreak", *(f"{number} " + "y" * 300 for number in range(20))]

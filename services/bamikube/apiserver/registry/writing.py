@@ -27,7 +27,7 @@ from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.cache import Item
 from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.identity import SYSTEM, User
-from bamikube.apiserver.registry import ownership, policy
+from bamikube.apiserver.registry import owners, ownership, policy
 from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
 from bamikube.kit.clock import rfc3339
 from bamikube.store.port import Compare, Delete, Put
@@ -109,9 +109,11 @@ class Writing(Base):
     ) -> Written:
         name = obj["metadata"]["name"]
         defaults.apply(resource, obj)
+        told = owners.dedupe(obj["metadata"], owners.GIVEN)
         if manager is not None:
             ownership.track(resource, None, obj, manager, "", self._now())
         ctx = AdmissionContext("CREATE", resource, namespace, name, user, obj, None, "", dry_run, options)
+        ctx.warnings += told
         uid, born = obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
         managed = obj["metadata"].get("managedFields")
         await self.admit(ctx)
@@ -123,6 +125,7 @@ class Writing(Base):
             name = ctx.name = metadata.get("name") or name
             metadata["name"] = name
             ctx.warnings += ownership.mend(obj, managed)
+            ctx.warnings += owners.dedupe(metadata, owners.ADMITTED)
         strategy.prepare_create(resource, obj)
         hooks = self.hooks_of(resource)
         prepared = deep(obj) if hooks else obj
@@ -258,6 +261,7 @@ class Writing(Base):
             ctx.object = new = deep(new)
             metadata = new["metadata"]
         defaults.apply(resource, new)
+        ctx.warnings += owners.dedupe(metadata, owners.GIVEN)
         if manager is not None:
             ownership.track(resource, old, new, manager, subresource, self._now())
         self._prepare(resource, new, old, subresource)
@@ -266,6 +270,7 @@ class Writing(Base):
         new = ctx.object if ctx.object is not None else new
         if ctx.patched:
             ctx.warnings += ownership.mend(new, managed)
+            ctx.warnings += owners.dedupe(new.setdefault("metadata", {}), owners.ADMITTED)
             # A webhook may change what the request itself may, and no more.
             self._prepare(resource, new, old, subresource)
         key = self.key(resource, namespace, name)
