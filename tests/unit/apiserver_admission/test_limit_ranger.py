@@ -98,6 +98,15 @@ async def test_refusals(reader: DictReader, item: Any, resources: Any, message: 
     assert (error.code, error.message) == (403, f'pods "p" is forbidden: {message}')
 
 
+async def test_the_same_words_are_said_once(reader: DictReader) -> None:
+    plugin = LimitRanger(reader)
+    put(reader, limit(min={"cpu": "100m"}))
+    error = await refusal(plugin, context("pods", pod(containers=[container("a"), container("b")])))
+    assert error.message == (
+        'pods "p" is forbidden: minimum cpu usage per Container is 100m.  No request is specified'
+    )
+
+
 async def test_a_pod_is_its_containers_together(reader: DictReader) -> None:
     plugin = LimitRanger(reader)
     put(reader, limit("Pod", max={"cpu": "1"}))

@@ -108,19 +108,23 @@ def _priority_class(obj: dict[str, Any]) -> list[Cause]:
     name, value = (obj.get("metadata") or {}).get("name") or "", obj.get("value", 0)
     causes: list[Cause] = []
     if name.startswith("system-"):
-        if _SYSTEM_CLASSES.get(name) != value:
+        if why := _unlike_system_class(name, value, bool(obj.get("globalDefault"))):
             detail = "priority class names with 'system-' prefix are reserved for system use only. error: "
-            detail += (
-                f"{name} is not a known system priority class"
-                if name not in _SYSTEM_CLASSES
-                else "wrong value"
-            )
-            causes.append(forbidden("metadata.name", detail))
+            causes.append(forbidden("metadata.name", detail + why))
     elif value > HIGHEST_USER_PRIORITY:
         causes.append(
             forbidden("value", f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}")
         )
     return causes + one_of("preemptionPolicy", obj.get("preemptionPolicy"), ("Never", "PreemptLowerPriority"))
+
+
+def _unlike_system_class(name: str, value: Any, default: bool) -> str:
+    """What keeps it from being the system's class of that name."""
+    if name not in _SYSTEM_CLASSES:
+        return f"{name} is not a known system priority class"
+    if value != _SYSTEM_CLASSES[name]:
+        return f"value of {name} PriorityClass must be {_SYSTEM_CLASSES[name]}"
+    return f"globalDefault of {name} PriorityClass must be false" if default else ""
 
 
 def _priority_class_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:

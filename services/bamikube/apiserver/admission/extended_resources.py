@@ -39,6 +39,5 @@ class ExtendedResourceToleration(Plugin):
 
 
 def is_extended(name: str) -> bool:
-    """A resource of somebody else: qualified by a domain that is not Kubernetes' own."""
-    domain, slash, _ = name.partition("/")
-    return bool(slash) and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io")
+    """A resource of somebody else: qualified, and not by Kubernetes."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")

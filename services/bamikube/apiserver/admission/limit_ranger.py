@@ -57,7 +57,7 @@ class LimitRanger(Plugin):
             return
         judge = judge_pod if ctx.resource.key == PODS else judge_claim
         for _, one in sorted(ranges.items()):
-            if wrong := list(judge(ctx.object.get("spec") or {}, _items(one))):
+            if wrong := list(dict.fromkeys(judge(ctx.object.get("spec") or {}, _items(one)))):
                 why = wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]"
                 raise errors.forbidden(ctx.resource.plural, ctx.name, why)
 

@@ -29,10 +29,12 @@ class NamespaceLifecycle(Plugin):
 
     async def mutate(self, ctx: AdmissionContext) -> None:
         """In the first step, so that the missing namespace is what the client hears of, not what follows from it."""
+        if ctx.operation == "DELETE" and ctx.resource.key == NAMESPACES and ctx.name in IMMORTAL:
+            raise errors.forbidden("namespaces", ctx.name, "this namespace may not be deleted")
+        # What is created by a subresource (a binding, an eviction, a token) counts as content, as in Kubernetes: kubectl
+        # drain knows by this refusal that the pod is going anyway.
         if not ctx.namespace or ctx.operation != "CREATE" or ctx.resource.key in _HARMLESS:
             return
-        if ctx.subresource:
-            return  # the parent is there already; binding, eviction and tokens add no content of their own
         namespace = self._reader.get(NAMESPACES, "", ctx.namespace)
         if namespace is None:
             # Perhaps another API server has just made it and our cache is about to hear.
@@ -43,10 +45,6 @@ class NamespaceLifecycle(Plugin):
         phase = (namespace.get("status") or {}).get("phase")
         if phase == "Terminating" or namespace["metadata"].get("deletionTimestamp"):
             raise _terminating(ctx)
-
-    async def validate(self, ctx: AdmissionContext) -> None:
-        if ctx.operation == "DELETE" and ctx.resource.key == NAMESPACES and ctx.name in IMMORTAL:
-            raise errors.forbidden("namespaces", ctx.name, "this namespace may not be deleted")
 
 
 def _terminating(ctx: AdmissionContext) -> ApiError:

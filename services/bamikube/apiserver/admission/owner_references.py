@@ -8,10 +8,12 @@ Source: Kubernetes' admission controller reference, OwnerReferencesPermissionEnf
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
+from bamikube.api.resources import Resource
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.attributes import Attributes
@@ -24,8 +26,10 @@ class OwnerReferencesPermissionEnforcement(Plugin):
     name = "OwnerReferencesPermissionEnforcement"
     operations = frozenset({"CREATE", "UPDATE"})
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, rows: Callable[[], Sequence[Resource]]) -> None:
+        """``rows`` are the resources served now: owners may be of custom kinds."""
         self._authorizer = authorizer
+        self._rows = rows
 
     async def validate(self, ctx: AdmissionContext) -> None:
         if ctx.object is None or (ctx.resource.key == ("", "pods") and ctx.subresource == "status"):
@@ -60,6 +64,9 @@ class OwnerReferencesPermissionEnforcement(Plugin):
     def _may_block(self, ctx: AdmissionContext, owner: Object) -> None:
         version, kind = str(owner.get("apiVersion", "")), str(owner.get("kind", ""))
         resource = table.by_kind(version, kind)
+        if resource is None:
+            kinds = ((row.api_version, row.kind, row) for row in self._rows())
+            resource = next((row for known, named, row in kinds if (known, named) == (version, kind)), None)
         if resource is None:
             why = (
                 "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for "

@@ -105,7 +105,7 @@ KNOWN: tuple[Known, ...] = (
     Known(StorageObjectInUseProtection, lambda parts: StorageObjectInUseProtection()),
     Known(
         OwnerReferencesPermissionEnforcement,
-        lambda parts: OwnerReferencesPermissionEnforcement(parts.authorizer),
+        lambda parts: OwnerReferencesPermissionEnforcement(parts.authorizer, parts.rows),
         default=False,
     ),
     Known(PersistentVolumeClaimResize, lambda parts: PersistentVolumeClaimResize(parts.reader)),

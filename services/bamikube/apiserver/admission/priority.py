@@ -8,13 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api import errors
-from bamikube.api.errors import Cause
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
 
 CLASSES = ("scheduling.k8s.io", "priorityclasses")
-HIGHEST_USER_PRIORITY = 1_000_000_000
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
 
@@ -38,14 +36,16 @@ class Priority(Plugin):
                     spec[field] = before[field]
             return
         if ctx.operation == "CREATE":
-            self._resolve(ctx, spec)
+            await self._resolve(ctx, spec)
 
-    def _resolve(self, ctx: AdmissionContext, spec: dict[str, Any]) -> None:
+    async def _resolve(self, ctx: AdmissionContext, spec: dict[str, Any]) -> None:
         name = spec.get("priorityClassName") or ""
         policy = "PreemptLowerPriority"
         value = 0
         if name:
             found = self._reader.get(CLASSES, "", name)
+            if found is None and await self._reader.consistent():  # another API server may have just made it
+                found = self._reader.get(CLASSES, "", name)
             if found is None and name not in SYSTEM_CLASSES:
                 raise errors.forbidden("pods", ctx.name, f"no PriorityClass with name {name} was found")
             value = int((found or {}).get("value", SYSTEM_CLASSES.get(name, 0)))
@@ -80,22 +80,6 @@ class Priority(Plugin):
         if not ctx.concerns(*CLASSES) or ctx.object is None or ctx.operation not in ("CREATE", "UPDATE"):
             return
         name = ctx.object["metadata"].get("name", "")
-        value = int(ctx.object.get("value") or 0)
-        if name.startswith("system-") and SYSTEM_CLASSES.get(name) != value:
-            cause = Cause(
-                "FieldValueForbidden",
-                "Forbidden: priority class names with 'system-' prefix are reserved for system use only. "
-                f"error: {name} is not a known system priority class",
-                "metadata.name",
-            )
-            raise errors.invalid("PriorityClass", name, [cause], CLASSES[0])
-        if not name.startswith("system-") and value > HIGHEST_USER_PRIORITY:
-            cause = Cause(
-                "FieldValueForbidden",
-                f"Forbidden: maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}",
-                "value",
-            )
-            raise errors.invalid("PriorityClass", name, [cause], CLASSES[0])
         if ctx.object.get("globalDefault"):
             for other in self._reader.list(CLASSES):
                 if other.get("globalDefault") and other["metadata"]["name"] != name:

@@ -104,5 +104,5 @@ def _escalating(ctx: AdmissionContext, name: str, extra: list[dict[str, list[str
 
 
 def _who(user: User) -> str:
-    groups = ", ".join(f'"{group}"' for group in user.groups)
-    return f'user "{user.name}" (groups=[{groups}])' if groups else f'user "{user.name}"'
+    groups = " ".join(f'"{group}"' for group in user.groups)
+    return f'user "{user.name}" (groups=[{groups}])'

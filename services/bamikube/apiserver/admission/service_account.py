@@ -15,6 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api import errors
+from bamikube.api.predicates.references import references
+from bamikube.apiserver.admission import mountable_secrets
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
@@ -36,7 +38,7 @@ _POLL = 0.02
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
     kinds = frozenset({("", "pods")})
-    operations = frozenset({"CREATE"})
+    operations = frozenset({"CREATE", "UPDATE"})
 
     def __init__(self, reader: Reader, world: World) -> None:
         self._reader = reader
@@ -64,19 +66,23 @@ class ServiceAccount(Plugin):
             spec["imagePullSecrets"] = [{"name": one.get("name")} for one in account["imagePullSecrets"]]
 
     async def validate(self, ctx: AdmissionContext) -> None:
-        if ctx.operation != "CREATE" or not ctx.concerns("", "pods") or ctx.object is None:
+        if ctx.object is None:
             return
         spec = ctx.object.get("spec") or {}
-        if MIRROR not in (ctx.object["metadata"].get("annotations") or {}):
+        if ctx.operation == "UPDATE":
+            if ctx.subresource == "ephemeralcontainers":
+                account = self._reader.get(ACCOUNTS, ctx.namespace, spec.get("serviceAccountName") or DEFAULT)
+                if account is not None and mountable_secrets.enforced(account):
+                    _refuse(ctx, mountable_secrets.forbidden_to_ephemeral(account, ctx.object))
             return
-        if spec.get("serviceAccountName"):
-            raise errors.forbidden("pods", ctx.name, "a mirror pod may not reference service accounts")
-        for volume in spec.get("volumes") or []:
-            sources = (volume.get("projected") or {}).get("sources") or []
-            if any("serviceAccountToken" in source for source in sources):
-                raise errors.forbidden(
-                    "pods", ctx.name, "a mirror pod may not use ServiceAccountToken volume projections"
-                )
+        if not ctx.concerns("", "pods"):
+            return
+        if MIRROR in (ctx.object["metadata"].get("annotations") or {}):
+            _refuse(ctx, _wrong_with_mirror(ctx.object))
+            return
+        account = self._reader.get(ACCOUNTS, ctx.namespace, spec.get("serviceAccountName") or DEFAULT)
+        if account is not None and mountable_secrets.enforced(account):
+            _refuse(ctx, mountable_secrets.forbidden_secret(account, ctx.object))
 
     async def _account(self, namespace: str, name: str) -> dict[str, Any] | None:
         account = self._reader.get(ACCOUNTS, namespace, name)
@@ -91,6 +97,25 @@ class ServiceAccount(Plugin):
             await self._world.clock.sleep(_POLL)
             account = self._reader.get(ACCOUNTS, namespace, name)
         return account
+
+
+def _refuse(ctx: AdmissionContext, why: str) -> None:
+    if why:
+        raise errors.forbidden("pods", ctx.name, why)
+
+
+def _wrong_with_mirror(pod: dict[str, Any]) -> str:
+    """What a mirror pod, which a node makes, must not open to that node."""
+    spec = pod.get("spec") or {}
+    if spec.get("serviceAccountName"):
+        return "a mirror pod may not reference service accounts"
+    if any(kind == "secrets" for kind, _, _ in references(pod)):
+        return "a mirror pod may not reference secrets"
+    for volume in spec.get("volumes") or []:
+        sources = (volume.get("projected") or {}).get("sources") or []
+        if any("serviceAccountToken" in source for source in sources):
+            return "a mirror pod may not use ServiceAccountToken volume projections"
+    return ""
 
 
 def _automount(account: dict[str, Any], spec: dict[str, Any]) -> bool:
