@@ -124,3 +124,22 @@ def test_a_token_of_few_rights_opens_few_paths(
         assert ask("/pods", Authorization="Bearer made-up")[0] == 401
     finally:
         room.run("delete", "clusterrolebinding,clusterrole", name)
+
+
+@pytest.mark.slow
+def test_a_large_log_is_rotated_and_followed_all_the_same(
+    room: Kubectl, eventually: Callable[..., Any]
+) -> None:
+    """At 10 MiB, looked at every ten seconds: 60 MB in some 25 seconds are rotated once at least."""
+    words, lines = "x" * 490, 120_000
+    script = f"i=0; while [ $i -lt {lines} ]; do echo $i {words}; i=$((i+1)); [ $((i%500)) = 0 ] && sleep 0.1; done"
+    container = {"name": "c", "image": "busybox:1.36", "command": ["sh", "-c", script]}
+    spec = {"restartPolicy": "Never", "nodeName": "worker-1", "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "floods"}, "spec": spec}
+    room("create", "-f", "-", stdin=json.dumps(pod))
+    room("wait", "--for=jsonpath={.status.phase}=Running", "pod/floods", "--timeout=30s")
+    followed = room("logs", "-f", "floods", timeout=120).splitlines()
+    assert [int(line.split()[0]) for line in followed] == list(range(lines))
+    uid = room("get", "pod", "floods", "-o", "jsonpath={.metadata.uid}")
+    listing = raw(room, f"logs/pods/{room.namespace}_floods_{uid}/c/")
+    assert '"0.log"' in listing and '"0.log.20' in listing

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,24 @@ async def test_the_nodes_own_credentials_serve_every_pod(node: Any, registry: st
     worker = node.run(node.pod("served", {"containers": [{"name": "app", "image": image}]}))
     await until(lambda: worker.status.get("phase") == "Running")
     await node.runtime.remove_image(image)
+
+
+async def test_a_pull_that_stalls_delays_no_other_pod(node: Any, until: Any) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the runtime gives up
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    image = f"127.0.0.1:{server.sockets[0].getsockname()[1]}/slow:1"
+    stalled = node.run(node.pod("stalled", {"containers": [{"name": "app", "image": image}]}))
+    await until(lambda: ("Pulling", f'Pulling image "{image}"') in node.api.events)
+    begun = time.monotonic()
+    other = node.run(node.pod("other", {"containers": [{"name": "app", "command": ["sleep", "1000"]}]}))
+    await until(lambda: other.status.get("phase") == "Running")
+    assert time.monotonic() - begun < 3.0  # half a second on a quiet machine
+    node.delete(stalled, 0)
+    await until(lambda: stalled.uid not in node.workers)  # a deletion does not wait for the pull
+    server.close()
 
 
 async def test_unused_images_go_and_pods_keep_theirs(node: Any, registry: str, until: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bamikube.nodeagent.stats.disks import Disk, Taken
-from bamikube.nodeagent.stats.exposition import Exposition
+from bamikube.nodeagent.stats.exposition import Exposition, Labels
 from bamikube.nodeagent.stats.groups import Figures
 from bamikube.nodeagent.stats.network import Interface
 from bamikube.nodeagent.stats.sampler import NODE, Files, Sample
@@ -103,18 +103,20 @@ def cadvisor_metrics(sample: Sample, files: Files, machine: Processor) -> bytes:
     return out.text()
 
 
-def _labels(group: str, subject: Subject | None = None, container: str = "", image: str = "", name: str = "") -> dict[str, str]:  # fmt: skip
-    return {
-        "container": container,
-        "id": group,
-        "image": image,
-        "name": name,
-        "namespace": subject.namespace if subject is not None else "",
-        "pod": subject.name if subject is not None else "",
-    }
+def _labels(group: str, subject: Subject | None = None, container: str = "", image: str = "", name: str = "") -> Labels:  # fmt: skip
+    return Labels(
+        {
+            "container": container,
+            "id": group,
+            "image": image,
+            "name": name,
+            "namespace": subject.namespace if subject is not None else "",
+            "pod": subject.name if subject is not None else "",
+        }
+    )
 
 
-def _entities(sample: Sample) -> Iterator[tuple[dict[str, str], str, float]]:
+def _entities(sample: Sample) -> Iterator[tuple[Labels, str, float]]:
     """Labels, cgroup and start of everything that has figures."""
     pods = {g for s in sample.subjects for g in s.groups()}
     for group in sample.figures:
@@ -129,25 +131,25 @@ def _entities(sample: Sample) -> Iterator[tuple[dict[str, str], str, float]]:
             yield labels, member.group, one.started_at or one.created_at
 
 
-def _sandbox(subject: Subject) -> dict[str, str]:
+def _sandbox(subject: Subject) -> Labels:
     return _labels(subject.sandbox_group, subject, image=PAUSE, name=subject.sandbox)
 
 
-def _figures(out: Exposition, labels: dict[str, str], figures: Figures, files: Files) -> None:
+def _figures(out: Exposition, labels: Labels, figures: Figures, files: Files) -> None:
     at = figures.time
     for name, kind, text, value in _FIGURES:
-        more = labels | {"cpu": "total"} if name == "container_cpu_usage_seconds_total" else labels
+        more = labels.and_(cpu="total") if name == "container_cpu_usage_seconds_total" else labels
         stamped = None if "_spec_" in name else at
         out.add(name, kind, text, more, value(figures), stamped)
     if figures.quota:
         for name, kind, text, value in _LIMITED:
             out.add(name, kind, text, labels, value(figures), None if "_spec_" in name else at)
     for device in figures.devices:
-        more = labels | {"device": files.device_names.get(device.device, device.device)}
+        more = labels.and_(device=files.device_names.get(device.device, device.device))
         for name, text, field in _DEVICES:
             out.add(name, "counter", text, more, getattr(device, field), at)
     for failure, field in _FAILURES:
-        more = labels | {"failure_type": failure, "scope": "hierarchy"}
+        more = labels.and_(failure_type=failure, scope="hierarchy")
         text = "Cumulative count of memory allocation failures."
         out.add("container_memory_failures_total", "counter", text, more, getattr(figures, field), at)
     seen = "Last time a container was seen by the exporter"
@@ -163,16 +165,17 @@ def _network(out: Exposition, sample: Sample, uid: str, found: tuple[Interface, 
     else:
         labels = _labels(NODE)
     for interface in found:
+        one = labels.and_(interface=interface.name)
         for name, text, field in _NETWORK:
             out.add(
                 f"container_network_{name}_total", "counter", f"Cumulative count of {text}",
-                labels | {"interface": interface.name}, getattr(interface, field), sample.time,
+                one, getattr(interface, field), sample.time,
             )  # fmt: skip
 
 
 def _disks(out: Exposition, sample: Sample, files: Files) -> None:
-    def tell(labels: dict[str, str], device: str, disk: Disk, used: Taken) -> None:
-        labels = labels | {"device": device}
+    def tell(labels: Labels, device: str, disk: Disk, used: Taken) -> None:
+        labels = labels.and_(device=device)
         for name, text, value in (
             ("usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", used.bytes),
             ("limit_bytes", "Number of bytes that can be consumed by the container on this filesystem.", disk.capacity),

@@ -7,6 +7,23 @@ from collections.abc import Mapping
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
+class Labels:
+    """Labels of a sample, in the order of their names. The text is made once for all samples that share them."""
+
+    __slots__ = ("_values", "text")
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        pairs = (f'{key}="{values[key].translate(_ESCAPES)}"' for key in sorted(values))
+        self.text = f"{{{','.join(pairs)}}}" if values else ""
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def and_(self, **more: str) -> Labels:
+        return Labels({**self._values, **more})
+
+
 class Exposition:
     """Families in the order of their names, each with its help and type; families without samples are left out."""
 
@@ -18,7 +35,7 @@ class Exposition:
         name: str,
         kind: str,
         text: str,
-        labels: Mapping[str, str],
+        labels: Labels | Mapping[str, str],
         value: float,
         at: float | None = None,
     ) -> None:
@@ -26,9 +43,9 @@ class Exposition:
         family = self._families.get(name)
         if family is None:
             family = self._families[name] = (kind, text, [])
-        inner = ",".join(f'{key}="{labels[key].translate(_ESCAPES)}"' for key in sorted(labels))
+        inner = labels.text if isinstance(labels, Labels) else Labels(labels).text
         stamp = "" if at is None else f" {int(at * 1000)}"
-        family[2].append(f"{name}{'{' + inner + '}' if inner else ''} {_number(value)}{stamp}")
+        family[2].append(f"{name}{inner} {_number(value)}{stamp}")
 
     def text(self) -> bytes:
         lines: list[str] = []

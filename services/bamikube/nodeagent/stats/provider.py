@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bamikube.kit import metrics
 from bamikube.kit.world import World
+from bamikube.nodeagent.host.threads import beside
 from bamikube.nodeagent.node.facts import Machine, meminfo
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
@@ -51,7 +52,8 @@ class Stats:
             machine.cpus, machine.memory, meminfo().get("SwapTotal", 0), machine.machine_id,
             machine.system_uuid, machine.boot_id, machine.kernel, machine.os_image,
         )  # fmt: skip
-        return cadvisor_metrics(sample, files, processor)
+        # A megabyte of text for a full node: made on a thread, so that pods need not wait for it.
+        return await beside(lambda: cadvisor_metrics(sample, files, processor), "cadvisor")
 
 
 def _cpu_and_memory(found: JSON) -> JSON:
