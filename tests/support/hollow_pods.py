@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from bamikube.kit.clock import LoopClock
@@ -29,6 +30,7 @@ from bamikube.nodeagent.runtime.port import (
     Sandbox,
     SandboxSpec,
 )
+from bamikube.nodeagent.volumes.plugin import Made
 
 JSON = dict[str, Any]
 
@@ -192,10 +194,10 @@ class HollowHost:
 
     def prepare(self, pod: JSON) -> None: ...
 
-    async def set_up(self, pod: JSON, volume: JSON, given: Any, version: str) -> bool:
+    async def set_up(self, pod: JSON, volume: JSON, given: Any, version: str) -> Made:
         if volume["name"] in self.stuck:
             await asyncio.Event().wait()
-        return True
+        return Made(Path("/"))
 
     async def mounts(self, *_: Any) -> tuple[()]:
         return ()

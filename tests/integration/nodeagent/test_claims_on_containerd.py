@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 JSON = dict[str, Any]
 
@@ -136,31 +139,76 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
     await until(lambda: f"MountVolume.MountOptionSupport check failed {text}" in events())
 
 
-async def test_a_block_device_is_handed_on_as_it_is(node: Any, until: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[str]:
+    """A block device with a few letters on it."""
     backing = tmp_path / "backing"
-    backing.write_bytes(b"on disk".ljust(1 << 20, b"."))
+    backing.write_bytes(b"on disk".ljust(16 << 20, b"."))
     made = subprocess.run(["losetup", "-f", "--show", backing], check=True, capture_output=True, text=True)
-    device = made.stdout.strip()
-    try:
-        claim(node, "raw", {"local": {"path": device}}, volumeMode="Block")
-        script = (
-            "dd if=/dev/data bs=7 count=1 2>/dev/null > /dev/termination-log; echo written > /dev/data; sync"
+    yield made.stdout.strip()
+    subprocess.run(["losetup", "-d", made.stdout.strip()], check=True)
+
+
+async def test_a_block_device_is_handed_on_as_it_is(node: Any, until: Any, device: str) -> None:
+    claim(node, "raw", {"local": {"path": device}}, volumeMode="Block")
+    script = "dd if=/dev/data bs=7 count=1 2>/dev/null > /dev/termination-log; echo written > /dev/data; sync"
+    for read_only in (False, True):
+        app = {
+            "name": "app",
+            "command": ["sh", "-c", script],
+            "volumeDevices": [{"name": "v", "devicePath": "/dev/data"}],
+        }
+        source = {"persistentVolumeClaim": {"claimName": "raw", "readOnly": read_only}}
+        spec = {
+            "restartPolicy": "Never",
+            "volumes": [{"name": "v", **source}],
+            "containers": [app],
+        }
+        worker = node.run(node.pod(f"raw-{read_only}".lower(), spec))
+        await until(lambda: worker.status.get("phase") in ("Succeeded", "Failed"))  # noqa: B023
+        assert said(worker) == ("written" if read_only else "on disk")
+    with Path(device).open("rb") as disk:
+        assert disk.read(8) == b"written\n"
+
+
+async def test_a_file_system_is_made_once_and_mounted_for_as_long_as_pods_use_it(
+    node: Any, until: Any, device: str
+) -> None:
+    with Path(device).open("r+b") as disk:
+        disk.write(bytes(1 << 20))  # nothing at all is on it
+    claim(node, "disk", {"local": {"path": device}}, mountOptions=["noatime", "nodelalloc"])
+    script = "cat /disk/* ; echo $HOSTNAME > /disk/$HOSTNAME; grep ' /disk ' /proc/mounts > /dev/termination-log; sleep 1000"
+    shared = f"{node.host._root}/plugins/kubernetes.io/local-volume/mounts/pv-disk"
+
+    def mounted() -> int:
+        return sum(f" {shared} " in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+    first = pod(node, "first", script, "disk", fsGroup=1234)
+    second = pod(node, "second", script, "disk", fsGroup=4321)
+    await until(lambda: all(w.status.get("phase") == "Running" for w in (first, second)))
+    assert mounted() == 1
+    folder = node.host._pod(second.uid)
+    await until(lambda: (folder / "containers" / "app" / "0").read_text())
+    line = (folder / "containers" / "app" / "0").read_text()
+    assert " ext4 " in line and "noatime" in line and "nodelalloc" in line
+    text = "The requested fsGroup is {}, but the volume pv-disk has GID {}. The volume may not be shareable."
+    warned = {message for reason, message in node.api.events if reason == "AlreadyMountedVolume"}
+    assert warned in ({text.format(4321, 1234)}, {text.format(1234, 4321)})
+    node.delete(first)
+    await until(lambda: first.uid not in node.workers)
+    assert mounted() == 1
+    node.delete(second)
+    await until(lambda: not node.workers)
+    assert mounted() == 0
+
+    again = pod(node, "again", "ls /disk > /dev/termination-log", "disk")
+    await until(lambda: again.status.get("phase") == "Succeeded")
+    assert {"first", "second"} <= set(said(again).split())
+
+    claim(node, "partitions", {"local": {"path": device, "fsType": "xfs"}})
+    pod(node, "other-kind", "true", "partitions")
+    await until(
+        lambda: any(
+            'failed to mount the volume as "xfs", it already contains ext4' in m for _, m in node.api.events
         )
-        for read_only in (False, True):
-            app = {
-                "name": "app",
-                "command": ["sh", "-c", script],
-                "volumeDevices": [{"name": "v", "devicePath": "/dev/data"}],
-            }
-            source = {"persistentVolumeClaim": {"claimName": "raw", "readOnly": read_only}}
-            spec = {
-                "restartPolicy": "Never",
-                "volumes": [{"name": "v", **source}],
-                "containers": [app],
-            }
-            worker = node.run(node.pod(f"raw-{read_only}".lower(), spec))
-            await until(lambda: worker.status.get("phase") in ("Succeeded", "Failed"))  # noqa: B023
-            assert said(worker) == ("written" if read_only else "on disk")
-    finally:
-        subprocess.run(["losetup", "-d", device], check=True)
-    assert backing.read_bytes()[:8] == b"written\n"
+    )

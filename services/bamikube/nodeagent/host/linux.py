@@ -23,7 +23,7 @@ from bamikube.nodeagent.host.volumes import Volumes
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Device, Mount
-from bamikube.nodeagent.volumes.plugin import Given
+from bamikube.nodeagent.volumes.plugin import Given, Made
 
 MESSAGE_LIMIT = 4096  # bytes of a termination message
 LOG_TAIL_LIMIT = 2048  # bytes taken from the log with FallbackToLogsOnError
@@ -71,7 +71,7 @@ class LinuxHost:
 
     # -- volumes -----------------------------------------------------------------------------------------------
 
-    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
+    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> Made:
         return await self._volumes.set_up(pod, volume, given, version)
 
     def volume_paths(self, uid: str) -> dict[str, Path]:

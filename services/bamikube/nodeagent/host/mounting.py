@@ -76,6 +76,15 @@ def bind(source: str, target: Path, flags: int = 0) -> None:
         raise HostFailure(f"cannot set the mount options of {target}: {os.strerror(code)}")
 
 
+def mount_device(device: Path, target: Path, kind: str, options: list[str]) -> None:
+    """Mount a block device's file system. Raises HostFailure."""
+    given = sum({_FLAGS[option] for option in options if option in _FLAGS})
+    data = ",".join(option for option in options if option not in _FLAGS)
+    where, name = os.fsencode(target), os.fsencode(device)
+    if _libc.mount(name, where, kind.encode(), given, os.fsencode(data) or None) != 0:
+        raise HostFailure(f"cannot mount {device} at {target}: {os.strerror(ctypes.get_errno())}")
+
+
 def mount_tree(tree: TreeMount, target: Path, flags: int) -> None:
     """Mount what a runtime shows of an image. Raises HostFailure."""
     if tree.type == "bind":
@@ -120,7 +129,7 @@ def bound_elsewhere(source: Path) -> bool:
     if not over:
         return False
     holder = max(over, key=lambda m: len(m.point))
-    root = os.path.normpath(f"{holder.root}/{os.path.relpath(real, holder.point)}")
+    root = os.path.normpath(os.path.join(holder.root, os.path.relpath(real, holder.point)))
     return any(m.device == holder.device and m.root == root and m.point != real for m in known)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Device, Mount
-from bamikube.nodeagent.volumes.plugin import Given
+from bamikube.nodeagent.volumes.plugin import Given, Made
 
 
 class HostFailure(Exception):
@@ -27,8 +27,8 @@ class Host(Protocol):
     def prepare(self, pod: JSON) -> None:
         """Make the pod's folders and its cgroup."""
 
-    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
-        """Make a volume, or bring it up to date with what was given; False when nothing had to be done.
+    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> Made:
+        """Make a volume, or bring it up to date with what was given.
 
         Raises HostFailure, ConfigError or OSError.
         """

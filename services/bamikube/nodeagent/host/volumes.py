@@ -27,6 +27,7 @@ from bamikube.nodeagent.runtime.port import Device, Mount
 from bamikube.nodeagent.volumes import claims
 from bamikube.nodeagent.volumes.faults import TimedOut
 from bamikube.nodeagent.volumes.kinds import plugin_in, plugin_of
+from bamikube.nodeagent.volumes.local import Local, unmount_unused
 from bamikube.nodeagent.volumes.plugin import Given, Made, Order
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,12 @@ class Volumes:
         self._root = root
         self._patience = patience
         self._made: dict[str, dict[str, Made]] = {}  # pod uid -> volume -> where it is
+        self._shared = root.parent / "plugins"
         self._users: dict[str, set[str]] = {}  # persistent volume -> uids of pods
         self._running: dict[tuple[str, str], asyncio.Future[object]] = {}
 
-    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> bool:
-        """Make a volume, or bring it up to date. False when nothing had to be done."""
+    async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> Made:
+        """Make a volume, or bring it up to date."""
         uid, name = facts.uid(pod), volume["name"]
         plugin = plugin_of(volume, given.behind)
         folder = name
@@ -54,11 +56,11 @@ class Volumes:
             folder = given.behind["metadata"]["name"]
             self._occupy(folder, uid, given.behind)
         path = self._root / uid / "volumes" / plugin.name.replace("/", "~") / folder
-        order = Order(pod, volume, path, given, version)
+        order = Order(pod, volume, path, given, version, self._shared / plugin.name / "mounts" / folder)
         with figures.storage_operation(plugin.name, "volume_mount"):
             made: Made = await self._patiently(uid, name, lambda: plugin.set_up(order))
         self._made.setdefault(uid, {})[name] = made
-        return made.changed
+        return made
 
     def paths(self, uid: str) -> dict[str, Path]:
         """Where the volumes of a pod lie that were made for it; what lies elsewhere (hostPath) is not ours to measure."""
@@ -140,12 +142,16 @@ class Volumes:
         for (owner, _), future in list(self._running.items()):
             if owner == uid:
                 await self._within(future)
-        await self._patiently(uid, "", lambda: _remove(self._root / uid))
+        await self._patiently(uid, "", lambda: self._take_away(uid))
         self._made.pop(uid, None)
         for name in [name for name, users in self._users.items() if uid in users]:
             self._users[name].discard(uid)
             if not self._users[name]:
                 del self._users[name]
+
+    def _take_away(self, uid: str) -> None:
+        _remove(self._root / uid)
+        unmount_unused(self._shared / Local.name / "mounts")
 
 
 def _remove(folder: Path) -> None:

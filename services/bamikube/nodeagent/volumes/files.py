@@ -31,13 +31,13 @@ class _Files:
         else:
             make_folder(order)
         group = order.fs_group
-        changed = atomic.write(
+        atomic.write(
             order.path,
             files if group is None else ownership.readable(files),
             order.version,
             settle=lambda: ownership.give(order.path, group, read_only=True) if group is not None else None,
         )
-        return Made(order.path, read_only=True, changed=changed)
+        return Made(order.path, read_only=True)
 
     def tear_down(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)

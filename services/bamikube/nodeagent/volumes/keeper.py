@@ -76,7 +76,9 @@ class PodVolumes:
             )
             known = await self._shared.sources(pod, set(needs.objects), ips)
             given = Given(known, tokens, behind, read_only)
-            await self._shared.host.set_up(pod, volume, given, self._version())
+            made = await self._shared.host.set_up(pod, volume, given, self._version())
+            for reason, text in made.says:
+                self._shared.api.event(pod, "Warning", reason, text)
         except (HostFailure, ConfigError, ApiError, OSError) as error:
             return told(error, name, inner)
         self._ready.add(name)

@@ -47,13 +47,17 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One volume to be made. ``path`` is its own folder; ``version`` is new for every order."""
+    """One volume to be made. ``path`` is its own folder; ``version`` is new for every order.
+
+    ``shared`` is where what several pods use together can be mounted once.
+    """
 
     pod: JSON
     volume: JSON
     path: Path
     given: Given
     version: str
+    shared: Path = Path()
 
     def source(self, field: str) -> JSON:
         """What a volume is made of: the part of the pod's volume, or of the persistent one, named as the plugin is."""
@@ -88,13 +92,13 @@ def options_of(behind: JSON | None) -> list[str]:
 class Made:
     """A volume that is there: where containers' mounts begin, and whether they may only read.
 
-    ``changed``: set_up did something. ``sealed``: its own mount is read-only; a runtime that were asked for that, too, would
+    ``says`` are reasons and messages of warnings for the pod's owner. ``sealed``: its own mount is read-only; a runtime that were asked for that, too, would
     mount it anew and forget what else the mount has (noexec).
     """
 
     path: Path
     read_only: bool = False
-    changed: bool = True
+    says: tuple[tuple[str, str], ...] = ()
     sealed: bool = False
 
 
