@@ -162,6 +162,7 @@ async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -
         ("/run/default/shell/other-uid/app?cmd=ls", 404, "pod not found"),
         ("/portForward/default/none", 404, "pod does not exist"),
         ("/exec/default/shell/none?command=ls&output=1", 500, 'container not found ("none")'),
+        ("/attach/default/shell/none?output=1", 500, "container none not found in pod shell_default"),
         ("/exec/default/shell/app?command=ls", 400, "you must specify at least 1 of stdin, stdout, stderr"),
         ("/pods", 405, "405: Method Not Allowed"),
         ("/nothing", 404, "404: Page Not Found"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.world import World
 from bamikube.nodeagent.figures import image_size, runtime_operation
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
@@ -19,7 +21,7 @@ from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, children
 from bamikube.nodeagent.stats.network import interfaces
 from bamikube.nodeagent.stats.own import own_metrics, probe_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
-from bamikube.nodeagent.stats.sampler import Files, Sample
+from bamikube.nodeagent.stats.sampler import Files, Sample, Sampler
 from bamikube.nodeagent.stats.subjects import Subject, subjects
 from bamikube.nodeagent.stats.summary import summary
 
@@ -253,3 +255,24 @@ def test_calls_of_the_runtime_are_counted_under_the_kubelets_words() -> None:
         "500MB-1GB",
         "GT100GB",
     ]
+
+
+class Hanging:
+    """A runtime that never answers; it counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def image_filesystem(self) -> tuple[str, int]:
+        self.asked += 1
+        await asyncio.Event().wait()
+        return "", 0
+
+
+async def test_a_runtime_that_hangs_does_not_hang_those_who_ask_us(tmp_path: Path) -> None:
+    runtime: Any = Hanging()
+    sampler = Sampler(World(), runtime, list, tmp_path, lambda s: "", lambda uid: {}, Groups(tmp_path))
+    sampler.patience = 0.05
+    async with asyncio.timeout(5):
+        files = [await sampler.files() for _ in range(3)]
+    assert files[0].node.capacity > 0 and runtime.asked == 1

@@ -88,7 +88,7 @@ class NodeApi:
             return refusal.response()
         except RuntimeFailure as failure:
             code = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429}.get(failure.code, 500)
-            return Refusal(code, str(failure)).response()
+            return Refusal(code, failure.in_go()).response()
         except OSError as error:
             return Refusal(503, f"the node cannot do this now: {error}").response()
 

@@ -54,9 +54,9 @@ def _chosen(item: JSON, who: str, previous: bool) -> str:
     return chosen.partition("://")[2]
 
 
-def running(state: RuntimeState, name: str) -> Container:
-    """The container of that name that runs now. Raises Refusal."""
+def running(state: RuntimeState, name: str, otherwise: str = "") -> Container:
+    """The container of that name that runs now. Raises Refusal with ``otherwise`` or the kubelet's usual words."""
     latest = state.latest(name)
     if latest is None or latest.state != "running":
-        raise Refusal(500, f'container not found ("{name}")')
+        raise Refusal(500, otherwise or f'container not found ("{name}")')
     return latest

@@ -36,7 +36,10 @@ class Streams:
 
     async def attach(self, request: Request, worker: PodWorker, name: str) -> Answer:
         wants = _wanted(request)
-        container = lookup.running(worker.state, name)
+        meta = worker.pod["metadata"]
+        container = lookup.running(
+            worker.state, name, f"container {name} not found in pod {meta['name']}_{meta['namespace']}"
+        )
         # Whether a process has a terminal was settled when it started, and a terminal has one output: who asks for two
         # is told so, as a kubelet tells them. kubectl then shows the log instead.
         wants["tty"] = bool((facts.container(worker.pod, name) or {}).get("tty"))

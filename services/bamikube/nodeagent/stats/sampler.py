@@ -59,7 +59,12 @@ class Files:
 
 
 class Sampler:
-    """``subjects`` tells what runs; ``log_directory`` and ``volumes`` where a pod's files lie."""
+    """``subjects`` tells what runs; ``log_directory`` and ``volumes`` where a pod's files lie.
+
+    ``patience``: seconds the runtime is waited for; what it said before is good enough then.
+    """
+
+    patience = 5.0
 
     def __init__(
         self,
@@ -119,12 +124,14 @@ class Sampler:
         """What lies on the disks: counted a minute ago at most, and what the runtime said ten seconds ago at most."""
         now = self._world.clock.monotonic()
         if now - self._asked >= LAYERS_FRESH:
+            self._asked = now
             try:
-                self._images, self._images_used = await self._runtime.image_filesystem()
-                self._layers = {item.id: item for item in await self._runtime.layers()}
-                self._asked = now
-            except RuntimeFailure as failure:
-                log.warning("the runtime does not tell what images and containers take: %s", failure)
+                async with asyncio.timeout(self.patience):
+                    self._images, self._images_used = await self._runtime.image_filesystem()
+                    self._layers = {item.id: item for item in await self._runtime.layers()}
+            except (RuntimeFailure, TimeoutError) as failure:
+                said = str(failure) or "it does not answer"
+                log.warning("the runtime does not tell what images and containers take: %s", said)
         if now - self._counted >= FILES_FRESH or not self._knows_all():
             chosen = self.subjects()
             try:
