@@ -46,7 +46,7 @@ def _request(shot: Shot) -> Request:
 def _judge(shot: Shot, answer: Response) -> str:
     """What is wrong with an answer; "" when nothing is."""
     body = answer.joined()
-    if answer.status < 400:
+    if answer.status < 400 or (answer.status, body) == (404, b"404 page not found\n"):
         return ""
     try:
         status = yaml.safe_load(body) if "yaml" in answer.content_type else orjson.loads(body)

@@ -141,6 +141,8 @@ def _checks(case: Case, answer: Response) -> list[CheckFunction]:
 
 def _is_status(answer: Response, code: int) -> bool:
     kind = answer.headers.get("content-type", [""])[0]
+    if answer.content == b"404 page not found\n":
+        return code == 404
     if "protobuf" in kind:
         return answer.content[:4] == b"k8s\0"
     try:

@@ -112,11 +112,11 @@ def no_such_path() -> ApiError:
 def method_not_allowed(
     message: str = "the server does not allow this method on the requested resource",
 ) -> ApiError:
-    return ApiError(405, "MethodNotAllowed", message)
+    return ApiError(405, "MethodNotAllowed", message, {})
 
 
-def not_acceptable(message: str) -> ApiError:
-    return ApiError(406, "NotAcceptable", message)
+def not_acceptable(message: str, details: dict[str, Any] | None = None) -> ApiError:
+    return ApiError(406, "NotAcceptable", message, details)
 
 
 def already_exists(resource: str, name: str, group: str = "") -> ApiError:
@@ -163,8 +163,8 @@ def head_too_large(message: str) -> ApiError:
     return ApiError(431, "RequestEntityTooLarge", message)
 
 
-def unsupported_media_type(message: str) -> ApiError:
-    return ApiError(415, "UnsupportedMediaType", message)
+def unsupported_media_type(message: str, details: dict[str, Any] | None = None) -> ApiError:
+    return ApiError(415, "UnsupportedMediaType", message, details)
 
 
 def invalid(kind: str, name: str, causes: Sequence[Cause], group: str = "") -> ApiError:

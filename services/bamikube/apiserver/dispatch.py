@@ -91,7 +91,7 @@ class Dispatcher:
             if resource.custom is None or (info.namespace and not resource.namespaced):
                 break
             if info.subresource and info.subresource not in resource.subresources:
-                break
+                raise errors.not_found(resource.plural, info.name, resource.group)
             try:
                 answer = await self._endpoints.serve(request, info, resource, info.namespace, user)
             except DefinitionChanged as changed:

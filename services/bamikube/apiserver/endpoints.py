@@ -71,7 +71,9 @@ class Endpoints:
             options, stream = list_options(request), verb == "watch"
             # A watch that begins with a list is no table: rows of a list belong together.
             tables = not (stream and options.initial_events and options.bookmarks)
-            shape = Shape.of(request, resource, self._world.clock.now, stream=stream, tables=tables)
+            shape = Shape.of(
+                request, resource, self._world.clock.now, stream=stream, tables=tables, listed=True
+            )
             if verb == "list":
                 listed = await self._registry.list_items(resource, wanted, options)
                 return shape.list(await self._raws(resource, shape, listed.items), listed.metadata())

@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import logging
 
-from bamikube.api import errors
+from bamikube.api import errors, table
 from bamikube.api.errors import ApiError
 from bamikube.apiserver import deadline
-from bamikube.kit.http import Request
+from bamikube.kit.http import Request, Response
 from bamikube.store.port import NoSpace, StoreError, TooLarge, Unavailable
 
 log = logging.getLogger(__name__)
+
+
+PAGE = b"404 page not found\n"
+_GROUPS = frozenset(row.group for row in table.TABLE)
+
+
+def page(path: str, refusal: ApiError) -> Response | None:
+    """The plain page Go answers where nothing is served at all; None: the refusal is told as a ``Status``.
+
+    Below ``/api`` and the built-in groups Kubernetes routes by resource, and answers with a Status what it does not know.
+    """
+    parts = path.split("/")
+    routed = parts[1:2] in (["api"], ["version"]) or (
+        parts[1:2] == ["apis"] and parts[2:3] and parts[2] in _GROUPS
+    )
+    if refusal.code != 404 or refusal.details or routed:
+        return None
+    plain = {"X-Content-Type-Options": "nosniff"}
+    return Response(404, PAGE, plain, content_type="text/plain; charset=utf-8")
 
 
 def told(request: Request, error: Exception) -> ApiError:

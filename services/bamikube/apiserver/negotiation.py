@@ -83,8 +83,10 @@ def accepted(
     transforms: bool = True,
     stream: bool = False,
     tables: bool = True,
+    listed: bool = False,
 ) -> Accepted:
-    """The form of the answer (``stream``: of a watch). Raises 406 when the client takes none that there is."""
+    """The form of the answer (``stream``: of a watch, ``listed``: of a collection). Raises 406 when the client takes
+    none that there is."""
     header = request.headers.get("accept", "")
     if not header or header == JSON or header == "*/*":
         return _PLAIN
@@ -96,8 +98,16 @@ def accepted(
         if option.media == "protobuf" and not _has_message(option, resource):
             continue
         return option
+    if resource is not None and resource.custom is None and not _routed(header):
+        there = f"{SUPPORTED}, {_STREAMS}" if listed else SUPPORTED
+        raise errors.not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {there}", {})
     supported = _STREAMS if stream else SUPPORTED
     raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
+
+
+def _routed(header: str) -> bool:
+    """Whether Kubernetes' router lets these types pass, which does not look at their parameters."""
+    return any(part.partition(";")[0].strip().lower() in _MEDIA for part in header.split(","))
 
 
 def _has_message(option: Accepted, resource: Resource | None) -> bool:
@@ -201,9 +211,10 @@ class Shape:
         *,
         stream: bool = False,
         tables: bool = True,
+        listed: bool = False,
     ) -> Shape:
         """The shape a request asks for. Raises 406."""
-        wanted = accepted(request, resource, stream=stream, tables=tables)
+        wanted = accepted(request, resource, stream=stream, tables=tables, listed=listed)
         raw_query = request.raw_query
         pretty = not stream and is_pretty(request)
         include = request.param("includeObject") if "includeObject" in raw_query else ""

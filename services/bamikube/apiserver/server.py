@@ -412,7 +412,9 @@ class ApiServer:
             refusal = failures.told(request, error)
             if refusal.code == 405:
                 refusal.headers.setdefault("Allow", self._allowed(info))
-            answer = negotiation.answer_object(request, refusal.status(), refusal.code)
+            answer = failures.page(request.path, refusal) or negotiation.answer_object(
+                request, refusal.status(), refusal.code
+            )
             answer.headers.update(refusal.headers)
         finally:
             self._under_way[kind] -= 1

@@ -264,6 +264,5 @@ def _error(status: int, data: bytes) -> ApiError:
         error.code = status
         return error
     text = data[:200].decode("utf-8", "replace").strip()
-    return ApiError(
-        status, "InternalError" if status >= 500 else "Unknown", text or f"the server answered {status}"
-    )
+    reason = "InternalError" if status >= 500 else "NotFound" if status == 404 else "Unknown"
+    return ApiError(status, reason, text or f"the server answered {status}")

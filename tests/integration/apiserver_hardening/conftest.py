@@ -31,18 +31,23 @@ class Answer:
     def message(self) -> str:
         return str(self.json["message"])
 
+    @property
+    def page(self) -> bool:
+        """Whether this is the plain page for paths where nothing is served."""
+        return (self.status, self.body) == (404, b"404 page not found\n")
+
     def must(self, status: int, *words: str) -> Any:
         """Decoded, after checking the code; errors must be a proper Status that contains ``words``."""
         assert self.status == status, (self.status, self.body[:1000])
         self.check()
         for word in words:
             assert word in self.message, self.message
-        return self.json if self.body else None
+        return None if self.page or not self.body else self.json
 
     def check(self) -> None:
         """What holds for every answer: no 5xx, and an error is a Status whose parts agree."""
         assert self.status < 500, (self.status, self.body[:1000])
-        if self.status >= 400:
+        if self.status >= 400 and not self.page:
             status = self.json
             assert (status["kind"], status["apiVersion"], status["status"]) == ("Status", "v1", "Failure")
             assert status["code"] == self.status

@@ -122,6 +122,53 @@ def test_every_dry_run_shows_what_it_would_do_and_does_nothing(wire: Wire, names
     assert wire.send("GET", f"{path}/c").json == before
 
 
+# --- what is not there ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("/nothing", True), ("/apis/nobody.io", True), ("/apis/nobody.io/v1/things", True), ("/healthz/none", True),
+        ("/openapi/v4", True), ("/api/v2", False), ("/api/v1/nothing", False), ("/apis/apps/v9", False),
+        ("/apis/apps/v1/nothing", False), ("/version/x", False),
+    ],
+)  # fmt: skip
+def test_pages_and_statuses_of_paths_that_are_not_there(wire: Wire, path: str, plain: bool) -> None:
+    answer = wire.send("GET", path)
+    assert (answer.status, answer.page) == (404, plain)
+    if plain:
+        kind, sniff = answer.headers["Content-Type"], answer.headers["X-Content-Type-Options"]
+        assert (kind, sniff) == ("text/plain; charset=utf-8", "nosniff")
+    else:
+        assert answer.json == {
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
+            "message": "the server could not find the requested resource", "details": {}, "code": 404,
+        }  # fmt: skip
+
+
+def test_kubectl_tells_what_is_not_there(kubectl: Kubectl) -> None:
+    told = "Error from server (NotFound): the server could not find the requested resource\n"
+    assert kubectl.fails("get", "--raw", "/nothing") == told
+    assert kubectl.fails("get", "--raw", "/api/v1/nothing") == told
+
+
+def test_forms_and_methods_that_are_not_there(wire: Wire) -> None:
+    pods = "/api/v1/namespaces/default/pods"
+    kinds = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    html = wire.send("GET", pods, None, {"Accept": "text/html"})
+    assert html.must(406)["details"] == {}
+    assert html.message == f"406: Not Acceptable\n\nAvailable representations: {kinds}, {streams}"
+    odd = wire.send("GET", pods, None, {"Accept": "application/json;as=Foo;g=meta.k8s.io;v=v1"})
+    assert odd.must(406) and odd.message == f"only the following media types are accepted: {kinds}"
+    put = wire.send("PUT", pods, {}).must(
+        405, "the server does not allow this method on the requested resource"
+    )
+    assert put["details"] == {}
+    patched = wire.send("PATCH", f"{pods}/x", {}, {"Content-Type": "application/json"})
+    assert patched.must(415)["details"] == {} and patched.message == "415: Unsupported Media Type"
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}

@@ -89,7 +89,8 @@ class Caller:
         answer = await self.server.handle(Request.make(method, target, headers=sent, body=data))
         assert isinstance(answer, Response), answer
         content = answer.joined()
-        return answer.status, orjson.loads(content) if content else None
+        plain = answer.content_type.startswith("text/plain")
+        return answer.status, orjson.loads(content) if content and not plain else None
 
 
 class HeaderMethod:
