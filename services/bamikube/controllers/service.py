@@ -30,7 +30,11 @@ from bamikube.controllers.resourcequota import ResourceQuotaController
 from bamikube.controllers.serviceaccount import RootCaController, ServiceAccountController
 from bamikube.controllers.servicecidr import ServiceCidrController
 from bamikube.controllers.shared import Controller, Shared, SharedInformers
-from bamikube.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
+from bamikube.controllers.storageprotection import (
+    AttributesClassProtectionController,
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 from bamikube.controllers.tokencleaner import TokenCleaner
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
@@ -98,6 +102,7 @@ class Controllers:
             ResourceQuotaController(shared),
             ClaimProtectionController(shared),
             VolumeProtectionController(shared),
+            AttributesClassProtectionController(shared),
             AdmissionPolicyStatusController(shared),
             ServiceCidrController(shared),
             lifecycle,

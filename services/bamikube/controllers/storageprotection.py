@@ -1,8 +1,8 @@
-"""Claims and volumes in use stay: whoever deletes one waits until nobody uses it any more.
+"""Claims, volumes and classes of volume attributes in use stay: whoever deletes one waits until nobody uses it any more.
 
-Admission gives new claims and volumes a finalizer; these controllers give it to those that lack it, and take it off
-one that is being deleted as soon as no scheduled pod uses the claim, or no claim is bound to the volume. Pods that are
-not scheduled do not count: a node agent starts none that refers to a claim on its way out.
+Admission gives new ones a finalizer; these controllers give it to those that lack it, and take it off one that is being
+deleted as soon as no scheduled pod uses the claim, no claim is bound to the volume, or neither claims nor volumes name
+the class. Pods that are not scheduled do not count: a node agent starts none that refers to a claim on its way out.
 
 Source: Kubernetes' "Persistent Volumes", storage object in use protection.
 """
@@ -22,6 +22,8 @@ Object = dict[str, Any]
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+CLASS_FINALIZER = "kubernetes.io/vac-protection"
+CLASSES = "volumeattributesclasses.storage.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,26 @@ def plan_volume(volume: Object) -> Plan:
     claim = (volume.get("spec") or {}).get("claimRef") or {}
     where = f"{claim.get('namespace', '')}/{claim.get('name', '')}"
     return _plan(volume, VOLUME_FINALIZER, f"it is bound to claim {where}" if bound else "")
+
+
+def plan_class(attributes: Object, claims: Iterable[Object], volumes: Iterable[Object]) -> Plan:
+    """What to do with a class of volume attributes, given all claims and volumes that may name it."""
+    name = attributes["metadata"]["name"]
+    for kind, users in (("claim", claims), ("volume", volumes)):
+        for user in users:
+            if name in classes_of(user):
+                metadata = user["metadata"]
+                where = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
+                return _plan(attributes, CLASS_FINALIZER, f"{kind} {where}{metadata['name']} names it")
+    return _plan(attributes, CLASS_FINALIZER, "")
+
+
+def classes_of(user: Object) -> set[str]:
+    """The classes of volume attributes that a claim or a volume has, wants, or is given just now."""
+    spec, status = user.get("spec") or {}, user.get("status") or {}
+    target = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    named = (spec.get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), target)
+    return {str(name) for name in named if name}
 
 
 def _plan(obj: Object, finalizer: str, used: str) -> Plan:
@@ -138,6 +160,38 @@ class VolumeProtectionController(Controller):
         volume = self.volumes.get(key)
         if volume is not None:
             await _write(self, "persistentvolumes", volume, plan_volume(volume))
+        return None
+
+
+class AttributesClassProtectionController(Controller):
+    name = "volumeattributesclass-protection-controller"
+    workers = 1
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.classes = shared.informers.of(CLASSES)
+        self.claims = shared.informers.of("persistentvolumeclaims")
+        self.volumes = shared.informers.of("persistentvolumes")
+        self.classes.on_change(enqueue(self))
+        for users in (self.claims, self.volumes):
+            users.on_change(self._user_changed)
+
+    def _user_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        for name in classes_of(old or {}) - classes_of(new or {}):
+            self.queue.add(name)
+
+    async def sync(self, key: str) -> float | None:
+        for informer in (self.classes, self.claims, self.volumes):
+            await informer.synced.wait()
+        attributes = self.classes.get(key)
+        if attributes is None:
+            return None
+        plan = plan_class(attributes, self.claims.items(), self.volumes.items())
+        if plan.finalizers is not None and "deletionTimestamp" in attributes["metadata"]:
+            # The copies may lack what has just been made: before the class is given up the server is asked.
+            listed = [await self.client.list(one) for one in ("persistentvolumeclaims", "persistentvolumes")]
+            plan = plan_class(attributes, *((one.get("items") or []) for one in listed))
+        await _write(self, CLASSES, attributes, plan)
         return None
 
 

@@ -105,6 +105,9 @@ async def test_storage_objects_get_their_finalizers() -> None:
     plugin = StorageObjectInUseProtection()
     made = await admit(plugin, context("persistentvolumeclaims", claim()))
     assert made["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+    gold: Object = {"metadata": {"name": "gold"}, "driverName": "d"}
+    kept = await admit(plugin, context("volumeattributesclasses.storage.k8s.io", gold))
+    assert kept["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
     again = await admit(plugin, context("persistentvolumeclaims", made))
     assert again["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
     volume = await admit(

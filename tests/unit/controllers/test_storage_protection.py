@@ -8,8 +8,10 @@ import pytest
 
 from bamikube.controllers.storageprotection import (
     CLAIM_FINALIZER,
+    CLASS_FINALIZER,
     VOLUME_FINALIZER,
     plan_claim,
+    plan_class,
     plan_volume,
 )
 
@@ -66,3 +68,21 @@ def test_volumes() -> None:
     }
     assert plan_volume(volume).reason == "it is bound to claim a/b"
     assert plan_volume(volume | {"status": {"phase": "Released"}}).finalizers == []
+
+
+def test_classes_of_volume_attributes() -> None:
+    going = {"metadata": {"name": "gold", "finalizers": [CLASS_FINALIZER], "deletionTimestamp": "x"}}
+    wanting = {"metadata": {"name": "c", "namespace": "a"}, "spec": {"volumeAttributesClassName": "gold"}}
+    having: Object = {
+        "metadata": {"name": "c", "namespace": "a"},
+        "spec": {"volumeAttributesClassName": "silver"},
+        "status": {"currentVolumeAttributesClassName": "gold"},
+    }
+    target = {"modifyVolumeStatus": {"targetVolumeAttributesClassName": "gold"}}
+    volume = {"metadata": {"name": "v"}, "spec": {"volumeAttributesClassName": "gold"}}
+    for user in (wanting, having, {**having, "status": target}):
+        assert plan_class(going, [user], []).reason == "claim a/c names it"
+    assert plan_class(going, [], [volume]).reason == "volume v names it"
+    assert plan_class(going, [{**having, "status": {}}], []).finalizers == []
+    fresh = {"metadata": {"name": "gold"}}
+    assert plan_class(fresh, [], []).finalizers == [CLASS_FINALIZER]

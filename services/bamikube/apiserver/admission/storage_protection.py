@@ -1,7 +1,7 @@
 """StorageObjectInUseProtection and PersistentVolumeClaimResize: what is in use stays, and grows only where it can.
 
-A new claim or volume gets a finalizer, so that deleting it waits until nobody uses it; the controllers
-``pvc-protection-controller`` and ``pv-protection-controller`` take it off. A bound claim may ask for more only if its
+A new claim, volume or class of volume attributes gets a finalizer, so that deleting it waits until nobody uses it; the
+controllers ``pvc-``, ``pv-`` and ``vac-protection-controller`` take it off. A bound claim may ask for more only if its
 storage class says that its volumes can be expanded.
 
 Source: Kubernetes' "Persistent Volumes", storage object in use protection and expanding claims.
@@ -22,7 +22,12 @@ Object = dict[str, Any]
 
 CLAIMS = ("", "persistentvolumeclaims")
 VOLUMES = ("", "persistentvolumes")
-FINALIZERS = {CLAIMS: "kubernetes.io/pvc-protection", VOLUMES: "kubernetes.io/pv-protection"}
+ATTRIBUTES = ("storage.k8s.io", "volumeattributesclasses")
+FINALIZERS = {
+    CLAIMS: "kubernetes.io/pvc-protection",
+    VOLUMES: "kubernetes.io/pv-protection",
+    ATTRIBUTES: "kubernetes.io/vac-protection",
+}
 
 
 class StorageObjectInUseProtection(Plugin):

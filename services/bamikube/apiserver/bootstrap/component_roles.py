@@ -179,6 +179,11 @@ _CONTROLLERS: dict[str, list[Rule]] = {
         rule(READ, "core", "pods"),
         EVENTS,
     ],
+    "volumeattributesclass-protection-controller": [
+        rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
+        rule(f"update {READ}", "storage.k8s.io", "volumeattributesclasses"),
+        EVENTS,
+    ],
     "replicaset-controller": [
         rule(f"update {READ}", "apps", "replicasets"),
         rule("update", "apps", "replicasets/finalizers replicasets/status"),
