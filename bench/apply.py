@@ -219,7 +219,15 @@ def over_the_wire() -> list[tuple[str, str, str]]:
         for _ in range(ROUNDS):  # until every path has been taken
             apply(next(fresh))
             apply(same)
-        for name, documents in (("apply, nothing new", itertools.repeat(same)), ("apply, new images", fresh)):
+        # The same document in bytes that nobody has seen: a number in blanks and line ends behind it.
+        blanks = str.maketrans("01", " \n")
+        reworded = (same + f"{number:b}".translate(blanks).encode() for number in itertools.count())
+        for name, documents in (
+            ("apply, nothing new, the same bytes", itertools.repeat(same)),
+            ("apply, nothing new, in other bytes", reworded),
+            ("apply, new images", fresh),
+        ):
+            apply(same)
             used: list[float] = []
             waited: list[float] = []
             for _ in range(RUNS):

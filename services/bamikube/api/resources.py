@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
     """A resource: group, version, kind and how it behaves.
 
@@ -25,6 +25,8 @@ class Resource:
     ``virtual`` kinds are answered but never stored (reviews, token requests). ``custom`` is what a row made from a
     CustomResourceDefinition brings along: its schema and everything compiled from it; such a row has no ``definition``.
     ``deprecation`` is what every answer about a built-in resource warns of ("" for nearly all).
+
+    A row is nobody but itself: rows are keys of tables that are asked several times a request.
     """
 
     group: str

@@ -24,6 +24,7 @@ from bamikube.apiserver.negotiation import JSON, Accepted, Shape
 from bamikube.apiserver.registry import Registry, ownership, policy
 from bamikube.apiserver.registry.applying import check_document, parse_document
 from bamikube.apiserver.registry.deletion import DeleteOptions, check_dry_run
+from bamikube.apiserver.registry.documents import Documents
 from bamikube.apiserver.registry.patching import APPLY_PATCH, parse_patch
 from bamikube.apiserver.registry.reading import ListOptions
 from bamikube.apiserver.registry.scale import SCALE, patched_scale, scale_of
@@ -46,6 +47,7 @@ class Endpoints:
         self._registry = registry
         self._world = world
         self._authorizer = authorizer
+        self._documents = Documents()
 
     async def serve(
         self, request: Request, info: RequestInfo, resource: Resource, namespace: str, user: User
@@ -162,12 +164,16 @@ class Endpoints:
         shape = Shape.of(request, resource, self._world.clock.now)
         media = negotiation.content_type(request)
         if media == APPLY_PATCH:
-            doc, warnings = parse_document(request.body, options["fieldValidation"])
+            about = (resource, namespace, name, request.body)
+            document, warnings = self._documents.take(about), list[str]()
+            if document is None:
+                doc, warnings = parse_document(request.body, options["fieldValidation"])
+                document = check_document(resource, doc, namespace, name)
             written = await self._registry.apply_item(
                 resource,
                 namespace,
                 name,
-                check_document(resource, doc, namespace, name),
+                document,
                 options["fieldManager"],
                 force=bool(options["force"]),
                 subresource=subresource,
@@ -176,6 +182,8 @@ class Endpoints:
                 options=options,
                 may_create=lambda: self._may_create(user, request, resource, namespace, name),
             )
+            if not warnings:
+                self._documents.keep(about, document)
             return await self._answered(resource, shape, written, warnings)
         patch = parse_patch(media, request.body, resource)
         written = await self._registry.patch_item(

@@ -223,3 +223,20 @@ async def test_a_document_is_whole_again_when_somebody_was_faster(server: ApiSer
         server, changed(DEPLOYMENT, "spec", "template", "spec", "containers", value=[CONTAINER, more])
     )
     assert again == done
+
+
+async def test_the_same_bytes_again_are_applied_to_whatever_stands_there_now(server: ApiServer) -> None:
+    _, first = await apply(server, DEPLOYMENT)
+    _, again = await apply(server, DEPLOYMENT)
+    assert again == first
+    other = changed(DEPLOYMENT, "spec", "template", "spec", "containers", 0, "image", value="nginx:2")
+    for doc, image in ((other, "nginx:2"), (DEPLOYMENT, "nginx:1"), (other, "nginx:2"), (other, "nginx:2")):
+        status, done = await apply(server, doc)
+        assert status == 200 and done["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    # A field that somebody else took is a conflict, for the kept document as for any other.
+    taken = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "nginx:3"}]}}}}
+    target = f"{PATHS['Deployment']}?fieldManager=you"
+    media = {"content-type": "application/strategic-merge-patch+json"}
+    await server.handle(Request.make("PATCH", target, headers=media, body=orjson.dumps(taken)))
+    status, refused = await apply(server, other)
+    assert status == 409 and 'conflict with "you"' in refused["message"]

@@ -64,17 +64,19 @@ def _mapping(doc: Any) -> dict[str, Any]:
     return doc
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Document:
     """What somebody applies, as it will be merged: with quantities and times as they are stored.
 
     ``fields`` are the ones it states; ``nulls``: it says null somewhere; ``said`` gives the document as he said it.
+    ``used``: parts of it have become parts of an object, so it is whole no more.
     """
 
     meant: dict[str, Any]
     fields: FieldSet
     nulls: bool
     said: Callable[[], dict[str, Any]]
+    used: bool = False
 
 
 def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name: str) -> Document:
@@ -204,6 +206,7 @@ def applied(
     renews = renews and lastapplied.noted_in(outcome.object)
     if live is not None and outcome.nothing and not renews:
         return live
+    doc.used = True
     new: dict[str, Any] = deep(outcome.object) if doc.nulls else dict(outcome.object)
     new["metadata"] = dict(new.get("metadata") or {})
     if renews:
@@ -251,11 +254,10 @@ class Applying(Patching):
         author = Author(manager, APPLY, resource.api_version, subresource)
         metadata = doc.meant.get("metadata") or {}
         version, uid = str(metadata.get("resourceVersion") or ""), metadata.get("uid") or ""
-        left = [doc]
 
         def document() -> Document:
-            """The document, as nobody has had it: parts of what was used once have become parts of an object."""
-            return left.pop() if left else check_document(resource, doc.said(), namespace, name)
+            """The document, whole."""
+            return check_document(resource, doc.said(), namespace, name) if doc.used else doc
 
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             there = old["metadata"]
@@ -295,6 +297,7 @@ class Applying(Patching):
                     options=options,
                     absent=absent,
                     manager=None,
+                    private=False,
                 )
             except errors.ApiError as error:
                 if error.reason != "AlreadyExists" or attempt == TRIES - 1:

@@ -115,6 +115,7 @@ class Patching(Writing):
                 dry_run=dry_run,
                 options=options,
                 manager=manager,
+                private=False,
             )
         written.warnings = [*warnings, *written.warnings]
         return written

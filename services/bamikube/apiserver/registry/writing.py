@@ -177,12 +177,13 @@ class Writing(Base):
         options: dict[str, Any] | None = None,
         absent: Callable[[], Awaitable[Written]] | None = None,
         manager: str | None = ownership.SERVER,
+        private: bool = True,
     ) -> Written:
         """Replace an object by what ``change`` makes of it, trying again when somebody was faster.
 
-        ``manager`` takes what he changes; None when ``change`` says itself who owns what. Such a change only reads what
-        it is given, so it is given no copy: it returns that very object when there is nothing to change, else one that
-        has its ``metadata`` for itself and may share everything else.
+        ``manager`` takes what he changes; None when ``change`` says itself who owns what: then it returns the very object
+        it is given when there is nothing to change, else one that has its ``metadata`` for itself and may share the rest.
+        ``private``: what it is given is its own to write into; else it only reads that.
 
         ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
         ``absent`` is called when there is no such object (create on update).
@@ -208,6 +209,7 @@ class Writing(Base):
                     dry_run,
                     options or {},
                     manager,
+                    private,
                 )
             except errors.ApiError:
                 if fresh:
@@ -241,10 +243,11 @@ class Writing(Base):
         dry_run: bool,
         options: dict[str, Any],
         manager: str | None,
+        private: bool,
     ) -> tuple[Written | None, Item | None]:
         """One try. Returns the outcome, or None and the item that stands there now."""
         old = await self.shown(resource, item)
-        new = await change(old if manager is None else deep(old))
+        new = await change(deep(old) if private else old)
         metadata = new.setdefault("metadata", {})
         metadata.pop("resourceVersion", None)
         old["metadata"].pop("resourceVersion", None)
@@ -430,6 +433,7 @@ class Writing(Base):
             dry_run=dry_run,
             options=options,
             manager=manager,
+            private=False,
             absent=absent if policy.creates_on_update(resource) else None,
         )
 
