@@ -62,12 +62,15 @@ class Referenced:
         self._held: dict[str, set[Key]] = {}
         self._seen: dict[str, int | None] = {}  # pod uid -> the generation its references were read from
         self._tasks = Tasks("referenced")
+        self._closed = False
         self.tell: Callable[[set[str]], None] = lambda uids: None
 
     def hold(self, pod: JSON) -> None:
         """Watch what ``pod`` refers to now, and no more what it has ceased to."""
         uid, namespace = facts.uid(pod), pod["metadata"].get("namespace", "")
         version = pod["metadata"].get("generation")
+        if self._closed:
+            return  # the agent is stopping, and hears of pods to the end
         if uid in self._held and version is not None and self._seen.get(uid) == version:
             return
         self._seen[uid] = version
@@ -133,4 +136,5 @@ class Referenced:
             raise
 
     async def close(self) -> None:
+        self._closed = True
         await self._tasks.close()

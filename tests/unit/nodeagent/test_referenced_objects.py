@@ -125,3 +125,6 @@ async def test_watches_end_with_the_last_pod_and_with_immutable_objects(watched:
     watched.referenced.release("a")
     watched.referenced.release("unknown")
     assert watched.referenced._entries == {} and watched.referenced._held == {}
+    await watched.referenced.close()
+    watched.referenced.hold(pod("late", "free"))
+    assert watched.referenced._entries == {}

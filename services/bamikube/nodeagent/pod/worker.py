@@ -35,7 +35,11 @@ from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
 
-SHOWN = ("labels", "annotations")  # of a pod's metadata, in volumes and variables
+SHOWN = (
+    "labels",
+    "annotations",
+    "generation",
+)  # of a pod's metadata: what volumes and variables show comes with them
 REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
 LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
