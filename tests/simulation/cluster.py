@@ -77,9 +77,12 @@ class Process:
 
 
 class Cluster:
-    """Two API servers, controllers and schedulers that compete for their leases, and hollow nodes."""
+    """Two API servers, controllers and schedulers that compete for their leases, and hollow nodes.
 
-    def __init__(self, seed: int, nodes: int = 3) -> None:
+    ``server`` are options of the API servers."""
+
+    def __init__(self, seed: int, nodes: int = 3, **server: Any) -> None:
+        self._server = server
         self.world = World(LoopClock(), Chance(seed))
         self.tasks = Tasks("cluster")
         self.store = ModelStore(self.world)
@@ -100,7 +103,7 @@ class Cluster:
     def _api_server(self, name: str) -> Callable[[], Coroutine[Any, Any, None]]:
         async def run() -> None:
             options = ApiServerOptions(
-                anonymous_auth=False, etcd_compaction_interval=20, etcd_compaction_window=60
+                anonymous_auth=False, etcd_compaction_interval=20, etcd_compaction_window=60, **self._server
             )
             server = ApiServer(self.store, options, self.world, methods=(SimulatedUsers(),))
             self.servers[name] = server
