@@ -88,7 +88,7 @@ async def test_a_private_image_needs_the_right_secret(node: Any, registry: str, 
 async def test_the_nodes_own_credentials_serve_every_pod(node: Any, registry: str, until: Any) -> None:
     image = f"{registry}/private/app:1"
 
-    async def own(name: Any) -> list[Any]:
+    async def own(name: Any, account: Any) -> list[Any]:
         assert name.repository == f"{registry}/private/app"
         return [Credentials("me", "right")]
 

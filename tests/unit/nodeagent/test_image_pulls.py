@@ -167,7 +167,7 @@ async def pull(runtime: Any, puller: Puller, keyring: Keyring | None = None) -> 
 async def test_all_credentials_are_tried_and_all_refusals_told() -> None:
     keyring = keyring_of([secret({"r.example": entry("a")}), secret({"r.example": entry("b")})])
 
-    async def node(name: names.Name) -> list[Credentials]:
+    async def node(name: names.Name, account: Any) -> list[Credentials]:
         return [Credentials("c", "word")]
 
     runtime = Registry("c")
@@ -265,6 +265,48 @@ async def test_a_provider_is_asked_and_believed_for_a_while(tmp_path: Path, last
     assert log.read_text().count("run") == runs
     if runs == 2:
         assert await plugins.credentials(parse("r.example/fails")) == []
+
+
+TELLER = """#!/bin/sh
+word=$(grep -o '"serviceAccountToken":"[^"]*"' | cut -d: -f2)
+echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",'
+echo '"cacheKeyType":"Global","cacheDuration":"1h","auth":{"r.example":{"username":'$word',"password":"word"}}}'
+"""
+
+
+class PodsAccount:
+    """A service account, or none."""
+
+    def __init__(self, name: str, **annotations: str) -> None:
+        self.name, self.annotations = name, annotations
+
+    async def describe(self) -> dict[str, Any] | None:
+        meta = {"name": self.name, "namespace": "n", "uid": self.name, "annotations": self.annotations}
+        return {"metadata": meta} if self.name else None
+
+    async def token(self, audience: str) -> str:
+        return f"{self.name}-for-{audience}"
+
+
+async def test_a_provider_that_wants_to_know_the_pods_account(tmp_path: Path) -> None:
+    (tmp_path / "teller").write_text(TELLER)
+    (tmp_path / "teller").chmod(0o755)
+    wanted = {"serviceAccountTokenAudience": "registry", "cacheType": "ServiceAccount", "requireServiceAccount": True, "requiredServiceAccountAnnotationKeys": ["role"]}  # fmt: skip
+    provider = {"name": "teller", "matchImages": ["r.example"], "defaultCacheDuration": "1m", "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "tokenAttributes": wanted}  # fmt: skip
+    config = tmp_path / "config.yaml"
+    document = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig"}
+    config.write_text(json.dumps(document | {"providers": [provider]}))
+    plugins = Plugins(providers_in(config, tmp_path), tmp_path, SystemClock())
+    image = parse("r.example/x")
+    for name in ("a", "b", "a"):
+        got = await plugins.credentials(image, PodsAccount(name, role="r"))
+        assert users(got) == [f"{name}-for-registry"]
+    for account in (None, PodsAccount(""), PodsAccount("a")):
+        assert await plugins.credentials(image, account) == []
+    provider["apiVersion"] = "credentialprovider.kubelet.k8s.io/v1beta1"
+    config.write_text(json.dumps(document | {"providers": [provider]}))
+    with pytest.raises(ValueError, match="tokenAttributes are only for"):
+        providers_in(config, tmp_path)
 
 
 def test_a_configuration_of_providers_says_what_is_wrong(tmp_path: Path) -> None:

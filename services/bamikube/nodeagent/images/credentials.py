@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from bamikube.kit.clock import Clock
+from bamikube.nodeagent.images.accounts import Account
 from bamikube.nodeagent.images.keyring import node_files, node_keyring
 from bamikube.nodeagent.images.names import Name
 from bamikube.nodeagent.images.plugins import Plugins, providers_in
@@ -27,14 +28,14 @@ def node_credentials(root: Path, config: str, folder: str, clock: Clock) -> Node
         plugins = Plugins(providers_in(Path(config), Path(folder)), Path(folder), clock)
     files = node_files(root, Path(os.environ.get("HOME", "/root")))
 
-    async def find(name: Name) -> list[Credentials]:
+    async def find(name: Name, account: Account | None) -> list[Credentials]:
         found: list[Credentials] = []
         try:
             found += node_keyring(files).lookup(name.repository)
         except ValueError as error:
             log.warning("the node's docker configuration is left out: %s", error)
         if plugins is not None:
-            found += await plugins.credentials(name)
+            found += await plugins.credentials(name, account)
         return found
 
     return find

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from bamikube.api.errors import ApiError
 from bamikube.nodeagent import durations, figures
 from bamikube.nodeagent.images import names
+from bamikube.nodeagent.images.accounts import PodAccount
 from bamikube.nodeagent.images.keyring import Keyring, keyring_of
 from bamikube.nodeagent.images.names import Name
 from bamikube.nodeagent.images.puller import PullFailed
@@ -103,7 +104,8 @@ class Images:
             keyring = await self._keyring(pod)
             self._event(pod, spec, "Normal", "Pulling", f'Pulling image "{image}"')
             begun = clock.monotonic()
-            took = await self._shared.puller.pull(self._shared.runtime, clock, image, name, keyring)
+            account = PodAccount(self._shared.api, pod)
+            took = await self._shared.puller.pull(self._shared.runtime, clock, image, name, keyring, account)
             found = await self._shared.runtime.image(image)
             if found is None:
                 raise PullFailed(RuntimeFailure("NOT_FOUND", "the image was pulled but is not there").in_go())

@@ -12,20 +12,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from bamikube.kit.clock import Clock
+from bamikube.nodeagent.images.accounts import Account
 from bamikube.nodeagent.images.keyring import Keyring
 from bamikube.nodeagent.images.names import Name
 from bamikube.nodeagent.runtime.port import Credentials, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
 
-NodeCredentials = Callable[[Name], Awaitable[list[Credentials]]]
+NodeCredentials = Callable[[Name, Account | None], Awaitable[list[Credentials]]]
 
 
 class PullFailed(Exception):
     """No attempt succeeded; the text holds what the runtime said, as Kubernetes prints it."""
 
 
-async def no_credentials(name: Name) -> list[Credentials]:
+async def no_credentials(name: Name, account: Account | None) -> list[Credentials]:
     return []
 
 
@@ -39,13 +40,23 @@ class Puller:
         self._gate = asyncio.Semaphore(bound) if bound else None
         self._node = node
 
-    async def pull(self, runtime: Runtime, clock: Clock, image: str, name: Name, keyring: Keyring) -> float:
+    async def pull(
+        self,
+        runtime: Runtime,
+        clock: Clock,
+        image: str,
+        name: Name,
+        keyring: Keyring,
+        account: Account | None = None,
+    ) -> float:
         """Pull an image with the first credentials that work, without any if there are none. The seconds it took.
+
+        ``account``: the pod's service account, for credential providers that ask for it.
 
         Raises PullFailed.
         """
         choices: list[Credentials | None] = list(keyring.lookup(name.repository))
-        choices += [one for one in await self._node(name) if one not in choices]
+        choices += [one for one in await self._node(name, account) if one not in choices]
         async with AsyncExitStack() as stack:
             if self._gate is not None:
                 await stack.enter_async_context(self._gate)
