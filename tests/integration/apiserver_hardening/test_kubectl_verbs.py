@@ -123,6 +123,31 @@ def test_events_name_the_controller_that_wrote_them(k: Kubectl) -> None:
     assert event["reportingComponent"] == event["source"]["component"] == "deployment-controller"
 
 
+def test_what_was_applied_last(k: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is shown, set and edited; and the next apply takes away what it says was there."""
+
+    def body(**data: str) -> str:
+        return json.dumps(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+        )
+
+    def last() -> Any:
+        return json.loads(k("apply", "view-last-applied", "configmap/c", "-o", "json"))["data"]
+
+    k("create", "-f", "-", stdin=body(a="1", b="2"))
+    path = tmp_path / "c.json"
+    path.write_text(body(a="1", b="2"))
+    assert "configured" in k("apply", "set-last-applied", "--create-annotation", "-f", str(path))
+    assert last() == {"a": "1", "b": "2"}
+    assert k("apply", "-f", "-", stdin=body(a="1")) == "configmap/c configured\n"
+    assert k.json("get", "configmap", "c")["data"] == {"a": "1"}, "b was said to be applied, and is not any more"
+    monkeypatch.setenv("KUBE_EDITOR", "sed -i 's/a: \"1\"/a: \"9\"/'")
+    assert k("apply", "edit-last-applied", "configmap/c") == "configmap/c edited\n"
+    assert last() == {"a": "9"} and k.json("get", "configmap", "c")["data"] == {"a": "1"}
+    assert k("apply", "--server-side", "-f", "-", stdin=body(a="1", d="5")) == "configmap/c serverside-applied\n"
+    assert last() == {"a": "1", "d": "5"}, "kept up to date for those who still apply at their side"
+
+
 def test_apply_sets_and_reconciling(k: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECTL_APPLYSET", "true")
     one, two = tmp_path / "one.json", tmp_path / "two.json"

@@ -25,6 +25,7 @@ class Webhook:
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.expected = 0  # how many /together waits for
         self.server = TlsServer(folder, self.answer, sans=("127.0.0.1", "localhost", "judge.webhooks.svc"))
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -52,6 +53,12 @@ class Webhook:
                     response |= patch({"op": "add", "path": "/data/second", "value": "yes"})
             case "/unknown":
                 response |= patch({"op": "add", "path": "/data/unknown", "value": "yes"})
+            case "/together":
+                # Answers once everybody who is asked at the same time has been asked.
+                while len(self.asked) < self.expected:
+                    await asyncio.sleep(0.01)
+            case "/giant":
+                response["warnings"] = ["x" * (20 << 20)]
             case "/warn":
                 response |= {"warnings": ["think twice"], "auditAnnotations": {"thought": "once"}}
         return web.json_response(
@@ -275,6 +282,25 @@ def test_warnings_reach_the_terminal(kubectl: Kubectl, webhook: Webhook, configu
     configure("Validating", "warn", webhook.hook("/warn", kubectl))
     done = kubectl.run("create", "configmap", "a")
     assert done.returncode == 0 and "Warning: think twice" in done.stderr
+
+
+def test_judges_are_asked_side_by_side(kubectl: Kubectl, webhook: Webhook, configure: Any) -> None:
+    webhook.expected = 4
+    hooks = [
+        {**webhook.hook("/together", kubectl), "name": f"together-{number}.example.com", "timeoutSeconds": 5}
+        for number in range(4)
+    ]
+    configure("Validating", "together", *hooks)
+    create(kubectl, "a")
+    assert len(webhook.asked) == 4 and len({asked["uid"] for asked in webhook.asked}) == 4
+
+
+def test_a_giant_answer_is_none(kubectl: Kubectl, webhook: Webhook, configure: Any) -> None:
+    configure("Validating", "giant", webhook.hook("/giant", kubectl))
+    assert "the answer is larger than 16777216 bytes" in kubectl.fails("create", "configmap", "a")
+    kubectl("delete", "validatingwebhookconfiguration", "giant")
+    configure("Validating", "giant", webhook.hook("/giant", kubectl, failurePolicy="Ignore"))
+    create(kubectl, "a")
 
 
 def test_a_service_reaches_the_webhook(kubectl: Kubectl, webhook: Webhook, configure: Any) -> None:
