@@ -127,9 +127,7 @@ def test_what_was_applied_last(k: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_
     """It is shown, set and edited; and the next apply takes away what it says was there."""
 
     def body(**data: str) -> str:
-        return json.dumps(
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
-        )
+        return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
 
     def last() -> Any:
         return json.loads(k("apply", "view-last-applied", "configmap/c", "-o", "json"))["data"]
@@ -140,11 +138,15 @@ def test_what_was_applied_last(k: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_
     assert "configured" in k("apply", "set-last-applied", "--create-annotation", "-f", str(path))
     assert last() == {"a": "1", "b": "2"}
     assert k("apply", "-f", "-", stdin=body(a="1")) == "configmap/c configured\n"
-    assert k.json("get", "configmap", "c")["data"] == {"a": "1"}, "b was said to be applied, and is not any more"
-    monkeypatch.setenv("KUBE_EDITOR", "sed -i 's/a: \"1\"/a: \"9\"/'")
+    assert k.json("get", "configmap", "c")["data"] == {"a": "1"}, (
+        "b was said to be applied, and is not any more"
+    )
+    monkeypatch.setenv("KUBE_EDITOR", 'sed -i \'s/a: "1"/a: "9"/\'')
     assert k("apply", "edit-last-applied", "configmap/c") == "configmap/c edited\n"
     assert last() == {"a": "9"} and k.json("get", "configmap", "c")["data"] == {"a": "1"}
-    assert k("apply", "--server-side", "-f", "-", stdin=body(a="1", d="5")) == "configmap/c serverside-applied\n"
+    assert (
+        k("apply", "--server-side", "-f", "-", stdin=body(a="1", d="5")) == "configmap/c serverside-applied\n"
+    )
     assert last() == {"a": "1", "d": "5"}, "kept up to date for those who still apply at their side"
 
 
