@@ -26,6 +26,7 @@ class Webhook:
     def __init__(self, folder: Path) -> None:
         self.asked: list[dict[str, Any]] = []
         self.expected = 0  # how many /together waits for
+        self.everybody = asyncio.Event()
         self.server = TlsServer(folder, self.answer, sans=("127.0.0.1", "localhost", "judge.webhooks.svc"))
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -55,8 +56,9 @@ class Webhook:
                 response |= patch({"op": "add", "path": "/data/unknown", "value": "yes"})
             case "/together":
                 # Answers once everybody who is asked at the same time has been asked.
-                while len(self.asked) < self.expected:
-                    await asyncio.sleep(0.01)
+                if len(self.asked) == self.expected:
+                    self.everybody.set()
+                await self.everybody.wait()
             case "/giant":
                 response["warnings"] = ["x" * (20 << 20)]
             case "/warn":
