@@ -88,6 +88,7 @@ class PrivateApi:
             f"--tls-cert-file={pki}/apiserver.crt",
             f"--tls-private-key-file={pki}/apiserver.key",
             f"--client-ca-file={pki}/ca.crt",
+            "--enable-bootstrap-token-auth",
             f"--service-account-key-file={pki}/sa.pub",
             f"--service-account-signing-key-file={pki}/sa.key",
             f"--requestheader-client-ca-file={pki}/front-proxy-ca.crt",

@@ -61,6 +61,10 @@ def make_authenticator(
         from bamikube.apiserver.authn.token_file import TokenFileMethod
 
         tokens.append(TokenFileMethod.read(Path(options.token_auth_file)))
+    if options.enable_bootstrap_token_auth:
+        from bamikube.apiserver.authn.bootstrap_tokens import BootstrapTokenMethod
+
+        tokens.append(BootstrapTokenMethod(reader, world.clock))
     signing, files = options.service_account_signing_key_file, list(options.service_account_key_file)
     if signing or files:
         from bamikube.apiserver.authn.service_accounts import ServiceAccountMethod

@@ -76,6 +76,9 @@ class ApiServerOptions(Options):
     )
     api_audiences: list[str] = Field([], description="audiences of the API; empty: the issuer")
     token_auth_file: str = Field("", description="CSV file of static tokens: token,user,uid,groups")
+    enable_bootstrap_token_auth: bool = Field(
+        False, description="take Secrets of the type bootstrap.kubernetes.io/token in kube-system for tokens"
+    )
     anonymous_auth: bool = Field(True, description="let requests without credentials in as system:anonymous")
     anonymous_auth_paths: list[str] = Field(
         [], description="the only paths anonymous requests are let in at, such as /healthz; empty: all paths"

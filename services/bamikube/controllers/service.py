@@ -14,6 +14,7 @@ from bamikube.client.kinds import Kinds
 from bamikube.client.leader import LeaderElection
 from bamikube.controllers.accounttokens import AccountTokenController
 from bamikube.controllers.admissionpolicystatus import AdmissionPolicyStatusController
+from bamikube.controllers.bootstraptokens import BootstrapTokenCleaner
 from bamikube.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
 from bamikube.controllers.deployment_controller import DeploymentController
 from bamikube.controllers.endpoints import EndpointsController
@@ -109,6 +110,7 @@ class Controllers:
             lifecycle.evictions,
             CertificateApprover(shared),
             CertificateCleaner(shared),
+            BootstrapTokenCleaner(shared),
             TokenCleaner(shared, options.legacy_service_account_token_clean_up_period),
         ]
         if self._authorities:

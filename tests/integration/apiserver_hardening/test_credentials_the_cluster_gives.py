@@ -146,3 +146,49 @@ def test_a_secret_of_an_account_is_filled_and_dies_with_it(
     assert refused.value.status == 401
     path = f"/api/v1/namespaces/{namespace}/secrets/robot-token"
     until(lambda: wire.send("GET", path).status == 404, what="the secret is removed")
+
+
+def test_a_machine_becomes_a_node_with_nothing_but_a_bootstrap_token(
+    kubectl: Kubectl, private: PrivateApi, namespace: str, tmp_path: Path
+) -> None:
+    data = {
+        "token-id": "abcdef",
+        "token-secret": "0123456789abcdef",
+        "usage-bootstrap-authentication": "true",
+        "auth-extra-groups": "system:bootstrappers:worker",
+    }
+    meta = {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "bootstrap.kubernetes.io/token"}
+    kubectl("-n", "kube-system", "create", "-f", "-", stdin=json.dumps(secret | {"stringData": data}))
+    machine = [
+        f"--server={private.url}",
+        f"--certificate-authority={private.ca}",
+        "--token=abcdef.0123456789abcdef",
+        "--kubeconfig=/dev/null",
+    ]
+    who = json.loads(kubectl(*machine, "auth", "whoami", "-o", "json"))["status"]["userInfo"]
+    assert who["username"] == "system:bootstrap:abcdef"
+    assert who["groups"] == ["system:bootstrappers", "system:bootstrappers:worker", "system:authenticated"]
+    approving = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
+    for name, role in (("ask", "system:node-bootstrapper"), ("approve", approving)):
+        group = "--group=system:bootstrappers:worker"
+        kubectl("create", "clusterrolebinding", f"{name}-{namespace}", f"--clusterrole={role}", group)
+    key, request = openssl_request(tmp_path, "/O=system:nodes/CN=system:node:n9")
+    usages = ("digital signature", "key encipherment", "client auth")
+    csr = manifest(f"n9-{namespace}", request, "kubernetes.io/kube-apiserver-client-kubelet", *usages)
+    until(lambda: kubectl.run(*machine, "get", "csr").returncode == 0, what="the right to ask")
+    kubectl(*machine, "create", "-f", "-", stdin=csr)
+    path = "jsonpath={.status.certificate}"
+    text = until(
+        lambda: kubectl(*machine, "get", "csr", f"n9-{namespace}", "-o", path), what="the certificate"
+    )
+    (tmp_path / "n9.crt").write_bytes(base64.b64decode(text))
+    node = [*machine[:2], f"--client-certificate={tmp_path}/n9.crt", f"--client-key={key}", machine[3]]
+    assert 'nodes "n9" not found' in kubectl.fails(*node, "get", "node", "n9")
+    # The token goes when its time has come.
+    past = base64.b64encode(b"2020-01-01T00:00:00Z").decode()
+    change = json.dumps({"data": {"expiration": past}})
+    kubectl("-n", "kube-system", "patch", "secret", "bootstrap-token-abcdef", "-p", change)
+    gone = ["-n", "kube-system", "get", "secret", "bootstrap-token-abcdef"]
+    until(lambda: kubectl.run(*gone).returncode != 0, what="the token is removed")
+    assert "You must be logged in to the server" in kubectl.fails(*machine, "get", "csr")

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from bamikube.api.errors import ApiError
 from bamikube.apiserver.authn import Authenticator, BadCredentials, impersonate
+from bamikube.apiserver.authn.bootstrap_tokens import BootstrapTokenMethod
 from bamikube.apiserver.authn.front_proxy import FrontProxyMethod
 from bamikube.apiserver.authn.service_accounts import ServiceAccountMethod
 from bamikube.apiserver.authn.token_file import TokenFileMethod, parse
@@ -248,3 +249,61 @@ def test_impersonation_needs_the_right_to_every_part() -> None:
         impersonate(showing(None, impersonate_group="dev"), me, allowed)
     assert caught.value.code == 400
     assert impersonate(showing(None), me, Allows()) is me
+
+
+BOOTSTRAP = {
+    "token-id": "abcdef",
+    "token-secret": "0123456789abcdef",
+    "usage-bootstrap-authentication": "true",
+    "auth-extra-groups": "system:bootstrappers:worker,system:bootstrappers:ingress",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "known"),
+    [
+        ({}, True),
+        ({"expiration": "2999-01-01T00:00:00Z"}, True),
+        ({"expiration": "2020-01-01T00:00:00Z"}, False),
+        ({"expiration": "soon"}, False),
+        ({"token-secret": "fedcba9876543210"}, False),
+        ({"token-id": "fedcba"}, False),
+        ({"usage-bootstrap-authentication": "false"}, False),
+        ({"auth-extra-groups": "system:masters"}, False),
+    ],
+)
+async def test_bootstrap_tokens(reader: Any, changed: dict[str, str], known: bool) -> None:
+    late: list[dict[str, Any]] = []
+
+    async def consistent(timeout: float = 3.0) -> bool:
+        for secret in late:
+            reader.put(("", "secrets"), secret)
+        return True
+
+    reader.consistent = consistent
+    answer = Authenticator([], tokens=[BootstrapTokenMethod(reader, SystemClock())], audiences=[ISSUER])
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in (BOOTSTRAP | changed).items()}
+    made = {
+        "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+        "type": "bootstrap.kubernetes.io/token",
+        "data": data,
+    }
+    for token in ("abcdef.0123456789abcdef", "abcdef.0123", "ABCDEF.0123456789abcdef"):
+        with pytest.raises(BadCredentials):
+            await answer.review(token, [])
+    late = [made]  # by way of another server
+    if not known:
+        with pytest.raises(BadCredentials):
+            await answer.review("abcdef.0123456789abcdef", [])
+        return
+    user = (await answer.review("abcdef.0123456789abcdef", [])).user
+    assert user.name == "system:bootstrap:abcdef"
+    extra = ("system:bootstrappers:ingress", "system:bootstrappers:worker")
+    assert user.groups == ("system:bootstrappers", *extra, "system:authenticated")
+    for changed_secret in (
+        {**made, "type": "Opaque"},
+        {**made, "metadata": made["metadata"] | {"deletionTimestamp": "x"}},
+    ):  # type: ignore[dict-item, operator]
+        reader.put(("", "secrets"), changed_secret)
+        with pytest.raises(BadCredentials):
+            await answer.review("abcdef.0123456789abcdef", [])

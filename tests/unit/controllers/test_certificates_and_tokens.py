@@ -11,7 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from bamikube.api.times import seconds
 from bamikube.controllers.accounttokens import belongs, filled
+from bamikube.controllers.bootstraptokens import remaining as remaining_of_token
 from bamikube.controllers.certificates import OTHER, SELF, kubelet_permissions, remaining, signing
 from bamikube.controllers.options import ControllersOptions
 from bamikube.kit.world import World
@@ -192,3 +194,12 @@ def test_secrets_of_accounts_are_filled_once() -> None:
     assert renewed is not None and renewed["data"]["token"] == made["data"]["token"]
     assert belongs(secret, account) and belongs(made, account)
     assert not belongs(made, {"metadata": {"name": "robot", "uid": "u2"}}) and not belongs(made, None)
+
+
+def test_bootstrap_tokens_run_out() -> None:
+    def token(expiration: str) -> Object:
+        return {"metadata": {}, "data": {"expiration": base64.b64encode(expiration.encode()).decode()}}
+
+    assert remaining_of_token(token("2026-01-01T00:00:10Z"), seconds("2026-01-01T00:00:00Z")) == 10
+    assert remaining_of_token(token(""), 0) is None and remaining_of_token({"metadata": {}}, 0) is None
+    assert remaining_of_token(token("tomorrow"), 0) == 0

@@ -383,6 +383,10 @@ NAMESPACED: dict[tuple[str, str], tuple[list[Rule], list[tuple[str, str]]]] = {
         ],
         [("User", "system:bamikube-dns")],
     ),
+    ("kube-system", "system:controller:token-cleaner"): (
+        [rule(f"delete {READ}", "core", "secrets"), EVENTS],
+        [("ServiceAccount", "kube-system/token-cleaner")],
+    ),
     ("kube-public", "system:controller:bootstrap-signer"): (
         [rule(READ, "core", "configmaps"), rule("update", "core", "configmaps", "cluster-info"), EVENTS],
         [("ServiceAccount", "kube-system/bootstrap-signer")],
