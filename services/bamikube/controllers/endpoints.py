@@ -8,6 +8,7 @@ from bamikube.api.errors import ApiError
 from bamikube.controllers import endpoints_model
 from bamikube.controllers.endpoints_model import Backend
 from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going
+from bamikube.controllers.triggertimes import TriggerTimes, annotated
 
 Object = dict[str, Any]
 
@@ -82,8 +83,9 @@ def cut(groups: list[Object]) -> tuple[list[Object], bool]:
     return [group for group in result if any(name in group for name in _KINDS)], True
 
 
-def plan(service: Object, found: list[Backend], current: Object | None) -> Object | None:
-    """The Endpoints object to write, or None when ``current`` says it already."""
+def plan(service: Object, found: list[Backend], current: Object | None, moment: str = "") -> Object | None:
+    """The Endpoints object to write, or None when ``current`` says it already. What is written says that it changed at
+    ``moment``."""
     labels = dict(service["metadata"].get("labels") or {}) | {MANAGED_BY: "endpoint-controller"}
     labels.pop(HEADLESS, None)
     if is_headless(service):
@@ -100,15 +102,15 @@ def plan(service: Object, found: list[Backend], current: Object | None) -> Objec
             and has == annotations
         ):
             return None
-        meta = {**meta, "labels": labels, "annotations": annotations}
+        meta = {**meta, "labels": labels, "annotations": annotated(annotations, moment)}
         return {**current, "metadata": meta, "subsets": wanted}
     meta = {
         "name": service["metadata"]["name"],
         "namespace": service["metadata"]["namespace"],
         "labels": labels,
     }
-    if over:
-        meta["annotations"] = over
+    if over or moment:
+        meta["annotations"] = annotated(over, moment)
     return {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": wanted}
 
 
@@ -125,6 +127,7 @@ class EndpointsController(Controller):
         self.endpoints.on_change(enqueue(self))
         self.pods.on_change(self._pod_changed)
         endpoints_model.add_indexes(self.services, self.pods)
+        self._moments = TriggerTimes()
         self._deleted: set[str] = set()  # services we have seen go
 
     def _service_changed(self, key: str, old: Object | None, new: Object | None) -> None:
@@ -147,6 +150,7 @@ class EndpointsController(Controller):
         service = self.services.get(key)
         current = self.endpoints.get(key)
         if service is None:
+            self._moments.forget(key)
             # Endpoints carry no owner reference: they go with the service of their name. Those that somebody wrote
             # by hand may be there before their service is, so they go only with one that we have seen.
             ours = current is not None and (current["metadata"].get("labels") or {}).get(MANAGED_BY)
@@ -158,8 +162,13 @@ class EndpointsController(Controller):
             return None
         if "deletionTimestamp" in service["metadata"]:
             return None
-        found = endpoints_model.backends(service, endpoints_model.pods_of(service, self.pods))
-        wanted = plan(service, found, current)
+        pods = [
+            pod
+            for pod in endpoints_model.pods_of(service, self.pods)
+            if endpoints_model.selects(service, pod)
+        ]
+        found = endpoints_model.backends(service, pods)
+        wanted = plan(service, found, current, self._moments.changed(key, service, pods))
         if wanted is None:
             return None
         try:

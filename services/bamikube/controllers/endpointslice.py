@@ -14,6 +14,7 @@ from bamikube.controllers.endpoints_model import Backend, Port
 from bamikube.controllers.expectations import Expectations
 from bamikube.controllers.shared import Controller, Shared, enqueue
 from bamikube.controllers.slices import HEADLESS, MANAGED_BY, SERVICE_NAME, Group, Plan, pack, ports_key
+from bamikube.controllers.triggertimes import TriggerTimes
 
 Object = dict[str, Any]
 
@@ -66,8 +67,15 @@ def labels_of(service: Object) -> dict[str, str]:
     return labels
 
 
-def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[str, str]) -> Plan:
-    """What to write so that ``held`` (our slices of this service) hold ``found``. ``zones`` is by node name."""
+def plan(
+    service: Object,
+    found: list[Backend],
+    held: list[Object],
+    zones: dict[str, str],
+    moment: str | None = None,
+) -> Plan:
+    """What to write so that ``held`` (our slices of this service) hold ``found``. ``zones`` is by node name; what is
+    written says that it changed at ``moment``."""
     groups: dict[Any, Group] = {}
     for backend in found:
         ports = _ports(backend.ports)
@@ -84,7 +92,7 @@ def plan(service: Object, found: list[Backend], held: list[Object], zones: dict[
     # A service without any pod of a family keeps one empty slice, so that its readers know it is empty.
     there = {group.address_type for group in wanted}
     wanted += [Group(family, []) for family in endpoints_model.families(service) if family not in there]
-    return pack(wanted, held, labels_of(service), None, frame, _uid)
+    return pack(wanted, held, labels_of(service), None, frame, _uid, moment)
 
 
 def _uid(held: Object) -> str:
@@ -102,6 +110,7 @@ class EndpointSliceController(Controller):
         self.slices = shared.informers.of("endpointslices.discovery.k8s.io")
         self.nodes = shared.informers.of("nodes")
         self.expectations = Expectations(self.slices, shared.world.clock)
+        self._moments = TriggerTimes()
         self.services.on_change(enqueue(self))
         self.pods.on_change(self._pod_changed)
         self.slices.on_change(self._slice_changed)
@@ -131,12 +140,18 @@ class EndpointSliceController(Controller):
             or service["spec"].get("type") == "ExternalName"
         ):
             self.expectations.forget(key)
+            self._moments.forget(key)
             return None
         if "deletionTimestamp" in service["metadata"]:
             return None
         if not self.expectations.met(key):
             return 1.0
-        found = endpoints_model.backends(service, endpoints_model.pods_of(service, self.pods))
+        pods = [
+            pod
+            for pod in endpoints_model.pods_of(service, self.pods)
+            if endpoints_model.selects(service, pod)
+        ]
+        found = endpoints_model.backends(service, pods)
         zones = {}
         for backend in found:
             node = self.nodes.get(backend.pod["spec"].get("nodeName") or "")
@@ -145,7 +160,8 @@ class EndpointSliceController(Controller):
         held = [
             one for one in self.slices.by_index("service", key) if "deletionTimestamp" not in one["metadata"]
         ]
-        await slice_writer.write(self.client, self.expectations, key, plan(service, found, held, zones))
+        decided = plan(service, found, held, zones, self._moments.changed(key, service, pods))
+        await slice_writer.write(self.client, self.expectations, key, decided)
         return None
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bamikube.controllers.triggertimes import annotated
+
 Object = dict[str, Any]
 PortKey = tuple[tuple[str, str, int, str], ...]
 GroupKey = tuple[str, PortKey]  # address type and ports
@@ -58,10 +60,13 @@ def pack(
     annotations: dict[str, str] | None,
     frame: Object,
     identity: Callable[[Object], str],
+    moment: str | None = None,
 ) -> Plan:
     """What to write so that the slices ``held`` hold ``groups``.
 
-    ``annotations`` None leaves them to others. ``frame`` is the metadata of a new slice; ``identity`` names an endpoint that stands in a slice as ``groups`` do.
+    ``annotations`` None leaves them to others, but for the one that says since when things are different: what is
+    written says ``moment`` (None leaves that one, too). ``frame`` is the metadata of a new slice; ``identity`` names an
+    endpoint that stands in a slice as ``groups`` do.
     """
     result = Plan()
     wanted = {(group.address_type, ports_key(group.ports)): group for group in groups}
@@ -87,6 +92,8 @@ def pack(
         meta = {**meta, "labels": labels}
         if annotations is not None:
             meta["annotations"] = annotations
+        elif moment is not None:
+            meta["annotations"] = annotated(has, moment)
         result.update.append({**one, "metadata": meta, "endpoints": endpoints, "ports": group.ports})
 
     for key, group in wanted.items():
@@ -120,7 +127,8 @@ def pack(
                 spare.remove(again)
                 put(again, group, chunk)
             else:
-                result.create.append(_new(frame, labels, annotations or {}, group, chunk))
+                said = annotated(annotations or {}, moment) if moment else annotations or {}
+                result.create.append(_new(frame, labels, said, group, chunk))
     result.delete = spare
     return result
 

@@ -162,8 +162,15 @@ async def test_endpoints_follow_readiness(plane: ControlPlane) -> None:
 
     await plane.until("both are ready", lambda: slice_of(2, 2))
     pods = (await plane.admin.list("pods", "default", labels="app=web"))["items"]
-    await plane.set_ready(pods[0]["metadata"]["name"], "default", ready=False)
-    await plane.until("one is not ready", lambda: slice_of(1, 2))
+    turned = {"type": "Ready", "status": "False", "lastTransitionTime": "2099-01-02T03:04:05Z"}
+    patch = {"status": {"conditions": [turned]}}
+    await plane.admin.patch(
+        "pods", pods[0]["metadata"]["name"], patch, "default", kind="strategic", subresource="status"
+    )
+    found = await plane.until("one is not ready", lambda: slice_of(1, 2))
+    for one in (*found["items"], await plane.admin.get("endpoints", "web", "default")):
+        said = one["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"]
+        assert said == "2099-01-02T03:04:05Z"
     await plane.admin.patch("deployments.apps", "web", {"spec": {"replicas": 0}}, "default")
     await plane.until("none is left, the slice is", lambda: slice_of(0, 0))
     await plane.admin.delete("services", "web", "default")
