@@ -9,6 +9,7 @@ Source: KEP-1880 (multiple service CIDRs), the ServiceCIDR and IPAddress API.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 
 from bamikube.api.predicates import conditions
@@ -26,27 +27,38 @@ MANAGED_BY_LABEL = "ipaddress.kubernetes.io/managed-by"
 ALLOCATOR = "ipallocator.k8s.io"
 
 
+@lru_cache(4096)
+def address(text: str) -> Address:
+    """The address behind a text. Raises ValueError. Remembered: one is looked at a dozen times when it is given."""
+    return ipaddress.ip_address(text)
+
+
+@lru_cache(256)
+def _network(text: str) -> Network:
+    return ipaddress.ip_network(text)
+
+
 def networks(service_cidr: Object) -> list[Network]:
     """The networks of a ServiceCIDR; what cannot be read is left out."""
     found: list[Network] = []
     for text in (service_cidr.get("spec") or {}).get("cidrs") or ():
         try:
-            found.append(ipaddress.ip_network(text))
+            found.append(_network(text))
         except ValueError:
             continue
     return found
 
 
-def gives(network: Network, address: Address) -> bool:
-    """Whether ``address`` is one that a service can be given out of ``network``."""
-    if address.version != network.version or address not in network or address == network.network_address:
+def gives(network: Network, ip: Address) -> bool:
+    """Whether ``ip`` is one that a service can be given out of ``network``."""
+    if ip.version != network.version or ip not in network or ip == network.network_address:
         return False
-    return address.version == 6 or address != network.broadcast_address
+    return ip.version == 6 or ip != network.broadcast_address
 
 
-def holds(service_cidr: Object, address: Address) -> bool:
-    """Whether one of a ServiceCIDR's networks can give ``address``."""
-    return any(gives(network, address) for network in networks(service_cidr))
+def holds(service_cidr: Object, ip: Address) -> bool:
+    """Whether one of a ServiceCIDR's networks can give ``ip``."""
+    return any(gives(network, ip) for network in networks(service_cidr))
 
 
 def overlap(one: Object, other: Object) -> bool:
@@ -78,10 +90,10 @@ def is_allocated(ip_address: Object) -> bool:
 def address_of(ip_address: Object) -> Address | None:
     """The address an IPAddress is called after."""
     try:
-        return ipaddress.ip_address(ip_address["metadata"]["name"])
+        return address(ip_address["metadata"]["name"])
     except ValueError:
         return None
 
 
-def family(address: Address | Network) -> str:
-    return f"IPv{address.version}"
+def family(ip: Address | Network) -> str:
+    return "IPv4" if ip.version == 4 else "IPv6"

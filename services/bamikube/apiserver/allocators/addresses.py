@@ -29,6 +29,7 @@ from bamikube.api.predicates.servicecidrs import (
     is_ready,
     networks,
 )
+from bamikube.api.predicates.servicecidrs import address as parsed
 from bamikube.api.times import stamp
 from bamikube.apiserver.allocators import figures
 from bamikube.apiserver.allocators.pool import Exhausted, Ledger, choose, static_band
@@ -48,6 +49,7 @@ _LONGEST = 64  # bits of the largest IPv6 network addresses are given of
 class Range:
     """A network as numbers: ``first`` up to ``band`` is left to those who ask for an address, the rest is given."""
 
+    network: Network
     first: int
     band: int
     end: int
@@ -57,7 +59,7 @@ class Range:
         first = int(network.network_address) + 1
         end = int(network.broadcast_address) + (1 if network.version == 6 else 0)
         band = first + static_band(network.num_addresses, 16, 16, 256)
-        return cls(first, min(band, end), max(first, end))
+        return cls(network, first, min(band, end), max(first, end))
 
 
 class Addresses:
@@ -68,25 +70,26 @@ class Addresses:
         self._world = world
         self.families = tuple(family(ipaddress.ip_network(cidr)) for cidr in cidrs)
         self._ledgers = {name: Ledger(world.clock) for name in self.families}
-        self._ready: list[Network] = []
+        self._ready: list[Range] = []
+        self.networks: list[Network] = []  # of all ServiceCIDRs, ready or not
         reader.subscribe(IP_ADDRESSES, self._address_changed)
         reader.subscribe(SERVICE_CIDRS, self._cidr_changed)
 
     @property
     def ready(self) -> list[str]:
         """The ranges that addresses are given of."""
-        return [str(network) for network in self._ready if family(network) in self._ledgers]
+        return [str(one.network) for one in self._ready if family(one.network) in self._ledgers]
 
     @staticmethod
     def key(ip: str) -> bytes:
         """Where the IPAddress of a cluster IP is kept, however that is written."""
-        return f"{PREFIX}{ipaddress.ip_address(ip)}".encode()
+        return f"{PREFIX}{parsed(ip)}".encode()
 
     def pick(self, name: str) -> str:
         """An address of a family that is free as far as is known here. Raises Exhausted."""
         ledger = self._ledgers[name]
         ledger.forget_old()
-        ranges = [Range.of(network) for network in self._ready if family(network) == name]
+        ranges = [one for one in self._ready if family(one.network) == name]
         made: Callable[[int], Address] = ipaddress.IPv4Address if name == "IPv4" else ipaddress.IPv6Address
         for bands in (
             [(one.band, one.end) for one in ranges],
@@ -116,24 +119,23 @@ class Addresses:
 
     def range_of(self, ip: str) -> str:
         """A ready range that gives an address, "" when there is none."""
-        address = ipaddress.ip_address(ip)
-        return next((str(network) for network in self._ready if gives(network, address)), "")
+        address = parsed(ip)
+        return next((str(one.network) for one in self._ready if gives(one.network, address)), "")
 
     def tell(self) -> None:
         """Bring the figures of what is taken and free up to date."""
         for gauge in (figures.ADDRESSES_TAKEN, figures.ADDRESSES_FREE):
             gauge.clear()  # a range may be gone
-        for network in self._ready:
-            ledger = self._ledgers.get(family(network))
+        for one in self._ready:
+            ledger = self._ledgers.get(family(one.network))
             if ledger is not None:
-                one = Range.of(network)
                 taken = ledger.count(one.first, one.end)
-                figures.ADDRESSES_TAKEN.labels(str(network)).set(taken)
-                figures.ADDRESSES_FREE.labels(str(network)).set(one.end - one.first - taken)
+                figures.ADDRESSES_TAKEN.labels(str(one.network)).set(taken)
+                figures.ADDRESSES_FREE.labels(str(one.network)).set(one.end - one.first - taken)
 
     def record(self, ip: str, service: dict[str, Any]) -> bytes:
         """The IPAddress of a service's cluster IP, as it is stored."""
-        address = ipaddress.ip_address(ip)
+        address = parsed(ip)
         meta = service["metadata"]
         parent = {"resource": "services", "namespace": meta["namespace"], "name": meta["name"]}
         metadata = {
@@ -156,9 +158,11 @@ class Addresses:
             ledger.take(int(address))
 
     def _cidr_changed(self, _type: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
-        ready: dict[Network, None] = {}
-        for cidr in self._reader.list(SERVICE_CIDRS):
-            for network in networks(cidr) if is_ready(cidr) else ():
-                if network.version == 4 or network.prefixlen >= _LONGEST:
-                    ready[network] = None
-        self._ready = list(ready)
+        cidrs = self._reader.list(SERVICE_CIDRS)
+        self.networks = [network for cidr in cidrs for network in networks(cidr)]
+        ready = {network for cidr in cidrs if is_ready(cidr) for network in networks(cidr)}
+        self._ready = [
+            Range.of(network)
+            for network in dict.fromkeys(self.networks)
+            if network in ready and (network.version == 4 or network.prefixlen >= _LONGEST)
+        ]

@@ -8,7 +8,6 @@ Source: KEP-1880; Kubernetes' ipallocator-repair-controller and portallocator-re
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from bamikube.api.predicates.servicecidrs import (
     family,
     is_allocated,
 )
+from bamikube.api.predicates.servicecidrs import address as parsed
 from bamikube.api.times import seconds
 from bamikube.apiserver.allocators import ports
 from bamikube.apiserver.allocators.services import held_addresses
@@ -51,7 +51,7 @@ def of_service(
     findings: list[Finding] = []
     known = list(networks)
     for written in held_addresses(service.get("spec") or {}):
-        ip = ipaddress.ip_address(written)
+        ip = parsed(written)
         shown = f"[{family(ip)}]: {ip}"
         if not any(ip in network for network in known):
             note = f"Cluster IP {shown} is not within any configured Service CIDR; please recreate service"
@@ -148,4 +148,4 @@ def _is_service(parent: Object) -> bool:
 def _holds(service: Object, record: Object) -> bool:
     name = record["metadata"]["name"]
     held = held_addresses(service.get("spec") or {})
-    return any(str(ipaddress.ip_address(ip)) == name for ip in held)
+    return any(str(parsed(ip)) == name for ip in held)

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 
 from bamikube.api import table
-from bamikube.api.predicates.servicecidrs import Network, networks
 from bamikube.apiserver.allocators import figures, ports
 from bamikube.apiserver.allocators.addresses import IP_ADDRESSES, SERVICE_CIDRS
 from bamikube.apiserver.allocators.judging import Finding, of_address, of_ports, of_service
@@ -111,7 +110,7 @@ class Repair:
             return found.again
         service = self._service(namespace, name)
         if service is not None:
-            for each in of_service(service, self._address, self._service, self._networks()):
+            for each in of_service(service, self._address, self._service, self._allocator.addresses.networks):
                 await self._correct(each, service, self._address(each.value))
         return None
 
@@ -131,9 +130,6 @@ class Repair:
             reason = found.event[0] if found.event is not None else ""
             figures.ADDRESS_REPAIRS.labels(figures.type_of(reason, found.action)).inc()
             self._tell(about, found, OF_ADDRESSES)
-
-    def _networks(self) -> list[Network]:
-        return [network for cidr in self._reader.list(SERVICE_CIDRS) for network in networks(cidr)]
 
     def _address(self, ip: str) -> Object | None:
         return self._reader.get(IP_ADDRESSES, "", ip)
