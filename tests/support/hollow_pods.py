@@ -185,6 +185,7 @@ class HollowHost:
     def __init__(self) -> None:
         self.stuck: set[str] = set()
         self.cleaned: list[str] = []
+        self.prepared: set[str] = set()
 
     def cgroup_parent(self, pod: JSON) -> str:
         return "/kubepods"
@@ -192,7 +193,11 @@ class HollowHost:
     def log_directory(self, pod: JSON) -> str:
         return "/var/log/pods"
 
-    def prepare(self, pod: JSON) -> None: ...
+    def prepare(self, pod: JSON) -> None:
+        self.prepared.add(pod["metadata"]["uid"])
+
+    def known_pods(self) -> set[str]:
+        return set(self.prepared)
 
     async def set_up(self, pod: JSON, volume: JSON, given: Any, version: str) -> Made:
         if volume["name"] in self.stuck:
@@ -218,7 +223,8 @@ class HollowHost:
     async def cleanup(self, uid: str) -> None:
         self.cleaned.append(uid)
 
-    def remove_logs(self, uid: str) -> None: ...
+    def remove_logs(self, uid: str) -> None:
+        self.prepared.discard(uid)
 
 
 class HollowChecks:

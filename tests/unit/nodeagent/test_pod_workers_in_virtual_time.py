@@ -261,10 +261,13 @@ def test_nobody_waits_for_a_slow_neighbour() -> None:
             for number in range(5):
                 node.run(f"pulling-{number}", containers=[{"name": "app", "image": "slow:1"}])
                 volume = {"name": "dead", "hostPath": {"path": "/dead"}}
-                node.run(f"mounting-{number}", volumes=[volume], containers=[dict(APP)])
+                mounts = {"volumeMounts": [{"name": "dead", "mountPath": "/dead"}]}
+                node.run(f"mounting-{number}", volumes=[volume], containers=[APP | mounts])
             await asyncio.sleep(1)
             worker = node.run("quick", containers=[dict(APP)])
             assert await node.until(lambda: running(worker)) < 1.0
+            slow = [w for uid, w in node.workers.items() if "-" in uid.removeprefix("uid-")]
+            assert len(slow) == 10 and not any(running(w) for w in slow)
 
     live(story())
 

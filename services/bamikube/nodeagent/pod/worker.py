@@ -281,6 +281,10 @@ class PodWorker:
             except (HostFailure, OSError) as failure:
                 log.warning("pod %s: %s failed: %s", facts.full_name(self.pod), key, failure)
                 await self._shared.world.clock.sleep(RETRY * 5)
+            except Exception:
+                # What nobody has foreseen must not be tried again without a pause.
+                log.exception("pod %s: %s failed", facts.full_name(self.pod), key)
+                await self._shared.world.clock.sleep(RETRY * 10)
             finally:
                 self._busy.discard(key)
                 self.wake()
