@@ -300,3 +300,21 @@ def test_another_image_is_another_container() -> None:
             assert item(worker)["restartCount"] == 1 and worker.status["phase"] == "Running"
 
     live(story())
+
+
+def test_another_image_is_pulled_at_once_whatever_was_wrong_with_the_old_one() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            node.runtime.missing |= {"bad:1", "good:1"}
+            node.runtime.broken["pull_image"] = RuntimeFailure("NOT_FOUND", "no such image")
+            worker = node.run("web", containers=[APP | {"image": "bad:1"}])
+            await node.until(lambda: waiting(worker) == "ImagePullBackOff")
+            await asyncio.sleep(40)
+            del node.runtime.broken["pull_image"]
+            spec = worker.pod["spec"] | {
+                "containers": [worker.pod["spec"]["containers"][0] | {"image": "good:1"}]
+            }
+            worker.update(worker.pod | {"spec": spec})
+            assert await node.until(lambda: running(worker)) < 1.0
+
+    live(story())

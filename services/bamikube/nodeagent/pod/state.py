@@ -20,6 +20,11 @@ SETTLE = 5.0  # seconds a failure is shown before the wait for the next attempt 
 BACKOFF_RESET = 600.0  # seconds between two ends after which a container is forgiven
 
 
+IMAGE_TROUBLES = frozenset(
+    ("InvalidImageName", "ImageInspectError", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeState:
     """Sandboxes and containers of one pod, as the runtime reports them now."""
@@ -158,6 +163,11 @@ class Memory:
     resizing: ResizeUnderWay | None = None
     renewed: set[str] = field(default_factory=set)  # container ids stopped to start anew with other resources
     cleaned: bool = False  # volumes, cgroups and folders are gone
+
+    def another_image(self, name: str) -> None:
+        """A container is to run another image now: what was wrong with the old one holds nothing back."""
+        if (trouble := self.troubles.get(name)) is not None and trouble.reason in IMAGE_TROUBLES:
+            del self.troubles[name]
 
     def hopeful(self) -> None:
         """What a pod refers to has changed: what could not be configured or mounted is tried again at once."""

@@ -100,6 +100,10 @@ class PodWorker:
     def update(self, pod: JSON) -> None:
         """The pod changed in the API."""
         ending = facts.deleted(pod) and not facts.deleted(self.pod)
+        before = {c["name"]: c.get("image") for c in facts.all_containers(self.pod)}
+        for spec in facts.all_containers(pod):
+            if before.get(spec["name"]) != spec.get("image"):
+                self.memory.another_image(spec["name"])
         shown = [self.pod["metadata"].get(part) != pod["metadata"].get(part) for part in SHOWN]
         self.pod = pod
         if any(shown):
