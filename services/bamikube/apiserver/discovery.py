@@ -266,12 +266,10 @@ def resource_list(rows: Iterable[Resource], group: str, version: str) -> dict[st
             found.append(part)
     if not found:
         return None
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": f"{group}/{version}" if group else version,
-        "resources": found,
-    }
+    if not group:  # the oldest document says of itself only what it is
+        return {"kind": "APIResourceList", "groupVersion": version, "resources": found}
+    listed = {"groupVersion": f"{group}/{version}", "resources": found}
+    return {"kind": "APIResourceList", "apiVersion": "v1", **listed}
 
 
 def aggregated(rows: Sequence[Resource], *, core: bool, version: str) -> dict[str, Any]:

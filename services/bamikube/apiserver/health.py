@@ -60,6 +60,15 @@ class Health:
     def add(self, name: str, check: Check, *, ready_only: bool = False) -> None:
         self._checks[name] = (check, ready_only)
 
+    def paths(self) -> list[str]:
+        """Every path that answers: the endpoints, and each check of theirs."""
+        checks = [
+            f"{endpoint}/{name}"
+            for name, (_, ready_only) in self._checks.items()
+            for endpoint in (PATHS[2:] if ready_only else PATHS)
+        ]
+        return [*PATHS, *checks]
+
     async def answer(self, request: Request) -> Response:
         """The answer for a path under :data:`PATHS`."""
         _, endpoint, *rest = request.path.split("/")

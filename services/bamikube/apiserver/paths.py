@@ -69,18 +69,20 @@ class Paths:
         groups = {(row.group, row.version) for row in self._catalog.rows if row.group}
         groups |= {(offer.group, offer.version) for offer in self._aggregator.offers()}
         found = {
+            *self._health.paths(),
             "/api",
             "/api/v1",
             "/apis",
-            "/healthz",
-            "/livez",
+            "/apis/",
             "/metrics",
             "/metrics/slis",
             "/openapi/v2",
             "/openapi/v3",
-            "/readyz",
+            "/openapi/v3/",
             "/version",
         }
+        if self._issuer is not None:
+            found |= {"/.well-known/openid-configuration", "/openid/v1/jwks"}
         for group, group_version in groups:
             found |= {f"/apis/{group}", f"/apis/{group}/{group_version}"}
         return sorted(found)

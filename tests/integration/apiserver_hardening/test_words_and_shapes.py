@@ -169,6 +169,28 @@ def test_forms_and_methods_that_are_not_there(wire: Wire) -> None:
     assert patched.must(415)["details"] == {} and patched.message == "415: Unsupported Media Type"
 
 
+# --- discovery ------------------------------------------------------------------------------------------------------
+
+
+def test_discovery_documents(wire: Wire) -> None:
+    core, apps = wire.send("GET", "/api/v1").must(200), wire.send("GET", "/apis/apps/v1").must(200)
+    assert list(core) == ["kind", "groupVersion", "resources"]
+    assert list(apps) == ["kind", "apiVersion", "groupVersion", "resources"]
+    maps = next(each for each in core["resources"] if each["name"] == "configmaps")
+    assert (maps["singularName"], maps["shortNames"], maps["storageVersionHash"]) == ("configmap", ["cm"], "qFsyl6wFWjQ=")  # fmt: skip
+    wanted = {"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
+    assert wire.send("GET", "/api", None, wanted).must(200)["items"][0]["metadata"] == {}
+    assert wire.send("GET", "/apis", None, wanted).must(200)["items"][1]["metadata"] == {"name": "apps"}
+
+
+def test_every_path_that_the_root_names_is_there(wire: Wire) -> None:
+    paths = wire.send("GET", "/").must(200)["paths"]
+    assert {"/readyz/etcd", "/livez/ping", "/apis/", "/openid/v1/jwks", "/.well-known/openid-configuration"} <= set(paths)  # fmt: skip
+    assert paths == sorted(paths)
+    for path in paths:
+        assert wire.send("GET", path).status == 200, path
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
