@@ -17,7 +17,7 @@ from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import system
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
 from bamikube.nodeagent.stats.disks import Disk, Taken, taken
-from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, children
+from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, Pressure, Stall, children
 from bamikube.nodeagent.stats.network import interfaces
 from bamikube.nodeagent.stats.own import own_metrics, probe_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
@@ -83,6 +83,7 @@ def test_version_2_cgroups(tmp_path: Path) -> None:
             "p/memory.swap.max": "500\n",
             "p/memory.stat": "anon 400\nfile 450\ninactive_file 100\npgfault 7\n",
             "p/memory.events": "max 3\noom_kill 1\n",
+            "p/cpu.pressure": "some avg10=1.50 avg60=0.00 avg300=0.00 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n",
             "p/io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n",
         },
     )
@@ -91,6 +92,7 @@ def test_version_2_cgroups(tmp_path: Path) -> None:
     assert (found.cpu, found.user, found.throttled_time) == (1_000_000, 600_000, 5_000)
     assert (found.working_set, found.rss, found.limit, found.swap_limit) == (800, 400, 2000, 2500)
     assert found.devices == (DeviceUse("8:0", 10, 20, 1, 2),)
+    assert found.pressure == (Pressure("cpu", Stall(7, 1.5, 0.0, 0.0), Stall(3, 0.0, 0.0, 0.0)),)
     assert (found.quota, found.period, found.shares, found.failures, found.oom_kills) == (
         50000,
         100000,
@@ -156,7 +158,7 @@ def sample() -> tuple[Sample, Files]:
         "/kubepods": Figures(100.0, cpu=4, memory=4),
         "/kubepods/podu": Figures(100.0, cpu=2_000_000_000, memory=300, working_set=250),
         "/kubepods/podu/s1": Figures(100.0, cpu=1, processes=(1,)),
-        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3), devices=(DeviceUse("8:0", 10, 20, 1, 2),)),
+        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3), devices=(DeviceUse("8:0", 10, 20, 1, 2),), pressure=(Pressure("io", Stall(2_000_000, 1.0, 0.0, 0.0), Stall(0, 0.0, 0.0, 0.0)),)),
     }  # fmt: skip
     found.rates = {"/kubepods/podu/c1": 42}
     found.networks = {"": (), "u": interfaces(NET)}
@@ -175,6 +177,7 @@ def test_the_summary_of_a_pod() -> None:
     (pod,) = found["pods"]
     (app,) = pod["containers"]
     assert app["cpu"]["usageNanoCores"] == 42 and app["memory"]["availableBytes"] == 800
+    assert app["io"]["psi"]["some"]["total"] == 2_000_000 and "psi" not in app["cpu"] and "io" not in pod
     assert app["startTime"] == "1970-01-01T00:00:11Z" and pod["startTime"] == "1970-01-01T00:00:09Z"
     assert pod["memory"]["workingSetBytes"] == 250 and "availableBytes" not in pod["memory"]
     assert (pod["network"]["name"], pod["network"]["rxBytes"], pod["network"]["txErrors"]) == (
@@ -212,6 +215,7 @@ def test_metrics_can_be_parsed_and_have_the_right_labels() -> None:
     assert samples["container_cpu_cfs_periods_total", "/kubepods/podu/c1", None].labels["name"] == "c1"
     assert samples["container_fs_usage_bytes", "/kubepods/podu/c1", None].value == 7
     assert samples["machine_memory_bytes", None, None].value == 10_000
+    assert samples["container_pressure_io_waiting_seconds_total", "/kubepods/podu/c1", None].value == 2.0
     written = samples["container_fs_writes_bytes_total", "/kubepods/podu/c1", None]
     assert (written.value, written.labels["device"]) == (20, "/dev/sda")
 

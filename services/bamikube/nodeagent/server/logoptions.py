@@ -50,7 +50,7 @@ def _number(request: Request, name: str, least: int) -> int | None:
     if not text:
         return None
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise Refusal(400, f'{{"message": "Unable to decode query: {name} is not a whole number"}}')
     if (value := int(text)) < least:
         raise _invalid(f"{name} must be at least {least}")

@@ -79,6 +79,11 @@ _DEVICES = (
     ("container_fs_reads_total", "Cumulative count of reads completed", "reads"),
     ("container_fs_writes_total", "Cumulative count of writes completed", "writes"),
 )
+_STALLS = (
+    ("waiting", "some", "Total time duration tasks in the container have waited due to {} congestion."),
+    ("stalled", "full", "Total time duration no tasks in the container could make progress due to {} congestion."),
+)  # fmt: skip
+_CONGESTED = {"cpu": "CPU", "memory": "memory", "io": "IO"}
 _FAILURES = (("pgfault", "page_faults"), ("pgmajfault", "major_faults"))
 
 
@@ -148,6 +153,11 @@ def _figures(out: Exposition, labels: Labels, figures: Figures, files: Files) ->
         more = labels.and_(device=files.device_names.get(device.device, device.device))
         for name, text, field in _DEVICES:
             out.add(name, "counter", text, more, getattr(device, field), at)
+    for pressure in figures.pressure:
+        for word, field, text in _STALLS:
+            name = f"container_pressure_{pressure.kind}_{word}_seconds_total"
+            seconds = getattr(pressure, field).total / 1e6
+            out.add(name, "counter", text.format(_CONGESTED[pressure.kind]), labels, seconds, at)
     for failure, field in _FAILURES:
         more = labels.and_(failure_type=failure, scope="hierarchy")
         text = "Cumulative count of memory allocation failures."

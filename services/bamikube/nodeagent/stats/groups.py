@@ -19,6 +19,25 @@ _NO_LIMIT = 1 << 62  # what a version 1 cgroup without a limit says is about tha
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """How long tasks waited: microseconds in all, and the share of the last seconds in percent."""
+
+    total: int
+    avg10: float
+    avg60: float
+    avg300: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Waiting for ``cpu``, ``memory`` or ``io``: of some tasks, and of all at once."""
+
+    kind: str
+    some: Stall
+    full: Stall
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceUse:
     """What was read from and written to a block device, ``8:0``."""
 
@@ -63,6 +82,7 @@ class Figures:
     threads: int = 0
     threads_max: int = 0
     devices: tuple[DeviceUse, ...] = ()
+    pressure: tuple[Pressure, ...] = ()  # version 2 only
 
 
 class Groups:
@@ -187,6 +207,7 @@ def _read_v2(folder: str, now: float, detailed: bool) -> Figures:
         threads=_number(f"{folder}/pids.current"),
         threads_max=_number(f"{folder}/pids.max"),
         devices=_devices_v2(f"{folder}/io.stat"),
+        pressure=_pressure(folder),
     )
 
 
@@ -210,6 +231,21 @@ def _devices_v2(path: str) -> tuple[DeviceUse, ...]:
         values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
         names = ("rbytes", "wbytes", "rios", "wios")
         found.append(DeviceUse(device, *(int(values.get(name, 0)) for name in names)))
+    return tuple(found)
+
+
+def _pressure(folder: str) -> tuple[Pressure, ...]:
+    """Lines ``some avg10=0.00 avg60=0.00 avg300=0.00 total=0`` and ``full ...``."""
+    found = []
+    for kind in ("cpu", "memory", "io"):
+        stalls = {}
+        for line in _text(f"{folder}/{kind}.pressure").splitlines():
+            whose, *pairs = line.split()
+            values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+            shares = (float(values.get(name, 0)) for name in ("avg10", "avg60", "avg300"))
+            stalls[whose] = Stall(int(values.get("total", 0)), *shares)
+        if "some" in stalls:
+            found.append(Pressure(kind, stalls["some"], stalls.get("full", Stall(0, 0.0, 0.0, 0.0))))
     return tuple(found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from bamikube.kit.clock import rfc3339
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.stats import network
@@ -21,7 +23,8 @@ class _Summary:
 
     def cpu(self, figures: Figures, group: str) -> JSON:
         cpu = {"time": self._time, "usageNanoCores": 0, "usageCoreNanoSeconds": figures.cpu}
-        return cpu | {"usageNanoCores": self._sample.rates.get(group, 0)}
+        cpu["usageNanoCores"] = self._sample.rates.get(group, 0)
+        return cpu | _stalls(figures, "cpu")
 
     def memory(self, figures: Figures, capacity: int = 0) -> JSON:
         limit = figures.limit or capacity
@@ -33,6 +36,7 @@ class _Summary:
             "rssBytes": figures.rss,
             "pageFaults": figures.page_faults,
             "majorPageFaults": figures.major_faults,
+            **_stalls(figures, "memory"),
         }
 
     def swap(self, figures: Figures) -> JSON:
@@ -74,7 +78,12 @@ class _Summary:
             "cpu": self.cpu(figures, group),
             "memory": self.memory(figures),
             "swap": self.swap(figures),
+            **self.io(figures),
         }
+
+    def io(self, figures: Figures) -> JSON:
+        stalls = _stalls(figures, "io")
+        return {"io": {"time": self._time, **stalls}} if stalls else {}
 
     # -- a pod -------------------------------------------------------------------------------------------------
 
@@ -146,6 +155,7 @@ class _Summary:
         if figures is not None:
             node["cpu"] = self.cpu(figures, NODE)
             node["memory"] = self.memory(figures, memory.get("MemTotal", 0))
+            node |= self.io(figures)
         node |= {
             "network": self.network(self._sample.networks.get("", ())),
             "fs": self.disk(self._files.node),
@@ -177,6 +187,12 @@ def summary(
         "node": made.node(node, booted, rlimit, parts),
         "pods": [made.pod(subject) for subject in sample.subjects],
     }
+
+
+def _stalls(figures: Figures, kind: str) -> JSON:
+    """How long tasks have waited for something; nothing where the kernel does not tell."""
+    found = next((one for one in figures.pressure if one.kind == kind), None)
+    return {"psi": {"full": asdict(found.full), "some": asdict(found.some)}} if found is not None else {}
 
 
 def _interface(one: Interface) -> JSON:
