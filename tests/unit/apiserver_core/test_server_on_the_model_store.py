@@ -107,3 +107,26 @@ async def test_a_request_may_ask_for_less_time(server: ApiServer) -> None:
         "Timeout",
         "Timeout: request did not complete within requested timeout - context deadline exceeded",
     )
+
+
+async def test_everybody_who_patches_one_object_gets_his_turn(server: ApiServer) -> None:
+    """Kubernetes carries out every patch that names no version, however many come at once."""
+    await call(server, "POST", CMS, {"metadata": {"name": "one"}})
+
+    async def patch(number: int, query: str, media: str, body: Any) -> int:
+        headers = {"content-type": f"application/{media}"}
+        target = f"{CMS}/one?fieldManager=m{number}{query}"
+        answer = await server.handle(Request.make("PATCH", target, headers=headers, body=orjson.dumps(body)))
+        assert isinstance(answer, Response)
+        return answer.status
+
+    whole = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+    waiting = [
+        patch(number, "", "merge-patch+json", {"data": {f"m{number}": "x"}})
+        if number % 2
+        else patch(number, "", "apply-patch+yaml", {**whole, "data": {f"a{number}": "x"}})
+        for number in range(80)
+    ]
+    assert set(await asyncio.gather(*waiting)) == {200}
+    assert len((await call(server, "GET", f"{CMS}/one"))[1]["data"]) == 80
+    assert not server.registry.turns.contended(b"/registry/configmaps/default/one")

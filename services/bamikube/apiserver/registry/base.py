@@ -15,6 +15,7 @@ from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.catalog import definition_key
 from bamikube.apiserver.registry.hooks import NOTHING, Extra, WriteHook
 from bamikube.apiserver.registry.policy import EVENTS
+from bamikube.apiserver.registry.turns import Turns
 from bamikube.kit.world import World
 from bamikube.store.port import Compare, Delete, KeyValue, Put, Store, Txn
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bamikube.apiserver.converting import Converter
 
 TRIES = 12  # how often a write is tried against changing objects before the client is told
+FREE_TRIES = 2  # how many of them before it takes turns with the others
 LEASE_BUCKET = 60  # seconds of events that share one lease
 
 # What other requests are judged or routed by; an acknowledged write of these must be known to this server.
@@ -90,6 +92,7 @@ class Base:
         self.hooks: list[WriteHook] = list(hooks)
         self.ledger = ledger
         self.converter = converter
+        self.turns = Turns()
         self._event_ttl = event_ttl
         self._lease: tuple[float, int] = (0.0, 0)
 

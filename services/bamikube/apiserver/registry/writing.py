@@ -28,7 +28,7 @@ from bamikube.apiserver.cache import Item
 from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import owners, ownership, policy
-from bamikube.apiserver.registry.base import READ_BACK, TRIES, Base, deep, same
+from bamikube.apiserver.registry.base import FREE_TRIES, READ_BACK, TRIES, Base, deep, same
 from bamikube.kit.clock import rfc3339
 from bamikube.store.port import Compare, Delete, Put
 
@@ -188,29 +188,55 @@ class Writing(Base):
         ``change`` may refuse by raising; a refusal on what may be an old state is checked against the store.
         ``absent`` is called when there is no such object (create on update).
         """
+
+        async def once(item: Item) -> tuple[Written | None, Item | None]:
+            return await self._replace(
+                resource,
+                namespace,
+                name,
+                item,
+                change,
+                subresource,
+                user,
+                dry_run,
+                options or {},
+                manager,
+                private,
+            )
+
+        key = self.key(resource, namespace, name)
+        written = None
+        if not self.turns.contended(key):
+            written = await self._tried(resource, namespace, name, FREE_TRIES, once, absent, dry_run)
+        if written is None:
+            async with self.turns.taken(key):
+                written = await self._tried(resource, namespace, name, TRIES, once, absent, dry_run)
+        if written is None:
+            raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+        return written
+
+    async def _tried(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        tries: int,
+        once: Callable[[Item], Awaitable[tuple[Written | None, Item | None]]],
+        absent: Callable[[], Awaitable[Written]] | None,
+        dry_run: bool,
+    ) -> Written | None:
+        """The outcome of a change; None when others were faster every time."""
         item = self.cached(resource, namespace, name)
         fresh = item is None
         if item is None:
             item = await self.fetch(resource, namespace, name)
-        for _ in range(TRIES):
+        for _ in range(tries):
             if item is None:
                 if absent is not None:
                     return await absent()
                 raise self.missing(resource, name)
             try:
-                written, item_now = await self._replace(
-                    resource,
-                    namespace,
-                    name,
-                    item,
-                    change,
-                    subresource,
-                    user,
-                    dry_run,
-                    options or {},
-                    manager,
-                    private,
-                )
+                written, item_now = await once(item)
             except errors.ApiError:
                 if fresh:
                     raise
@@ -229,7 +255,7 @@ class Writing(Base):
                 item, fresh = await self.fetch(resource, namespace, name), True
                 continue
             item, fresh = item_now, True
-        raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
+        return None
 
     async def _replace(
         self,
