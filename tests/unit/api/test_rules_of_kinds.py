@@ -273,7 +273,23 @@ NETWORK: list[tuple[dict[str, Any], str]] = [
         obj("IPAddress", "networking.k8s.io/v1", "2001:DB8::1", spec={"parentRef": PARENT}),
         'metadata.name: Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1")',
     ),
+    *(
+        (
+            obj("IPAddress", "networking.k8s.io/v1", name, spec={"parentRef": PARENT}),
+            f'metadata.name: Invalid value: "{name}": {message}',
+        )
+        for name, message in (
+            ("10.0.00.7", "must not have leading 0s"),
+            ("::ffff:10.0.0.7", "must not be an IPv4-mapped IPv6 address"),
+            ("fe80::1%eth0", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            ("10.0.0", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        )
+    ),
     (obj("IPAddress", "networking.k8s.io/v1", "10.0.0.7", spec={}), "spec.parentRef: Required value"),
+    (
+        service(clusterIP="fe80::1%eth0", clusterIPs=["fe80::1%eth0"]),
+        'spec.clusterIPs[0]: Invalid value: "fe80::1%eth0": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)',
+    ),
     (
         obj("ServiceCIDR", "networking.k8s.io/v1", spec={"cidrs": ["10.0.0.0/8", "11.0.0.0/8"]}),
         'spec.cidrs: Invalid value: ["10.0.0.0/8","11.0.0.0/8"]: may specify no more than one IP for each IP family, '

@@ -121,6 +121,12 @@ FAULTS: list[tuple[Object, Object, str]] = [
      "spec.sessionAffinityConfig: Required value: when session affinity type is ClientIP"),
     (CLUSTER, {"sessionAffinity": "None", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}},
      "spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"),
+    (CLUSTER, {"ports": [port("a", 80), port("b", 80)]}, 'spec.ports[1]: Duplicate value: '
+     '{"Name":"","Protocol":"TCP","AppProtocol":null,"Port":80,"TargetPort":0,"NodePort":0}'),
+    (CLUSTER, {"externalIPs": ["224.0.0.9"], "externalTrafficPolicy": "Cluster"}, 'spec.externalIPs[0]: Invalid value: '
+     '"224.0.0.9": may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)'),
+    (CLUSTER, {"externalIPs": ["::ffff:127.0.0.1"], "externalTrafficPolicy": "Cluster"}, 'spec.externalIPs[0]: '
+     'Invalid value: "::ffff:127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)'),
     (CLUSTER, {"internalTrafficPolicy": None}, "spec.internalTrafficPolicy: Required value"),
     (CLUSTER, {"trafficDistribution": "Near"}, 'spec.trafficDistribution: Unsupported value: "Near": supported values: '
      '"PreferClose", "PreferSameNode", "PreferSameZone"'),
@@ -132,6 +138,12 @@ def test_what_is_refused(old: Object, change: Object, fault: str) -> None:
     new = {key: value for key, value in {**old, **change}.items() if value is not None}
     found = validation.validate_update(SERVICES, service(**new), service(**old))
     assert any(f"{cause.field}: {cause.message}" == fault for cause in found), found
+
+
+def test_traffic_may_go_to_groups_beyond_the_link() -> None:
+    spec = {**CLUSTER, "externalTrafficPolicy": "Cluster", "sessionAffinity": "None"}
+    given = service(**spec, externalIPs=["239.1.1.1", "ff05::1", "10.0.0.1"])
+    assert validation.validate_update(SERVICES, given, service(**spec)) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ called anything that fits into a path.
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +22,7 @@ from bamikube.api.names import (
     mask_trailing_dash,
 )
 from bamikube.api.resources import Resource
-from bamikube.api.validation.rules import IMMUTABLE, forbidden, invalid, labels, required
+from bamikube.api.validation.rules import IMMUTABLE, forbidden, invalid, ip_of, labels, required
 
 ANNOTATIONS_LIMIT = 256 * 1024  # bytes of all keys and values
 
@@ -31,14 +31,15 @@ NameRule = Callable[[str], list[str]]
 
 def is_ip_name(value: str) -> list[str]:
     """The name of an IPAddress: the address in its one canonical form."""
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
+    plain = re.sub(r"(^|[.])0+(?=[0-9])", r"\1", value) if ":" not in value else value
+    found = ip_of(plain)
+    if found is None:
         return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is not None:
+    if plain != value:
+        return ["must not have leading 0s"]
+    if getattr(found, "ipv4_mapped", None) is not None:
         return ["must not be an IPv4-mapped IPv6 address"]
-    return [] if str(address) == value else [f'must be in canonical form ("{address}")']
+    return [] if str(found) == value else [f'must be in canonical form ("{found}")']
 
 
 _NAME_RULES: dict[tuple[str, str], NameRule] = {

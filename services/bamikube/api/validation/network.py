@@ -12,6 +12,8 @@ from bamikube.api.validation.containers import PROTOCOLS
 from bamikube.api.validation.rules import (
     duplicate,
     invalid,
+    ip,
+    ip_of,
     named,
     one_of,
     port_number,
@@ -19,24 +21,31 @@ from bamikube.api.validation.rules import (
     too_many,
 )
 
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
+_LINK_LOCAL_GROUPS = ("224.0.0.0/24", "ff02::/16")
+
 
 def endpoint_address(field: str, text: str) -> list[Cause]:
-    """An address traffic may be sent to: not loopback, link-local, multicast or unspecified."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return [invalid(field, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
-    if address.is_unspecified:
+    """An address traffic may be sent to: not loopback, link-local or unspecified."""
+    found = ip_of(text)
+    if found is None:
+        return ip(field, text)
+    found = getattr(found, "ipv4_mapped", None) or found
+    if found.is_unspecified:
         return [invalid(field, text, f"may not be unspecified ({text})")]
-    if address.is_loopback:
+    if found.is_loopback:
         return [invalid(field, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")]
-    if address.is_link_local:
+    if _within(found, _LINK_LOCAL):
         return [invalid(field, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")]
-    if address.is_multicast:
+    if _within(found, _LINK_LOCAL_GROUPS):
         return [
             invalid(field, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
         ]
     return []
+
+
+def _within(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, ranges: tuple[str, str]) -> bool:
+    return ip in ipaddress.ip_network(ranges[ip.version == 6])
 
 
 def _endpoint_ports(field: str, ports: list[dict[str, Any]], name_needed: bool) -> list[Cause]:

@@ -130,20 +130,27 @@ def domain_prefixed_path(field: str, value: str) -> list[Cause]:
     return causes
 
 
+def ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address behind a text; None when it is none. One with a zone (``fe80::1%eth0``) is none to Kubernetes."""
+    try:
+        return ipaddress.ip_address(text) if "%" not in text else None
+    except ValueError:
+        return None
+
+
 def ip(field: str, text: str) -> list[Cause]:
     """An IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return [invalid(field, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
-    return []
+    if ip_of(text) is not None:
+        return []
+    return [invalid(field, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """The network behind a CIDR text; None when it is none."""
-    address, slash, bits = text.partition("/")
+    start, slash, bits = text.partition("/")
     try:
-        return ipaddress.ip_network(text, strict=False) if slash and bits.isdigit() and address else None
+        whole = slash and bits.isdigit() and start and "%" not in start
+        return ipaddress.ip_network(text, strict=False) if whole else None
     except ValueError:
         return None
 
@@ -161,10 +168,10 @@ def canonical_cidr(field: str, text: str) -> list[Cause]:
     found = network(plain)
     if found is None:
         return cidr(field, plain)
-    address, _, bits = plain.partition("/")
+    start, _, bits = plain.partition("/")
     if plain != text or (len(bits) > 1 and bits.startswith("0")):
         return [invalid(field, text, "must not have leading 0s in IP or prefix length")]
-    given = ipaddress.ip_address(address)
+    given = ipaddress.ip_address(start)
     if getattr(given, "ipv4_mapped", None) is not None:
         return [invalid(field, text, "must not have an IPv4-mapped IPv6 address")]
     if given != found.network_address:

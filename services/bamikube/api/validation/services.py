@@ -133,10 +133,15 @@ def _ports_together(spec: dict[str, Any]) -> list[Cause]:
     for index, port in enumerate(ports):
         pair = (port.get("protocol"), port.get("port"))
         if pair in seen:
-            shown = {"port": port.get("port"), "protocol": port.get("protocol")}
-            causes.append(duplicate(f"spec.ports[{index}]", shown))
+            causes.append(duplicate(f"spec.ports[{index}]", _as_compared(port)))
         seen.add(pair)
     return causes
+
+
+def _as_compared(port: dict[str, Any]) -> dict[str, Any]:
+    """A port as Kubernetes shows it here: what is compared, in the names of its own code."""
+    shown = {"Name": "", "Protocol": port.get("protocol"), "AppProtocol": None, "Port": port.get("port")}
+    return {**shown, "TargetPort": 0, "NodePort": 0}
 
 
 def _affinity(spec: dict[str, Any]) -> list[Cause]:
