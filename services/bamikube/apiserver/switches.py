@@ -24,6 +24,7 @@ ON = frozenset(
         "RetryGenerateName",
         "ServerSideApply",
         "ServerSideFieldValidation",
+        "ServiceAccountNodeAudienceRestriction",
         "ServiceAccountTokenJTI",
         "ServiceAccountTokenNodeBinding",
         "ServiceAccountTokenNodeBindingValidation",
@@ -31,6 +32,7 @@ ON = frozenset(
         "TranslateStreamCloseWebsocketRequests",
         "PortForwardWebsockets",
         "ValidatingAdmissionPolicy",
+        "VolumeAttributesClass",
         "WatchList",
     }
 )
@@ -40,6 +42,7 @@ _BETA = frozenset(
         "APIServerIdentity",
         "MutatingAdmissionPolicy",
         "PortForwardWebsockets",
+        "ServiceAccountNodeAudienceRestriction",
         "TranslateStreamCloseWebsocketRequests",
         "WatchList",
     }

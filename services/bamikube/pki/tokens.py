@@ -15,6 +15,7 @@ server's question: it alone knows.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,7 +192,7 @@ class TokenVerifier:
         if not isinstance(expires, int | float) or not isinstance(not_before, int | float):
             raise TokenError("the token's times are missing or no numbers")
         if now >= expires + LEEWAY:
-            raise TokenError("the token has expired")
+            raise TokenError("service account token has expired")
         if now + LEEWAY < not_before:
             raise TokenError("the token is not valid yet")
         wanted = tuple(audiences) if audiences else self.audiences
@@ -199,7 +200,9 @@ class TokenVerifier:
         carried = [carried] if isinstance(carried, str) else carried
         common = tuple(audience for audience in wanted if audience in carried)
         if not common:
-            raise TokenError(f"the token is for {carried}, not for {list(wanted)}")
+            raise TokenError(
+                f"token audiences {_quoted(carried)} is invalid for the target audiences {_quoted(wanted)}"
+            )
         return _bound_claims(claims, common, float(expires))
 
     def _decode(self, token: str) -> dict[str, Any]:
@@ -272,6 +275,11 @@ def _bound_claims(claims: dict[str, Any], audiences: tuple[str, ...], expires: f
     warn_after = float(warn_after) if isinstance(warn_after, int | float) else 0.0
     jti = str(claims.get("jti") or "")
     return TokenClaims(namespace, name, uid, audiences, expires, warn_after, jti, pod, node, secret, claims)
+
+
+def _quoted(audiences: Sequence[str]) -> str:
+    """A list as Go prints it."""
+    return f"[{' '.join(json.dumps(str(one)) for one in audiences)}]"
 
 
 def _bound(found: object) -> Bound | None:

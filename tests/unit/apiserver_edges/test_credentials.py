@@ -200,6 +200,11 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
     with pytest.raises(ApiError):
         await answer.authenticate(showing(None, authorization=f"Bearer {other}"))
     assert (await answer.review(other, ["vault", "x"])).audiences == ("vault",)
+    words = r'^token audiences \["vault"\] is invalid for the target audiences \["x" "y"\]$'
+    with pytest.raises(BadCredentials, match=words):
+        await answer.review(other, ["x", "y"])
+    with pytest.raises(BadCredentials, match=r"^$"):  # nobody knows it
+        await answer.review("abc", [])
     reader.drop(("", "pods"), "web", "p")
     with pytest.raises(ApiError):
         await answer.authenticate(showing(None, authorization=f"Bearer {token}"))

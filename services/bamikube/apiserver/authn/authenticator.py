@@ -91,7 +91,7 @@ class Authenticator:
             try:
                 return authenticated((await self._by_token(token, ())).user)
             except BadCredentials as problem:
-                problems.append(str(problem))
+                problems.append(str(problem) or "nobody knows the bearer token")
         if problems:
             log.info("refused %s from %s: %s", request.path, request.peer.address, "; ".join(problems))
             raise errors.unauthorized()
@@ -101,13 +101,13 @@ class Authenticator:
 
     async def review(self, token: str, audiences: Sequence[str]) -> Identified:
         """Who ``token`` stands for (TokenReview), with the audiences it is good for out of those asked about (none
-        asked: the server's own). Raises BadCredentials when it is no good."""
+        asked: the server's own). Raises BadCredentials when it is no good; without words when nobody knows it."""
         found = await self._by_token(token, audiences)
         held = found.audiences
         if not held:
             held = tuple(one for one in self.audiences if not audiences or one in audiences)
             if audiences and not held:
-                raise BadCredentials(f"the token is for {list(self.audiences)}, not for {list(audiences)}")
+                raise BadCredentials  # for somebody else: here it is not known
         return Identified(authenticated(found.user), held)
 
     async def _by_token(self, token: str, audiences: Sequence[str]) -> Identified:
@@ -120,7 +120,7 @@ class Authenticator:
                 continue
             if found is not None:
                 return found
-        raise BadCredentials("; ".join(problems) or "no token authenticator knows the bearer token")
+        raise BadCredentials(", ".join(problems))
 
 
 def bearer_token(request: Request) -> str:

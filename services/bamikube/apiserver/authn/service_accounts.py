@@ -49,7 +49,7 @@ class ServiceAccountMethod:
         if claims is None:
             return None
         if claims.expires and self._clock.now() >= claims.expires:
-            raise BadCredentials("the service account token has expired")
+            raise BadCredentials("service account token has expired")
         if self._problem(claims, token):  # as far as the cache knows
             if not await self._reader.consistent():
                 raise errors.unavailable(
@@ -92,7 +92,7 @@ class ServiceAccountMethod:
             try:
                 claims = self._verifier.verify(token, audiences or None)
             except TokenError as problem:
-                raise BadCredentials(f"the service account token is no good: {problem}") from problem
+                raise BadCredentials(str(problem)) from problem
             if len(self._verified) >= _CACHE_LIMIT:
                 self._verified.popitem(last=False)
             self._verified[key] = claims

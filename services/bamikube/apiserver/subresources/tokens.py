@@ -179,7 +179,8 @@ async def review_token(call: Call) -> Answer:
         if found.audiences:
             status["audiences"] = list(found.audiences)
     except BadCredentials as problem:
-        status = {"user": {}, "error": f"[invalid bearer token, {problem}]"}
+        why = str(problem)
+        status = {"user": {}, "error": f"[invalid bearer token, {why}]" if why else "invalid bearer token"}
     answer = {
         "kind": "TokenReview",
         "apiVersion": "authentication.k8s.io/v1",
