@@ -58,3 +58,35 @@ def stay_seconds(taints: Iterable[Taint], tolerations: Iterable[Toleration]) -> 
                     max(0.0, float(limit)) if shortest is None else min(shortest, max(0.0, float(limit)))
                 )
     return shortest
+
+
+def covers(wide: Toleration, narrow: Toleration) -> bool:
+    """Whether ``wide`` tolerates everything that ``narrow`` does, for as long."""
+    if wide == narrow:
+        return True
+    everything = not wide.get("key") and wide.get("operator") == "Exists"
+    if (wide.get("key") or "") != (narrow.get("key") or "") and not everything:
+        return False
+    if wide.get("effect") and wide["effect"] != (narrow.get("effect") or ""):
+        return False
+    if wide.get("effect") == "NoExecute" and (most := wide.get("tolerationSeconds")) is not None:
+        asked = narrow.get("tolerationSeconds")
+        if asked is None or asked > most:
+            return False
+    if wide.get("operator") == "Exists":
+        return True
+    equal = (narrow.get("operator") or "Equal") == "Equal"
+    return equal and (narrow.get("value") or "") == (wide.get("value") or "")
+
+
+def merged(first: Iterable[Toleration], second: Iterable[Toleration]) -> list[Toleration]:
+    """Both lists as one, without those that another one covers; of equal ones the first is kept."""
+    both = [*first, *second]
+    kept: list[Toleration] = []
+    for at, one in enumerate(both):
+        if any(covers(other, one) for other in kept):
+            continue
+        if any(other != one and covers(other, one) for other in both[at + 1 :]):
+            continue
+        kept.append(one)
+    return kept

@@ -30,6 +30,11 @@ from bamikube.api.podsecurity import Policy, policy_of
 from bamikube.apiserver.admission.configuration_file import check_kind, complaint, items, load, only, within
 from bamikube.apiserver.admission.event_rate_limit import EventLimit, limits_of
 from bamikube.apiserver.admission.quota_limits import Limited, limited_of
+from bamikube.apiserver.admission.toleration_restriction import (
+    NO_TOLERATIONS,
+    ClusterTolerations,
+    tolerations_of,
+)
 from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.pki.kubeconfig import KubeconfigError
 
@@ -58,6 +63,7 @@ class Configured:
     pod_security: PodSecurityDefaults = NO_DEFAULTS
     limited: tuple[Limited, ...] = ()
     events: tuple[EventLimit, ...] = ()
+    tolerations: ClusterTolerations = NO_TOLERATIONS
     mutating: Introductions = NO_INTRODUCTIONS  # to mutating webhooks
     validating: Introductions = NO_INTRODUCTIONS
 
@@ -130,6 +136,7 @@ _SECTIONS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any, str], Any]]] 
     "EventRateLimit": ("events", ("Configuration",), limits_of),
     "MutatingAdmissionWebhook": ("mutating", _WEBHOOK_KINDS, _introductions),
     "PodSecurity": ("pod_security", ("PodSecurityConfiguration",), pod_security),
+    "PodTolerationRestriction": ("tolerations", ("Configuration",), tolerations_of),
     "ResourceQuota": ("limited", ("ResourceQuotaConfiguration", "Configuration"), limited_of),
     "ValidatingAdmissionWebhook": ("validating", _WEBHOOK_KINDS, _introductions),
 }

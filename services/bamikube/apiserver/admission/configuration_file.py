@@ -20,7 +20,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "ResourceQuotaConfiguration": ("apiserver.config.k8s.io/v1",),
     "WebhookAdmissionConfiguration": _WEBHOOKS,
     "WebhookAdmission": _WEBHOOKS,  # its name before v1
-    "Configuration": ("eventratelimit.admission.k8s.io/v1alpha1", "resourcequota.admission.k8s.io/v1beta1"),
+    "Configuration": (
+        "eventratelimit.admission.k8s.io/v1alpha1",
+        "podtolerationrestriction.admission.k8s.io/v1alpha1",
+        "resourcequota.admission.k8s.io/v1beta1",
+    ),
 }
 
 

@@ -45,6 +45,7 @@ from bamikube.apiserver.admission.storage_protection import (
     StorageObjectInUseProtection,
 )
 from bamikube.apiserver.admission.taint_nodes import TaintNodesByCondition
+from bamikube.apiserver.admission.toleration_restriction import PodTolerationRestriction
 from bamikube.apiserver.admission.tolerations import DefaultTolerationSeconds
 from bamikube.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from bamikube.apiserver.outbound import Caller
@@ -94,6 +95,11 @@ KNOWN: tuple[Known, ...] = (
     Known(
         DefaultTolerationSeconds,
         lambda parts: DefaultTolerationSeconds(parts.not_ready_seconds, parts.unreachable_seconds),
+    ),
+    Known(
+        PodTolerationRestriction,
+        lambda parts: PodTolerationRestriction(parts.reader, parts.configured.tolerations),
+        default=False,
     ),
     Known(
         EventRateLimit,

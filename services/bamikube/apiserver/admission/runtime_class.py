@@ -13,6 +13,7 @@ from typing import Any
 from bamikube.api import errors
 from bamikube.api.errors import ApiError
 from bamikube.api.podresources import amounts
+from bamikube.api.predicates.tolerations import merged
 from bamikube.apiserver.admission.chain import Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.registry.reader import Reader
@@ -94,9 +95,7 @@ def _place(ctx: AdmissionContext, spec: Object, scheduling: Object) -> None:
         selector[key] = value
     if selector:
         spec["nodeSelector"] = selector
-    tolerations = list(spec.get("tolerations") or ())
-    tolerations += [one for one in scheduling.get("tolerations") or () if one not in tolerations]
-    if tolerations:
+    if tolerations := merged(spec.get("tolerations") or (), scheduling.get("tolerations") or ()):
         spec["tolerations"] = tolerations
 
 
