@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from bamikube.apiserver.allocators.addresses import PREFIX as IP_PREFIX
+from bamikube.apiserver.allocators.addresses import Range
 from bamikube.apiserver.allocators.pool import Exhausted, Ledger, choose, static_band
 from bamikube.apiserver.allocators.ports import PREFIX as PORT_PREFIX
 from bamikube.apiserver.allocators.ports import NodePorts
@@ -343,6 +345,26 @@ def test_bands() -> None:
         256,
         256,
     ]
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [("10.0.0.0/29", 6), ("10.0.0.0/31", 0), ("10.0.0.0/32", 0), ("fd00::/125", 7), ("fd00::/127", 1), ("fd00::/128", 0)],
+)  # fmt: skip
+def test_what_a_range_has_to_give(network: str, size: int) -> None:
+    one = Range.of(ipaddress.ip_network(network))
+    assert one.end - one.first == size and one.first == one.band
+
+
+async def test_a_range_that_gives_nothing_harms_nobody(call: Caller) -> None:
+    for number, cidr in enumerate(("10.97.0.1/32", "10.97.0.2/31", "fd00::/128", "fd00::/40")):
+        body = {"metadata": {"name": f"tiny-{number}"}, "spec": {"cidrs": [cidr]}}
+        assert (await call("POST", CIDRS, body))[0] == 201
+    for number in range(4):
+        status, made = await call("POST", SERVICES, service(f"s{number}"))
+        assert status == 201 and made["spec"]["clusterIP"].startswith("10."), made
+    status, answer = await call("POST", SERVICES, service("x", clusterIP="10.97.0.1"))
+    assert status == 201, answer  # 10.96.0.0/12 gives it
 
 
 def test_free_choices_come_from_the_upper_band_while_it_lasts(world: World) -> None:

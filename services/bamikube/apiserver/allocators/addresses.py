@@ -57,9 +57,10 @@ class Range:
     @classmethod
     def of(cls, network: Network) -> Range:
         first = int(network.network_address) + 1
-        end = int(network.broadcast_address) + (1 if network.version == 6 else 0)
+        last = int(network.broadcast_address) - (1 if network.version == 4 else 0)
+        end = max(first, last + 1)  # a network of one or two addresses has none to give
         band = first + static_band(network.num_addresses, 16, 16, 256)
-        return cls(network, first, min(band, end), max(first, end))
+        return cls(network, first, min(band, end), end)
 
 
 class Addresses:
