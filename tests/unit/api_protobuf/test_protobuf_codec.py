@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bamikube.api import protobuf
+from bamikube.api import protobuf, table
+from bamikube.api.schema import source
+from bamikube.api.wire import table as wire
 from bamikube.api.wire.encode import chunk, varint
 
 BODIES = json.loads((Path(__file__).parent / "kubectl_bodies.json").read_text())
@@ -51,6 +53,30 @@ def test_a_deployment_as_kubectl_sends_it() -> None:
         },
         "status": {},
     }
+
+
+def test_fields_have_the_names_that_they_have_in_json() -> None:
+    """For every message that some kind holds, against the definitions: a field by another name would be lost."""
+
+    def names(message: str) -> set[str]:
+        found: set[str] = set()
+        for field in wire.fields(message):
+            found |= names(field.type) if field.label == "inline" else {field.name}
+        return found - {"apiVersion", "kind"}
+
+    seen: set[str] = set()
+    waiting = [wire.message_of(row.api_version, row.kind) for row in table.TABLE]
+    while waiting:
+        message = waiting.pop()
+        if message is None or message in seen:
+            continue
+        seen.add(message)
+        name = message.replace("k8s.io.", "io.k8s.", 1).replace("_", "-")
+        properties = source.definition(name).get("properties") if name in source.definition_names() else None
+        if properties:
+            assert names(message) == properties.keys() - {"apiVersion", "kind"}, message
+        waiting += [field.type for field in wire.fields(message) if "." in field.type]
+    assert len(seen) > 400
 
 
 def test_other_bodies_of_kubectl() -> None:
