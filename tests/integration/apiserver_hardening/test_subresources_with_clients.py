@@ -153,6 +153,9 @@ class _Echo(http.server.BaseHTTPRequestHandler):
             "authorization": self.headers.get("Authorization"),
             "uri": self.headers.get("X-Forwarded-Uri"),
         }
+        if self.path.startswith("/page"):
+            self._page()
+            return
         body = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -160,6 +163,19 @@ class _Echo(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _page(self) -> None:
+        """A page with a link, or the way to one."""
+        moved = self.path == "/page/moved"
+        body = b"" if moved else f'<a href="/next">{self.headers["Host"]}</a>'.encode()
+        self.send_response(302 if moved else 200)
+        if moved:
+            self.send_header("Location", f"http://{self.headers['Host']}/page")
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
@@ -224,6 +240,29 @@ def test_every_method_through_a_service(wire: Wire, namespace: str, backend: tup
             assert (bare.status, bare.headers["Location"]) == (301, f"{base}/?q=1")
         else:
             assert (bare.status, bare.json["path"]) == (200, "/?q=1")
+
+
+def test_links_of_proxied_pages_lead_through_the_proxy(
+    kubectl: Kubectl, pod: str, namespace: str, wire: Wire, backend: tuple[str, int]
+) -> None:
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    wire.send("GET", f"{pods}/{pod}/proxy/").must(400, "address not allowed")  # it has none yet
+    wire.send("GET", f"{pods}/ftp:{pod}:80/proxy/").must(400, f'invalid pod request "ftp:{pod}:80"')
+    address, port = backend
+    status = {"status": {"phase": "Running", "podIPs": [{"ip": address}], "podIP": address}}
+    kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    base = f"{pods}/{pod}:{port}/proxy"
+    page = wire.send("GET", f"{base}/page")
+    us = wire.api.url.removeprefix("https://")
+    assert page.body.decode() == f'<a href="{base}/next">{us}</a>'
+    assert "Access-Control-Allow-Origin" not in page.headers
+    moved = wire.send("GET", f"{base}/page/moved")
+    assert (moved.status, moved.headers["Location"]) == (302, f"http://{us}{base}/page")
+    refused = wire.send("GET", f"{pods}/{pod}:1/proxy/")
+    assert refused.status == 503
+    assert (
+        refused.message == f"error trying to reach service: dial tcp {address}:1: connect: connection refused"
+    )
 
 
 def test_the_proxy_passes_on_everything_but_credentials(

@@ -120,7 +120,7 @@ def test_parameters(query: dict[str, str]) -> None:
         except errors.ApiError as error:
             assert error.code in (400, 422)
     for text in query.values():
-        for reader in (parse_version, parse_target):
+        for reader in (parse_version, lambda given: parse_target(given, "pod")):
             try:
                 reader(text)
             except errors.ApiError as error:

@@ -20,9 +20,11 @@ from urllib.parse import quote
 from bamikube.api import errors
 from bamikube.api.numbers import whole
 from bamikube.apiserver.call import Call
-from bamikube.apiserver.outbound.destination import endpoints
+from bamikube.apiserver.outbound.caller import explained
+from bamikube.apiserver.outbound.destination import Destination, endpoints
 from bamikube.apiserver.registry.reader import Reader
-from bamikube.apiserver.subresources.dialing import Place, fetch, unreachable
+from bamikube.apiserver.subresources.dialing import Exchange, Place, fetch, unreachable
+from bamikube.apiserver.subresources.links import Links, pages
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.apiserver.subresources.streams import dialer_of, forwarded, node_place, splice
 from bamikube.kit.http import Answer, Response, Stream
@@ -40,6 +42,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+# What a pod allows other sites, it does not allow them at the API server's address.
+_FOREIGN = {f"access-control-allow-{what}" for what in ("credentials", "headers", "methods", "origin")}
 NOT_RETURNED = _HOP_BY_HOP | {"content-length", "date"}
 
 
@@ -52,7 +56,7 @@ class Target:
     port: str
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str, kind: str) -> Target:
     """Raises ApiError 400 for what is not of that form."""
     parts = text.split(":")
     match parts:
@@ -65,9 +69,7 @@ def parse_target(text: str) -> Target:
         case _:
             target = Target("", "", "")
     if target.scheme not in ("http", "https") or not target.name:
-        raise errors.bad_request(
-            f'invalid proxy request "{text}": expected [scheme:]name[:port] with scheme http or https'
-        )
+        raise errors.bad_request(f'invalid {kind} request "{text}"')
     return target
 
 
@@ -113,21 +115,19 @@ def is_address(text: str) -> bool:
 
 async def proxy_pod(call: Call) -> Answer:
     """``pods/<target>/proxy``."""
-    target = parse_target(call.name)
+    target = parse_target(call.name, "pod")
     pod = await _named(call, target.name)
-    address = (pod.get("status") or {}).get("podIP")
-    if not address:
-        raise errors.unavailable(f"pod {target.name} has no address yet: try again when it is running")
+    address = check_address((pod.get("status") or {}).get("podIP") or "")
     port = target.port or _first_port(pod)
     number = whole(port)
     if number is None:
         number = int(_named_port(pod, port))
-    return await _send(call, target.scheme, check_address(address), number)
+    return await _send(call, target.scheme, address, number)
 
 
 async def proxy_service(call: Call) -> Answer:
     """``services/<target>/proxy``."""
-    target = parse_target(call.name)
+    target = parse_target(call.name, "service")
     service = await _named(call, target.name)
     ports = (service.get("spec") or {}).get("ports") or []
     chosen = [
@@ -136,7 +136,10 @@ async def proxy_service(call: Call) -> Answer:
         if target.port in (one.get("name", ""), str(one.get("port"))) or (not target.port and len(ports) == 1)
     ]
     if not chosen:
-        raise errors.unavailable(f'no service port "{target.port}" found for service "{target.name}"')
+        number = whole(target.port)
+        missing = f"no service port {number} found" if number is not None else "no endpoints available"
+        named = target.name if number is not None else call.name
+        raise errors.unavailable(f'{missing} for service "{named}"')
     places = _endpoints(call, target.name, chosen[0].get("name") or "")
     if not places:
         raise errors.unavailable(f'no endpoints available for service "{target.name}"')
@@ -146,7 +149,7 @@ async def proxy_service(call: Call) -> Answer:
 
 async def proxy_node(call: Call) -> Answer:
     """``nodes/<target>/proxy``: the node agent by default, any port of the node when one is named."""
-    target = parse_target(call.name)
+    target = parse_target(call.name, "node")
     place = node_place(call, target.name)
     if target.port and target.port != str(place.port):
         return await _send(call, target.scheme, check_address(place.host), whole(target.port) or 0)
@@ -154,7 +157,8 @@ async def proxy_node(call: Call) -> Answer:
     exchange = await dialer_of(call).open(
         place, call.request.method, _rest(call), headers=_headers(call, place), body=call.request.body
     )
-    return Stream(exchange.status, exchange.chunks(), *_returned(exchange.headers))
+    links = Links(_parts(call)[0], f"{place.host}:{place.port}", call.request.headers.get("host") or "")
+    return _linked(call, exchange, *_returned(exchange.headers), links)
 
 
 async def _named(call: Call, name: str) -> Object:
@@ -218,7 +222,7 @@ def _headers(call: Call, place: Place) -> dict[str, str]:
 
 
 def _returned(headers: dict[str, str]) -> tuple[dict[str, str], str]:
-    kept = {name: value for name, value in headers.items() if name.lower() not in NOT_RETURNED}
+    kept = {name: value for name, value in headers.items() if name.lower() not in NOT_RETURNED | _FOREIGN}
     content_type = ""
     for name in list(kept):
         if name.lower() == "content-type":
@@ -242,27 +246,40 @@ async def _send(call: Call, scheme: str, host: str, port: int) -> Answer:
             False,
             tls.CERT_NONE,
         )  # pods have certificates of any kind
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    asked = call.request.headers.get("host") or shown  # the pod is told what the client calls it
     if "upgrade" in call.request.headers.get("connection", "").lower():
-        head = request_head(call.request.method, _rest(call), forwarded(call.request, f"{host}:{port}"))
+        head = request_head(call.request.method, _rest(call), forwarded(call.request, asked))
         try:
             backend = await dial(host, port, ssl=context, server_hostname=host)
         except (OSError, TimeoutError) as problem:
             raise unreachable(place, problem) from problem
         return splice(backend, head, call.request.body)
-    shown = f"[{host}]" if ":" in host else host
     try:
         exchange = await fetch(
             call.request.method,
-            f"{scheme}://{shown}:{port}{_rest(call)}",
-            _headers(call, place) | {"X-Forwarded-Uri": base + path},
+            f"{scheme}://{shown}{_rest(call)}",
+            _headers(call, place) | {"Host": asked, "X-Forwarded-Uri": base + path},
             call.request.body,
             context,
             place,
         )
     except errors.ApiError as problem:
-        raise errors.unavailable(problem.message) from problem
+        why = explained(problem.__cause__ or problem, Destination(host, port, host, shown))
+        raise errors.unavailable(f"error trying to reach service: {why}") from problem
     headers, content_type = _returned(exchange.headers)
-    for name, value in headers.items():
-        if name.lower() == "location" and value.startswith("/"):
-            headers[name] = base + value
-    return Stream(exchange.status, exchange.chunks(), headers, content_type)
+    return _linked(call, exchange, headers, content_type, Links(base, shown, asked))
+
+
+def _linked(
+    call: Call, exchange: Exchange, headers: dict[str, str], content_type: str, links: Links
+) -> Stream:
+    """The answer, its links led through the proxy: of a redirection that one, else those of a page."""
+    lower = {name.lower(): name for name in headers}
+    chunks = exchange.chunks()
+    if moved := lower.get("location"):
+        headers[moved] = links.through(headers[moved])
+    elif content_type.partition(";")[0].strip().lower() == "text/html" and call.request.method != "HEAD":
+        encoding = headers.get(lower.get("content-encoding", ""), "")
+        return Stream(exchange.status, pages(links, encoding, chunks), headers, content_type)
+    return Stream(exchange.status, chunks, headers, content_type)
