@@ -35,6 +35,7 @@ Object = dict[str, Any]
 
 INTERVAL = 180.0
 RETRY = 5.0
+AT_ONCE = 50  # objects that are looked at without a pause
 OF_ADDRESSES = "ipallocator-repair-controller"
 OF_PORTS = "portallocator-repair-controller"
 
@@ -52,6 +53,8 @@ class Repair:
         self._allocator = allocator
         self._queue = WorkQueue(world, name=OF_ADDRESSES)
         self._row = table.by_name("services")
+        self._looked = 0
+        self._all = asyncio.Event()  # everything is to be looked at
         self.ready = asyncio.Event()
 
     async def run(self, tasks: Tasks) -> None:
@@ -62,6 +65,7 @@ class Repair:
         self._reader.subscribe(SERVICES, self._service_changed)
         self._reader.subscribe(IP_ADDRESSES, self._address_changed)
         tasks.spawn(work(self._queue, self._sync, workers=1, tasks=tasks), OF_ADDRESSES)
+        tasks.spawn(self._sweeps(), "address sweeps")
         while True:
             try:
                 await self._all_ports()
@@ -70,18 +74,23 @@ class Repair:
                 figures.PORT_REPAIRS_FAILED.inc()
                 log.warning("the node ports of services could not be compared (%s); trying again", error)
             await self._world.clock.sleep(INTERVAL if self.ready.is_set() else RETRY)
-            self._again()
+            self._all.set()
 
     # -- what to look at -------------------------------------------------------------------------------------------
 
-    def _again(self) -> None:
-        for service in self._reader.list(SERVICES):
-            self._queue.add(_key_of(service))
-        for record in self._reader.list(IP_ADDRESSES):
-            self._queue.add(record["metadata"]["name"])
+    async def _sweeps(self) -> None:
+        """Queue everything whenever that is asked for, a little at a time: requests must not wait for it."""
+        while True:
+            await self._all.wait()
+            self._all.clear()
+            everything = [*self._reader.list(SERVICES), *self._reader.list(IP_ADDRESSES)]
+            for number, obj in enumerate(everything):
+                self._queue.add(_key_of(obj))
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _service_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
-        self._queue.add(_key_of(new or old or {}))
+        self._queue.add(_key_of(new if new is not None else old or {}))
 
     def _address_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
         record = new or old or {}
@@ -93,12 +102,15 @@ class Repair:
 
     def _cidr_changed(self, _type: str, old: Object | None, new: Object | None) -> None:
         if new is None:
-            self._again()
+            self._all.set()
 
     # -- cluster IPs -----------------------------------------------------------------------------------------------
 
     async def _sync(self, key: str) -> float | None:
         """Look at a service (``namespace/name``) or at an IPAddress (its name)."""
+        self._looked += 1
+        if self._looked % AT_ONCE == 0:
+            await asyncio.sleep(0)
         namespace, slash, name = key.partition("/")
         if not slash:
             record = self._reader.get(IP_ADDRESSES, "", key)
@@ -186,6 +198,9 @@ def _revision(obj: Object | None) -> int:
     return int(obj["metadata"].get("resourceVersion") or 0) if obj is not None else 0
 
 
-def _key_of(service: Object) -> str:
-    metadata = service["metadata"]
-    return f"{metadata.get('namespace', '')}/{metadata['name']}"
+def _key_of(obj: Object) -> str:
+    """The queue's key of a service or an IPAddress."""
+    metadata = obj["metadata"]
+    return (
+        f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
+    )
