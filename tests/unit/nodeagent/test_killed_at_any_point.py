@@ -2,7 +2,7 @@
 
 The hollow runtime counts the calls of one life; for each of them the agent is killed just before it takes effect, and
 just after. A new agent, with nothing but the API and the runtime to go by, has to make a ready pod of it, with one container
-of each name running, and at last to leave nothing.
+of each name running, and at last to leave nothing. The same with a runtime, an API server or a disk that is away for some seconds, from any call on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode
 
 JSON = dict[str, Any]
+OUTAGE = 5.0  # seconds
 SPEC: JSON = {
     "terminationGracePeriodSeconds": 5,
     "initContainers": [
@@ -34,9 +35,9 @@ SPEC: JSON = {
 class Cluster:
     """One pod in the API, a runtime, and the node agent of the day."""
 
-    def __init__(self, point: int, *, before: bool) -> None:
+    def __init__(self, point: int, *, how: str) -> None:
         self.node = HollowNode()
-        self.calls, self.point, self.before = 0, point, before
+        self.calls, self.point, self.how, self.dark_until = 0, point, how, 0.0
         self.pod: JSON | None = {
             "metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": 1},
             "spec": SPEC,
@@ -48,14 +49,14 @@ class Cluster:
         self.tell: Any = None
         self._agent: asyncio.Task[None] | None = None
         self.agent: PodAgent | None = None
-        for part, names in (
-            (self.node.runtime, ("run_sandbox", "create_container", "start_container", "stop_container",
+        for what, part, names in (
+            ("runtime", self.node.runtime, ("run_sandbox", "create_container", "start_container", "stop_container",
                                  "stop_sandbox", "remove_container", "remove_sandbox", "list_containers")),
-            (self.node.api, ("write_status", "delete")),
-            (self.node.host, ("set_up", "cleanup")),
+            ("api", self.node.api, ("write_status", "delete")),
+            ("host", self.node.host, ("set_up", "cleanup")),
         ):  # fmt: skip
             for name in names:
-                setattr(part, name, self._counted(getattr(part, name)))
+                setattr(part, name, self._counted(what, getattr(part, name)))
         delete = self.node.api.delete
 
         async def gone(pod: JSON) -> None:
@@ -65,14 +66,18 @@ class Cluster:
 
         self.node.api.delete = gone  # type: ignore[method-assign]
 
-    def _counted(self, call: Any) -> Any:
+    def _counted(self, what: str, call: Any) -> Any:
         async def counted(*arguments: Any) -> Any:
             self.calls += 1
-            mine = self.calls == self.point
-            if mine and self.before:
+            mine, now = self.calls == self.point, self.node.clock.now()
+            if mine and self.how.endswith("away"):
+                self.dark_until = now + OUTAGE
+            if now < self.dark_until and self.how == f"{what} away":
+                raise RuntimeFailure("UNAVAILABLE", "refused") if what == "runtime" else OSError("refused")
+            if mine and self.how == "killed before":
                 await self._die()
             answer = await call(*arguments)
-            if mine:
+            if mine and self.how == "killed after":
                 await self._die()
             return answer
 
@@ -124,7 +129,7 @@ class Cluster:
                     self._end_init()
         except TimeoutError:
             raise AssertionError(
-                f"killed at {self.point}, before={self.before}: never {what}; {self.running()} run"
+                f"killed at {self.point}, {self.how}: never {what}; {self.running()} run"
             ) from None
 
     def _end_init(self) -> None:
@@ -140,9 +145,9 @@ class Cluster:
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-async def life(point: int, *, before: bool) -> int:
+async def life(point: int, how: str) -> int:
     """One life of the pod, the agent killed at one point; how many points there were."""
-    cluster = Cluster(point, before=before)
+    cluster = Cluster(point, how=how)
     cluster.begin()
     await cluster.until(lambda: cluster.ready() and not cluster.killed.is_set(), "ready")
     await asyncio.sleep(2)
@@ -167,9 +172,15 @@ async def life(point: int, *, before: bool) -> int:
     return cluster.calls
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_the_next_agent_goes_on(before: bool) -> None:
-    calls = virtual.run(life(0, before=before))
+@pytest.mark.parametrize("how", ["killed before", "killed after"])
+def test_the_next_agent_goes_on(how: str) -> None:
+    calls = virtual.run(life(0, how))
     assert calls > 30
     for point in range(1, calls + 1):
-        virtual.run(life(point, before=before))
+        virtual.run(life(point, how))
+
+
+@pytest.mark.parametrize("what", ["runtime", "api", "host"])
+def test_what_was_away_for_a_while_is_asked_again(what: str) -> None:
+    for point in range(1, virtual.run(life(0, f"{what} away")) + 1):
+        virtual.run(life(point, f"{what} away"))

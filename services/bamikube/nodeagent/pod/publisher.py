@@ -156,7 +156,9 @@ class Publisher:
                         self.close()
                         continue
                     wait = await self._later(status, error, wait)
-                except OSError as error:
+                except (
+                    Exception
+                ) as error:  # whatever it is: a status that nobody writes any more helps nobody
                     wait = await self._later(status, error, wait)
                 else:
                     self._said, wait = True, 0.2

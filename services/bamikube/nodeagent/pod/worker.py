@@ -266,11 +266,14 @@ class PodWorker:
 
     # -- actions -----------------------------------------------------------------------------------------------
 
-    def _spawn(self, key: str, work: Coroutine[Any, Any, Any]) -> None:
-        """Run ``work`` beside the worker, once at a time per key, and wake the worker when it has ended."""
+    def _spawn(self, key: str, work: Coroutine[Any, Any, Any]) -> bool:
+        """Run ``work`` beside the worker, once at a time per key, and wake the worker when it has ended.
+
+        False when work of that key is still under way (or waits after it has failed).
+        """
         if key in self._busy:
             work.close()
-            return
+            return False
         self._busy.add(key)
 
         async def doing() -> None:
@@ -291,6 +294,7 @@ class PodWorker:
                 self.wake()
 
         self._tasks.spawn(doing(), key)
+        return True
 
     def _act(self, actions: list[Action]) -> None:
         starts = [a for a in actions if a.kind in ("MountVolumes", "CreateSandbox", "StartContainer")]
@@ -299,10 +303,10 @@ class PodWorker:
             self._lane = self._tasks.spawn(self._start(starts), "start")
         for action in actions:
             if action.kind == "StopContainer":
-                self.memory.stopping.add(action.id)
+                if self._spawn(f"stop/{action.id}/{action.grace:g}", self._stopper.stop(action)):
+                    self.memory.stopping.add(action.id)
                 if action.again:
                     self.memory.renewed.add(action.id)
-                self._spawn(f"stop/{action.id}/{action.grace:g}", self._stopper.stop(action))
             elif action.kind == "ResizeContainer":
                 self._spawn(f"resize/{action.id}", self.resize.carry_out(action))
             elif action.kind == "StopSandbox":
