@@ -41,6 +41,8 @@ OPENED = (
 # and once everything that goes on beside the requests has begun.
 BEGUN = (
     "start-apiextensions-controllers",
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
     "start-legacy-token-tracking-controller",
     "apiservice-registration-controller",
     "apiservice-status-remote-available-controller",
