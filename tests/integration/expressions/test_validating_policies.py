@@ -99,6 +99,15 @@ def test_a_policy_denies(kubectl: Kubectl, policies: Policies, python: client.Ap
     assert status["details"]["causes"] == [{"message": text}]
 
 
+def test_of_several_denials_the_first_is_the_answer(kubectl: Kubectl, policies: Policies) -> None:
+    wrong = [{"expression": "false", "message": f"wrong {number}"} for number in range(3)]
+    binding = {"validationActions": ["Deny", "Audit"]}
+    first = policies.create({"validations": wrong}, binding)
+    policies.create({"validations": [{"expression": "false", "message": "another policy"}]})
+    said = kubectl.fails("create", "-f", "-", stdin=deployment(1))
+    assert f"ValidatingAdmissionPolicy '{first}' with binding '{first}-b' denied request: wrong 0\n" in said
+
+
 def test_messages_reasons_and_variables(kubectl: Kubectl, policies: Policies) -> None:
     policies.create(
         {

@@ -84,7 +84,8 @@ class ValidatingAdmissionPolicy(Plugin):
                 seconds = self._world.clock.monotonic() - started
                 figures.judged(policy.name, binding.name, binding.actions, bool(found), seconds)
                 for finding in found:
-                    denial = self._act(ctx, policy, binding, finding, failures) or denial
+                    refused = self._act(ctx, policy, binding, finding, failures)
+                    denial = denial or refused  # the first one is the answer; all are warned of and noted
         if failures:
             ctx.annotations[_FAILURES] = orjson.dumps(failures).decode()
         if denial is not None:
