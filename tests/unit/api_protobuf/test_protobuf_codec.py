@@ -79,6 +79,32 @@ def test_fields_have_the_names_that_they_have_in_json() -> None:
     assert len(seen) > 400
 
 
+def test_zeros_that_go_writes_and_does_not_mean() -> None:
+    """Fields that are no pointers are always on the wire; a zero of theirs is no statement."""
+    port = {"name": "http", "number": 0}
+    ingress = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "i"},
+        "spec": {"defaultBackend": {"service": {"name": "s", "port": port}}},
+    }
+    decoded = protobuf.decode(protobuf.encode(ingress))
+    assert decoded["spec"]["defaultBackend"]["service"]["port"] == {"name": "http"}
+    queuing = {"queues": 0, "handSize": 0, "queueLengthLimit": 0}
+    limited = {"nominalConcurrencyShares": 0, "limitResponse": {"type": "Queue", "queuing": queuing}}
+    level = {
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+        "kind": "PriorityLevelConfiguration",
+        "metadata": {"name": "p"},
+        "spec": {"type": "Limited", "limited": limited},
+    }
+    decoded = protobuf.decode(protobuf.encode(level))
+    assert decoded["spec"]["limited"] == {
+        "nominalConcurrencyShares": 0,  # a pointer: none at all
+        "limitResponse": {"type": "Queue", "queuing": {}},
+    }
+
+
 def test_other_bodies_of_kubectl() -> None:
     assert protobuf.decode(body("/configmaps"))["data"] == {"a": "b", "empty": ""}
     assert protobuf.decode(body("/secrets"))["data"] == {"p": "cQ=="}
