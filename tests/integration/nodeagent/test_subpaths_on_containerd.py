@@ -120,3 +120,33 @@ async def test_expressions_that_do_not_hold_are_tried_again_when_the_pod_changes
     assert state(worker)["waiting"]["message"] == "missing value for PLACE"
     worker.update(worker.pod | {"metadata": worker.pod["metadata"] | {"annotations": {"place": "here"}}})
     await until(lambda: "running" in state(worker))
+
+
+async def test_a_container_that_starts_again_sees_the_file_of_today(node: Any, until: Any) -> None:
+    """The old bind still shows the file of yesterday; even a part that was removed from its volume is made again."""
+    settings = node.api.objects[("ConfigMap", "settings")] = {"data": {"color": "green"}}
+    script = "cat /color; echo; touch /part/x; while [ ! -e /e/go ]; do sleep 0.05; done; rm /e/go"
+    spec = {
+        "volumes": [*VOLUME, {"name": "settings", "configMap": {"name": "settings"}}],
+        "containers": [
+            container(
+                script,
+                {"name": "settings", "mountPath": "/color", "subPath": "color"},
+                {"name": "v", "mountPath": "/part", "subPath": "part"},
+                {"name": "v", "mountPath": "/e"},
+            )
+        ],
+    }
+    worker = node.run(node.pod("again", spec))
+    folder = Path(node.host._pod(worker.uid)) / "volumes"
+    shared = folder / "kubernetes.io~empty-dir" / "v"
+    log = Path(node.host.log_directory(worker.pod)) / "app"
+    await until(lambda: (shared / "part" / "x").exists())
+    settings["data"]["color"] = "blue"
+    worker.referred()
+    await until(lambda: (folder / "kubernetes.io~configmap" / "settings" / "color").read_text() == "blue")
+    (shared / "part" / "x").unlink()
+    (shared / "part").rmdir()
+    (shared / "go").touch()
+    await until(lambda: (log / "1.log").exists() and "blue" in (log / "1.log").read_text())
+    assert "green" in (log / "0.log").read_text() and (shared / "part" / "x").exists()
