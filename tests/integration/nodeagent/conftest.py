@@ -30,7 +30,7 @@ JSON = dict[str, Any]
 BUSYBOX = "bamikube.test/busybox:1"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def containerd() -> Iterator[PrivateContainerd]:
     base = Path(tempfile.mkdtemp(prefix="bami-cri-", dir="/var/tmp"))
     archives = images()  # may fetch a Debian package, which the namespace below could not
@@ -156,6 +156,9 @@ class Node:
     async def close(self) -> None:
         for worker in list(self.workers.values()):
             self.delete(worker, 0)
+        # Every container is given two seconds at the end, which a test that is over need not wait for.
+        running = [c.id for c in await self.runtime.list_containers() if c.state == "running"]
+        await asyncio.gather(*(self.runtime.stop_container(c, 0) for c in running), return_exceptions=True)
         async with asyncio.timeout(30):
             while self.workers:  # noqa: ASYNC110 - a poll is all a test needs
                 await asyncio.sleep(0.05)

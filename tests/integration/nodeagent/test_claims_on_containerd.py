@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 JSON = dict[str, Any]
+HELD = "trap 'exit 0' TERM; sleep 1000 & wait"  # ends at once when told to
 
 
 def claim(node: Any, name: str, source: JSON, **spec: Any) -> None:
@@ -106,7 +107,7 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
 
     claim(node, "late", {"local": {"path": str(tmp_path / "late")}})
     node.api.objects[("persistentvolumeclaims", "late")]["status"]["phase"] = "Pending"
-    worker = pod(node, "waits", "sleep 1000", "late")
+    worker = pod(node, "waits", HELD, "late")
     await until(
         lambda: (
             "Unable to attach or mount volumes: unmounted volumes=[late], unattached volumes=[], failed to process "
@@ -123,9 +124,9 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
 
     (tmp_path / "single").mkdir()
     claim(node, "single", {"local": {"path": str(tmp_path / "single")}}, accessModes=["ReadWriteOncePod"])
-    first = pod(node, "first", "sleep 1000", "single")
+    first = pod(node, "first", HELD, "single")
     await until(lambda: first.status.get("phase") == "Running")
-    second = pod(node, "second", "sleep 1000", "single")
+    second = pod(node, "second", HELD, "single")
     text = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
     await until(lambda: f'MountVolume.SetUp failed for volume "pv-single" : {text}' in events())
     node.delete(first)
@@ -134,7 +135,7 @@ async def test_what_cannot_be_mounted_is_told_and_had_as_soon_as_it_can(
     await until(lambda: second.status.get("phase") == "Running")
 
     claim(node, "options", {"hostPath": {"path": str(tmp_path)}}, mountOptions=["noexec"])
-    pod(node, "options", "sleep 1000", "options")
+    pod(node, "options", HELD, "options")
     text = 'for volume "pv-options" : Mount options are not supported for this volume type'
     await until(lambda: f"MountVolume.MountOptionSupport check failed {text}" in events())
 
@@ -177,7 +178,10 @@ async def test_a_file_system_is_made_once_and_mounted_for_as_long_as_pods_use_it
     with Path(device).open("r+b") as disk:
         disk.write(bytes(1 << 20))  # nothing at all is on it
     claim(node, "disk", {"local": {"path": device}}, mountOptions=["noatime", "nodelalloc"])
-    script = "cat /disk/* ; echo $HOSTNAME > /disk/$HOSTNAME; grep ' /disk ' /proc/mounts > /dev/termination-log; sleep 1000"
+    script = (
+        "cat /disk/* ; echo $HOSTNAME > /disk/$HOSTNAME; grep ' /disk ' /proc/mounts > /dev/termination-log; "
+        + HELD
+    )
     shared = f"{node.host._root}/plugins/kubernetes.io/local-volume/mounts/pv-disk"
 
     def mounted() -> int:

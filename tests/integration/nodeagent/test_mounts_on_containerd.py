@@ -13,6 +13,7 @@ from bamikube.rpc.containerd import snapshots_pb2 as pb
 from tests.support.private_containerd import image_layer, layered_archive
 
 JSON = dict[str, Any]
+HELD = "trap 'exit 0' TERM; sleep 1000 & wait"  # ends at once when told to
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ async def test_a_busy_volume_and_one_of_an_agent_that_died_go_with_their_pod(
 ) -> None:
     spec = {
         "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}],
-        "containers": [container("app", "sleep 1000", subPath="part")],
+        "containers": [container("app", HELD, subPath="part")],
     }
     worker = node.run(node.pod("busy", spec))
     await until(lambda: worker.status.get("phase") == "Running")

@@ -107,7 +107,13 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
             "nodeName": "node-1",
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "app", "image": "bamikube.test/busybox:1", "command": ["sleep", "1000"]}],
+            "containers": [
+                {
+                    "name": "app",
+                    "image": "bamikube.test/busybox:1",
+                    "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
+                }
+            ],
         },
     }
     await cluster.create("pods", pod)
@@ -156,7 +162,7 @@ async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: A
                 {
                     "name": "app",
                     "image": "bamikube.test/busybox:1",
-                    "command": ["sleep", "1000"],
+                    "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
                     "env": [variable],
                     "volumeMounts": [
                         {"name": "v", "mountPath": "/v"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 JSON = dict[str, Any]
+HELD = "trap 'exit 0' TERM; sleep 1000 & wait"  # ends at once when told to
 VOLUME = [{"name": "v", "emptyDir": {}}]
 
 
@@ -37,7 +38,7 @@ async def test_parts_of_volumes_are_made_with_their_volumes_mode_and_go_with_the
         "containers": [
             container(
                 "echo deep > /whole/a/b/file; cat /part/file /color; echo;"
-                " stat -c %a-%g /part >> /dev/termination-log; sleep 1000",
+                " stat -c %a-%g /part >> /dev/termination-log; " + HELD,
                 {"name": "v", "mountPath": "/whole"},
                 {"name": "v", "mountPath": "/part", "subPath": "a/b"},
                 {"name": "v", "mountPath": "/named", "subPathExpr": "expanded-$(POD)"},
@@ -104,7 +105,7 @@ async def test_expressions_that_do_not_hold_are_tried_again_when_the_pod_changes
 ) -> None:
     def pod(name: str, value: JSON, **meta: Any) -> Any:
         mount = {"name": "v", "mountPath": "/part", "subPathExpr": "$(PLACE)"}
-        app = container("sleep 1000", mount, env=[{"name": "PLACE", **value}])
+        app = container(HELD, mount, env=[{"name": "PLACE", **value}])
         return node.run(node.pod(name, {"volumes": VOLUME, "containers": [app]}, **meta))
 
     for value, text in (
