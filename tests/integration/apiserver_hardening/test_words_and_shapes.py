@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bamikube.api import table
 from tests.support.kubectl import Kubectl
 
 from .conftest import Wire
@@ -120,6 +121,21 @@ def test_every_dry_run_shows_what_it_would_do_and_does_nothing(wire: Wire, names
     assert gone["metadata"]["deletionTimestamp"] and gone["metadata"]["resourceVersion"] == version
     wire.send("DELETE", f"{path}?dryRun=All").must(200)
     assert wire.send("GET", f"{path}/c").json == before
+
+
+# --- what is wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [row for row in table.TABLE if not row.virtual], ids=lambda row: f"{row.api_version}/{row.kind}")  # fmt: skip
+def test_all_that_an_empty_object_lacks_is_told_at_once(wire: Wire, row: Any) -> None:
+    root = f"/apis/{row.group}/{row.version}" if row.group else f"/api/{row.version}"
+    place = "/namespaces/default" if row.namespaced else ""
+    told = wire.send("POST", f"{root}{place}/{row.plural}", {})
+    causes = told.must(422)["details"]["causes"]
+    missing = {"reason": "FieldValueRequired", "message": "Required value: name or generateName is required", "field": "metadata.name"}  # fmt: skip
+    assert missing in causes
+    if row.kind in ("Pod", "Deployment", "Service", "PersistentVolume"):
+        assert any(each["field"].startswith("spec") for each in causes)
 
 
 # --- what is not there ----------------------------------------------------------------------------------------------

@@ -103,6 +103,15 @@ def test_a_window_knows_how_far_back_it_reaches() -> None:
 
 def test_tokens_are_ours_or_refused() -> None:
     assert read_token(make_token(7, "n/a\0")) == (7, "n/a\0")
-    for bad in ("x", "", "eyJ2IjoxfQ", "!!"):
-        with pytest.raises(errors.ApiError, match="continue key is not valid"):
+    for bad, why in {
+        "a.b": "illegal base64 data at input byte 1",
+        "x": "illegal base64 data at input byte 1",
+        "": "unexpected end of JSON input",
+        "W10": "json: cannot unmarshal array into Go value of type storage.continueToken",
+        "eyJ2IjoidjAifQ": 'server does not recognize this encoded version "v0"',
+        "eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ": "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        make_token(7, ""): "encoded start key empty (version meta.k8s.io/v1)",
+    }.items():
+        with pytest.raises(errors.ApiError) as caught:
             read_token(bad)
+        assert caught.value.message == f"invalid continue token: continue key is not valid: {why}"

@@ -130,7 +130,7 @@ def test_parameters(query: dict[str, str]) -> None:
 @SETTINGS
 @given(
     ANY | st.binary(max_size=40).map(lambda raw: raw.decode("latin-1")) | JSON.map(lambda v: _token(v)),
-    st.text(),
+    st.text(min_size=1),
 )
 def test_continue_tokens(token: str, start: str) -> None:
     try:

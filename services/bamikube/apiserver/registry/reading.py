@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from bamikube.api import conversion, errors
+from bamikube.api import conversion, errors, gojson
 from bamikube.api.errors import Cause
 from bamikube.api.resources import Resource
 from bamikube.apiserver.cache import Filter, Item, Representation
@@ -168,20 +170,37 @@ def make_token(revision: int, start: str) -> str:
 
 def read_token(token: str) -> tuple[int, str]:
     """Raises 400 for something we did not make."""
+    if odd := _NO_TOKEN.search(token):
+        raise _no_token(f": illegal base64 data at input byte {odd.start()}")
     try:
-        parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        if (
-            parts["v"] != "meta.k8s.io/v1"
-            or not isinstance(parts["start"], str)
-            or not isinstance(parts["rv"], int)
-            or not (0 < parts["rv"] < 1 << 63 or parts["rv"] == INCONSISTENT)
-        ):
-            raise ValueError("not ours")
-        return parts["rv"], parts["start"]
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        raise errors.bad_request(
-            "continue key is not valid: it must be the token of an earlier list"
-        ) from None
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except binascii.Error:
+        raise _no_token(f": illegal base64 data at input byte {len(token)}") from None
+    try:
+        parts = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _no_token(f": {gojson.syntax_error(text) or error}") from None
+    if not isinstance(parts, dict):
+        raise _no_token(
+            f": json: cannot unmarshal {gojson.kind_of(parts)} into Go value of type storage.continueToken"
+        )
+    if parts.get("v") != "meta.k8s.io/v1":
+        raise _no_token(
+            ": server does not recognize this encoded version " + json.dumps(parts.get("v") or "")
+        )
+    revision, start = parts.get("rv"), parts.get("start")
+    if type(revision) is not int or not (0 < revision < 1 << 63 or revision == INCONSISTENT):
+        raise _no_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    if not isinstance(start, str) or not start:
+        raise _no_token(": encoded start key empty (version meta.k8s.io/v1)")
+    return revision, start
+
+
+_NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def _no_token(why: str) -> errors.ApiError:
+    return errors.bad_request(f"invalid continue token: continue key is not valid{why}")
 
 
 class Reading(Base):

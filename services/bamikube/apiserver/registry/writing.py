@@ -77,11 +77,9 @@ class Writing(Base):
         metadata.pop("resourceVersion", None)
         namespace = settle_namespace(resource, metadata, namespace)
         generated = not metadata.get("name") and bool(metadata.get("generateName"))
-        if not metadata.get("name") and not generated:
-            required = Cause(
-                "FieldValueRequired", "Required value: name or generateName is required", "metadata.name"
-            )
-            raise errors.invalid(resource.kind, "", [required], resource.group)
+        metadata["name"] = (
+            metadata.get("name") or ""
+        )  # validation wants one, and says so with what else is wrong
         metadata["uid"] = self.world.chance.uuid()
         metadata["creationTimestamp"] = rfc3339(self.world.clock.now())
         pristine = deep(obj) if generated else obj
