@@ -82,7 +82,9 @@ async def measure(
         await client.delete("pods", name, namespace, grace_seconds=0)
     while (await client.list("pods", namespace))["items"]:  # noqa: ASYNC110 - the cluster is asked, not this process
         await asyncio.sleep(1.0)
-    return kind, str(len(names)), f"{used / lasted * 100:.2f}", f"{memory:.0f}"
+    row = kind, str(len(names)), f"{used / lasted * 100:.2f}", f"{memory:.0f}"
+    print(" ".join(row), file=sys.stderr)  # so that a run that is cut short has told something
+    return row
 
 
 async def work(args: Any) -> None:

@@ -318,3 +318,24 @@ def test_another_image_is_pulled_at_once_whatever_was_wrong_with_the_old_one() -
             assert await node.until(lambda: running(worker)) < 1.0
 
     live(story())
+
+
+def test_a_stop_that_fails_is_told_and_tried_again() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = node.run("web", containers=[dict(APP)])
+            await node.until(lambda: running(worker))
+            stop = node.runtime.stop_container
+
+            async def refuses(container_id: str, grace: float) -> None:
+                raise RuntimeFailure("UNKNOWN", "no")
+
+            node.runtime.stop_container = refuses  # type: ignore[method-assign]
+            node.delete(worker, 1)
+            await node.until(lambda: node.api.said("FailedKillPod"))
+            text = 'error killing pod: failed to "KillContainer" for "app" with KillContainerError: '
+            assert node.api.said("FailedKillPod")[0] == text + '"rpc error: code = Unknown desc = no"'
+            node.runtime.stop_container = stop  # type: ignore[method-assign]
+            await node.until(lambda: node.api.deleted)
+
+    live(story())

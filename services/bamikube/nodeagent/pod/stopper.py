@@ -101,11 +101,23 @@ class Stopper:
             await self._shared.runtime.stop_container(action.id, left)
         except RuntimeFailure as failure:
             if failure.code != "NOT_FOUND":
+                self._failed("KillContainer", action.name, failure)
                 raise
         finally:
             if self._graces.get(action.id) == action.grace:
                 self._graces.pop(action.id, None)
                 self._memory.stopping.discard(action.id)
+
+    async def stop_sandbox(self, identity: str) -> None:
+        try:
+            await self._shared.runtime.stop_sandbox(identity)
+        except RuntimeFailure as failure:
+            self._failed("KillPodSandbox", facts.uid(self._pod()), failure)
+            raise
+
+    def _failed(self, what: str, whom: str, failure: RuntimeFailure) -> None:
+        text = f'error killing pod: failed to "{what}" for "{whom}" with {what}Error: "{failure.in_go()}"'
+        self._event("Warning", "FailedKillPod", text, "")
 
     async def _pre_stop(self, handler: JSON, spec: JSON, action: Action, deadline: float) -> None:
         """Run preStop until it is done, the grace is over, or the container has ended by itself."""

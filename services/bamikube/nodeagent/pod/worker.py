@@ -310,7 +310,7 @@ class PodWorker:
             elif action.kind == "ResizeContainer":
                 self._spawn(f"resize/{action.id}", self.resize.carry_out(action))
             elif action.kind == "StopSandbox":
-                self._spawn(f"stop/{action.id}", self._shared.runtime.stop_sandbox(action.id))
+                self._spawn(f"stop/{action.id}", self._stopper.stop_sandbox(action.id))
             elif action.kind == "RemoveContainer":
                 self._spawn(f"remove/{action.id}", self._remove(action.id))
             elif action.kind == "RemoveSandbox":
