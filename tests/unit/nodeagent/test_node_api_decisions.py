@@ -169,3 +169,11 @@ def test_the_configuration_carries_kubelets_names() -> None:
     assert shown["kind"] == "KubeletConfiguration" and shown["maxPods"] == 7
     assert shown["registerWithTaints"] == [{"key": "a", "value": "b", "effect": "NoSchedule"}]
     assert shown["podLogsDir"] == "/var/log/pods"
+
+
+def test_a_refusal_of_a_stream_that_yaml_would_misread_is_an_object() -> None:
+    plain, odd = Refusal(500, 'container not found ("x")'), Refusal(400, "it is so: no")
+    assert plain.response(to_stream=True).joined() == b'container not found ("x")'
+    assert odd.response().joined() == b"it is so: no"
+    said = orjson.loads(odd.response(to_stream=True).joined())
+    assert (said["kind"], said["code"], said["message"]) == ("Status", 400, "it is so: no")

@@ -81,16 +81,18 @@ class NodeApi:
             return await self._answer(request)
 
     async def _answer(self, request: Request) -> Answer:
+        to_stream = "upgrade" in request.headers.get("connection", "").lower()
         try:
             await self._auth.check(request)
             return await self._route(request)
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(to_stream=to_stream)
         except RuntimeFailure as failure:
             code = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429}.get(failure.code, 500)
-            return Refusal(code, failure.in_go()).response()
+            return Refusal(code, failure.in_go()).response(to_stream=to_stream)
         except OSError as error:
-            return Refusal(503, f"the node cannot do this now: {error}").response()
+            text = f"the node cannot do this now: {error}"
+            return Refusal(503, text).response(to_stream=to_stream)
 
     async def _route(self, request: Request) -> Answer:
         verb, *parts = request.path.strip("/").split("/")

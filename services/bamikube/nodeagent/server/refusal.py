@@ -1,7 +1,15 @@
-"""How the node's API says no: a status and a line of plain text, as the kubelet answers (no Status objects)."""
+"""How the node's API says no: a status and a line of plain text, as the kubelet answers.
+
+There is one exception. kubectl before 1.29 tries to read what refuses a stream as an object, in YAML, too; a line with a
+colon in it is one to YAML, without a message, and ``Error from server:`` is all that would be shown. Such a line is sent as
+a Status object.
+"""
 
 from __future__ import annotations
 
+import orjson
+
+from bamikube.api.errors import ApiError
 from bamikube.kit.http import Response
 
 TEXT = "text/plain; charset=utf-8"
@@ -14,7 +22,13 @@ class Refusal(Exception):
         super().__init__(text)
         self.code, self.text = code, text
 
-    def response(self) -> Response:
+    def response(self, *, to_stream: bool = False) -> Response:
+        """``to_stream``: it refuses an upgrade of the connection."""
+        if to_stream and ": " in self.text:
+            reason = {400: "BadRequest", 404: "NotFound", 403: "Forbidden", 500: "InternalError"}.get(
+                self.code, ""
+            )
+            return Response(self.code, orjson.dumps(ApiError(self.code, reason, self.text).status()))
         return Response(self.code, self.text.encode(), content_type=TEXT)
 
 
