@@ -128,6 +128,15 @@ def already_exists(resource: str, name: str, group: str = "") -> ApiError:
     )
 
 
+def none_left(resource: str, name: str, group: str = "") -> ApiError:
+    """409: every name that was made up for an object is taken; the last one was ``name``."""
+    taken = already_exists(resource, name, group)
+    taken.message += ", the server was not able to generate a unique name for the object"
+    taken.details = {**(taken.details or {}), "retryAfterSeconds": 1}
+    taken.headers["Retry-After"] = "1"
+    return taken
+
+
 def conflict(resource: str, name: str, message: str, group: str = "") -> ApiError:
     return ApiError(
         409,
@@ -168,10 +177,15 @@ def unsupported_media_type(message: str, details: dict[str, Any] | None = None) 
 
 
 def invalid(kind: str, name: str, causes: Sequence[Cause], group: str = "") -> ApiError:
-    """422: the object was understood and is wrong. ``causes`` must not be empty."""
-    parts = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
+    """422: the object was understood and is wrong. ``causes`` must not be empty; what several say is said once."""
+    parts = list(
+        dict.fromkeys(f"{each.field}: {each.message}" if each.field else each.message for each in causes)
+    )
     text = parts[0] if len(parts) == 1 else "[" + ", ".join(parts) + "]"
-    listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
+    listed = [
+        {"reason": each.reason, "message": each.message} | ({"field": each.field} if each.field else {})
+        for each in causes
+    ]
     return ApiError(
         422,
         "Invalid",

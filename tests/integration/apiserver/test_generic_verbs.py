@@ -52,6 +52,19 @@ async def test_generated_names_are_unique(api: Api) -> None:
     assert len(names) == 20 and all(name.startswith("job-") and len(name) == 9 for name in names)
 
 
+async def test_when_no_name_is_left_the_client_may_try_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.server.world.chance, "suffix", lambda length: "a" * length)
+    body = {"metadata": {"generateName": "same-"}}
+    await api.post(CMS, body)
+    refused = await api.post(CMS, body, 409)
+    assert refused["message"] == (
+        'configmaps "same-aaaaa" already exists, the server was not able to generate a unique name for the object'
+    )
+    assert (refused["reason"], refused["details"]["retryAfterSeconds"]) == ("AlreadyExists", 1)
+
+
 async def test_concurrent_patches_all_arrive(api: Api) -> None:
     await api.post(CMS, cm("busy", data={}))
     await asyncio.gather(*(api.patch(f"{CMS}/busy", {"data": {f"k{i}": "x"}}) for i in range(8)))

@@ -91,8 +91,10 @@ class Writing(Base):
             try:
                 return await self._create(resource, obj, namespace, user, dry_run, options or {}, manager)
             except errors.ApiError as error:
-                if not generated or error.reason != "AlreadyExists" or attempt == GENERATED_TRIES - 1:
+                if not generated or error.reason != "AlreadyExists":
                     raise
+                if attempt == GENERATED_TRIES - 1:
+                    raise errors.none_left(resource.plural, obj["metadata"]["name"], resource.group) from None
         raise AssertionError("the last attempt returns or raises")
 
     async def _create(
