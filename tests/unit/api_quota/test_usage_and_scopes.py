@@ -103,6 +103,30 @@ def test_a_claim() -> None:
     assert shown(CLAIMS, grown)["requests.storage"] == "2Gi"
 
 
+def test_a_claim_of_devices_uses_the_most_it_may_be_given() -> None:
+    def way(of: str, count: int | None = None) -> dict[str, Any]:
+        mode = (
+            {"allocationMode": "All"} if count is None else {"allocationMode": "ExactCount", "count": count}
+        )
+        return {"deviceClassName": of, **mode}
+
+    requests = [
+        {"name": "a", "exactly": way("gpu", 2)},
+        {"name": "b", "firstAvailable": [way("gpu", 1), way("gpu", 4), way("nic", 3)]},
+        {"name": "c", "exactly": way("disk")},
+    ]
+    claims = ("resource.k8s.io", "resourceclaims")
+    assert shown(claims, {"spec": {"devices": {"requests": requests}}}) == {
+        "count/resourceclaims.resource.k8s.io": "1",
+        "gpu.deviceclass.resource.k8s.io/devices": "6",
+        "nic.deviceclass.resource.k8s.io/devices": "3",
+        "disk.deviceclass.resource.k8s.io/devices": "32",
+    }
+    assert quota.tracks({"gpu.deviceclass.resource.k8s.io/devices": "1", "pods": "1"}, claims) == [
+        "gpu.deviceclass.resource.k8s.io/devices"
+    ]
+
+
 def test_everything_else_is_counted() -> None:
     assert shown(("apps", "deployments"), {}) == {"count/deployments.apps": "1"}
     assert shown(("", "secrets"), {}) == {"count/secrets": "1", "secrets": "1"}

@@ -6,6 +6,8 @@ Every object counts as one of ``count/<plural>.<group>``; some kinds also have o
     a service     services, services.nodeports, services.loadbalancers
     a claim       persistentvolumeclaims, requests.storage, and both per storage class
                   (gold.storageclass.storage.k8s.io/requests.storage)
+    a claim of    per device class the most it may be given (gpu.deviceclass.resource.k8s.io/devices): of
+    devices       alternatives the largest, and of "all" as many as one claim can hold
 
 A pod that is being deleted counts until it is gone.
 
@@ -26,10 +28,13 @@ Object = dict[str, Any]
 Key = tuple[str, str]  # group and plural
 
 PODS, SERVICES, CLAIMS = ("", "pods"), ("", "services"), ("", "persistentvolumeclaims")
+DEVICE_CLAIMS = ("resource.k8s.io", "resourceclaims")
 # What may be limited by its plain name. Pods, services and claims are among them, with rules of their own.
 PLAIN = frozenset({"configmaps", "replicationcontrollers", "resourcequotas", "secrets"})
 UNCOUNTED = frozenset({("", "events"), ("events.k8s.io", "events")})
 CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+DEVICE_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+MOST_DEVICES = 32  # of one claim
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
@@ -58,6 +63,8 @@ def kind_of(name: str) -> Key | None:
         return SERVICES
     if name in _CLAIM_NAMES or CLASS_SUFFIX in name:
         return CLAIMS
+    if name.endswith(DEVICE_SUFFIX):
+        return DEVICE_CLAIMS
     return ("", name) if name in PLAIN else None
 
 
@@ -83,6 +90,8 @@ def usage(key: Key, obj: Object) -> Amounts:
         used.update(_service(obj.get("spec") or {}))
     elif key == CLAIMS:
         used.update(_claim(obj))
+    elif key == DEVICE_CLAIMS:
+        used.update(_devices(obj.get("spec") or {}))
     elif key[0] == "" and key[1] in PLAIN:
         used[key[1]] = _ONE
     return used
@@ -136,3 +145,16 @@ def _claim(obj: Object) -> Amounts:
     if name := storage_class(obj):
         used |= {f"{name}{CLASS_SUFFIX}{what}": amount for what, amount in used.items()}
     return used
+
+
+def _devices(spec: Object) -> Amounts:
+    wanted: dict[str, int] = {}
+    for request in (spec.get("devices") or {}).get("requests") or []:
+        most: dict[str, int] = {}
+        for way in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            count = MOST_DEVICES if way.get("allocationMode") == "All" else way.get("count", 0)
+            name = way.get("deviceClassName", "")
+            most[name] = max(count, most.get(name, 0))
+        for name, count in most.items():
+            wanted[name] = wanted.get(name, 0) + count
+    return {f"{name}{DEVICE_SUFFIX}": Quantity.of(count) for name, count in wanted.items() if name}
