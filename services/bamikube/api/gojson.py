@@ -222,3 +222,14 @@ def quoted(byte: int) -> str:
     if 32 <= byte < 127 or (byte > 160 and byte != 173):
         return f"'{chr(byte)}'"
     return f"'\\x{byte:02x}'" if byte < 128 else f"'\\u{byte:04x}'"
+
+
+def go_map(value: Any) -> str:
+    """A decoded JSON value as Go's ``%+v`` prints it."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{go_map(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_map, value))}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from bamikube.api.gojson import go_map
 from bamikube.api.patches.errors import MAX_DEPTH, PatchError, no_object, too_deep
 
 DELETE_FROM = "$deleteFromPrimitiveList/"
@@ -314,5 +315,5 @@ def _is_directive(item: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = go_map(value)
     return text if len(text) <= 200 else text[:200] + "..."

@@ -19,7 +19,7 @@ from bamikube.api.schema.check import (
     prune,
 )
 from bamikube.api.schema.merge import Property, property
-from bamikube.api.schema.patched import Patched, go_map
+from bamikube.api.schema.patched import Patched
 from bamikube.api.schema.source import all_definitions, definition, definition_names
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "definition",
     "definition_names",
     "ensure",
-    "go_map",
     "property",
     "prune",
 ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from bamikube.api.errors import ApiError, Cause, invalid
 from bamikube.api.schema.compile import Issue
@@ -45,14 +44,3 @@ def _converted(issue: Issue) -> str:
     if "." in issue.wanted:
         return f"cannot restore struct from: {kind}"
     return f"unrecognized type: {issue.wanted}"
-
-
-def go_map(value: Any) -> str:
-    """A decoded JSON value as Go's ``%+v`` prints it."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{go_map(value[key])}' for key in sorted(value))}]"
-    if isinstance(value, list):
-        return f"[{' '.join(map(go_map, value))}]"
-    if value is None:
-        return "<nil>"
-    return str(value).lower() if isinstance(value, bool) else str(value)

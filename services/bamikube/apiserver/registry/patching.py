@@ -12,7 +12,7 @@ import orjson
 
 from bamikube.api import errors, kinds, patches, schema
 from bamikube.api.errors import ApiError
-from bamikube.api.gojson import kind_of
+from bamikube.api.gojson import go_map, kind_of
 from bamikube.api.resources import Resource
 from bamikube.apiserver import decoding
 from bamikube.apiserver.identity import SYSTEM, User
@@ -72,7 +72,7 @@ def apply_patch(media: str, doc: dict[str, Any], patch: Any, definition: str) ->
 def outcome_of(media: str, old: dict[str, Any], patch: Any, resource: Resource) -> schema.Patched:
     """How an error shows this patch, should its outcome be no such object."""
     if media == STRATEGIC_PATCH:
-        return schema.Patched(lambda: schema.go_map(patch), strategic=True)
+        return schema.Patched(lambda: go_map(patch), strategic=True)
 
     def patched() -> str:
         return orjson.dumps(
