@@ -1,6 +1,6 @@
 """All benchmarks, one after the other: ``make bench``. Each is a script of its own and can be run alone.
 
-Those that need a lab (pods, footprint) use the one that runs; if none does, ``up.py`` starts and measures one, which is
+Those that need a lab (pods, probes, footprint) use the one that runs; if none does, ``up.py`` starts and measures one, which is
 stopped at the end. Without root, or where a script fails, the others still run, and the exit status says so.
 """
 
@@ -18,7 +18,7 @@ import report  # noqa: E402
 
 # Seconds a script may take; several times what each takes on two cores.
 ALONE = {"lines": 60, "apply": 120, "proxy": 300, "dns": 60, "scheduler": 600, "api": 1200}
-ON_THE_LAB = {"footprint": 120, "pods": 900}
+ON_THE_LAB = {"footprint": 120, "pods": 900, "probes": 900}
 UP = 900
 
 
