@@ -119,7 +119,10 @@ def _aim(case: Case, dice: random.Random) -> None:
 
 
 def _is_excused(case: Case, answer: Response) -> bool:
-    """Whether a 5xx is Kubernetes' own: a version to come, and a proxied pod or service behind which nobody is."""
+    """Whether a 5xx is Kubernetes' own: a version to come, a proxied pod or service behind which nobody is, and a service when
+    the range of cluster IPs has been deleted."""
+    if answer.status_code == 500:
+        return b"range is full" in answer.content
     if answer.status_code not in (503, 504):
         return False
     message = orjson.loads(answer.content)["message"]
