@@ -48,6 +48,7 @@ class Cluster:
     etcd: str
     server: str
     token: str
+    services: Path = report.SERVICES  # where the API server's code is
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -102,7 +103,7 @@ def _spawn(cluster: Cluster, name: str, command: list[str]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": str(report.SERVICES)},
+            env={**os.environ, "PYTHONPATH": str(cluster.services)},
         )
 
 
@@ -127,8 +128,11 @@ def _tail(cluster: Cluster, name: str) -> str:
 
 
 @contextlib.contextmanager
-def private_cluster(*extra: str) -> Iterator[Cluster]:
-    """A running etcd and API server with the namespace ``load``; ``extra`` are flags for the API server."""
+def private_cluster(*extra: str, services: Path = report.SERVICES) -> Iterator[Cluster]:
+    """A running etcd and API server with the namespace ``load``; ``extra`` are flags for the API server.
+
+    ``services`` is the code it runs: this tree's, or another's.
+    """
     if shutil.which("etcd") is None:
         raise SystemExit("no etcd on PATH: run 'make packages' (Debian package etcd-server)")
     with tempfile.TemporaryDirectory(prefix="bamikube-bench-") as name:
@@ -139,6 +143,7 @@ def private_cluster(*extra: str) -> Iterator[Cluster]:
             f"https://127.0.0.1:{client_port}",
             f"https://127.0.0.1:{api_port}",
             secrets.token_urlsafe(24),
+            services,
         )
         _certificates(folder)
         (folder / "tokens.csv").write_text(f'{cluster.token},bench,1,"system:masters"\n')

@@ -42,7 +42,7 @@ def duplicate_keys(body: bytes, parsed: Any) -> Repeats:
         written = orjson.dumps(parsed)
     except TypeError:  # nested deeper than is ever written: types and schema have the say
         return NO_REPEATS
-    if b"\\u" not in body and written.count(b'"') == body.count(b'"'):
+    if written == body or (b"\\u" not in body and written.count(b'"') == body.count(b'"')):
         return NO_REPEATS
     found: dict[str, int] = {}  # path: which of the text's keys repeats it
     places: dict[str, int] = {}  # path: which of the text's keys it is, when it first appears

@@ -82,3 +82,20 @@ def test_events_that_never_came_are_no_result() -> None:
 def test_comments_and_docstrings_are_no_code() -> None:
     source = '"""Story\nof two lines."""\n\n# why\ndef f() -> str:\n    """Doc."""\n    return """a\nb"""  # three\n'
     assert script("lines").code_lines(source) == 3
+
+
+def test_what_a_request_of_each_kind_costs() -> None:
+    cost = script("compare").cost
+    cpu = {"cpu_s": {"etcd": 9.0, "apiserver": 2.0}}
+    assert cost({"test": "create-pod", "n": 2000, **cpu}) == ("CREATE of a pod", 0.001)
+    assert cost({"test": "deletecollection-cm", "n": 2000, **cpu}) == ("deletecollection, one of it", 0.001)
+    assert cost({"test": "get", "conns": 16, "req_s": 1000.0, "wall_s": 2.0, **cpu}) == (
+        "GET, 16 connections",
+        0.001,
+    )
+    assert cost({"test": "list-pods", "query": "?resourceVersion=0", "n": 2000, **cpu}) == (
+        "LIST of 2000 pods, from the cache",
+        2.0 / 15,
+    )
+    assert cost({"test": "version"}) is None
+    assert cost({"test": "something-new", **cpu}) is None
