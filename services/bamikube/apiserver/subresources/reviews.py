@@ -8,6 +8,7 @@ Source: the API reference, authorization.k8s.io/v1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bamikube.api import errors, names, selectors
@@ -203,45 +204,49 @@ def _ignored(resource: Object) -> str:
 
 def _labels(selector: Any) -> tuple[str, bool]:
     """A label selector of a review as text, as far as it is understood, and whether something is not."""
-    terms: list[str] = []
-    wrong = False
+    return _understood(selector, selectors.parse_labels, _label_term)
+
+
+def _fields(selector: Any) -> tuple[str, bool]:
+    """The same for a field selector."""
+    return _understood(selector, selectors.parse_fields, _field_term)
+
+
+def _understood(
+    selector: Any, parse: Callable[[str], object], term: Callable[[Object], object]
+) -> tuple[str, bool]:
+    """``parse`` reads a raw selector, ``term`` one requirement; both raise SelectorError."""
     if not isinstance(selector, dict):
         return "", False
-    try:
-        if selector.get("rawSelector"):
-            return str(selectors.parse_labels(str(selector["rawSelector"]))), False
-    except SelectorError:
-        return "", True
+    if raw := selector.get("rawSelector"):
+        try:
+            return str(parse(str(raw))), False
+        except SelectorError:
+            return "", True
+    terms: list[str] = []
+    wrong = False
     for one in selector.get("requirements") or []:
         try:
-            if one.get("operator") not in ("In", "NotIn", "Exists", "DoesNotExist"):
-                raise SelectorError(f"{one.get('operator')!r} is not a valid label selector operator")
-            made = selectors.requirement(one.get("key", ""), one["operator"], one.get("values") or ())
-            terms.append(str(made))
+            terms.append(str(term(one)))
         except SelectorError:
             wrong = True
     return ",".join(terms), wrong
 
 
-def _fields(selector: Any) -> tuple[str, bool]:
-    """The same for a field selector: a field has one value, or has it not."""
-    terms: list[str] = []
-    wrong = False
-    if not isinstance(selector, dict):
-        return "", False
-    try:
-        if selector.get("rawSelector"):
-            return str(selectors.parse_fields(str(selector["rawSelector"]))), False
-    except SelectorError:
-        return "", True
-    for one in selector.get("requirements") or []:
-        values = one.get("values") or []
-        sign = {"In": "=", "NotIn": "!="}.get(one.get("operator", ""))
-        if sign is None or len(values) != 1:
-            wrong = True
-        else:
-            terms.append(str(FieldRequirement(one.get("key", ""), sign, values[0])))
-    return ",".join(terms), wrong
+def _label_term(one: Object) -> object:
+    operator = one.get("operator")
+    if operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+        raise SelectorError(f"{operator!r} is not a valid label selector operator")
+    return selectors.requirement(one.get("key", ""), operator, one.get("values") or ())
+
+
+def _field_term(one: Object) -> object:
+    """A field has one value, or has it not."""
+    values = one.get("values") or []
+    sign = {"In": "=", "NotIn": "!="}.get(one.get("operator", ""))
+    if sign is None or len(values) != 1:
+        raise SelectorError("a field is compared with one value")
+    return FieldRequirement(one.get("key", ""), sign, values[0])
 
 
 def _check(call: Call, causes: list[Cause]) -> None:
