@@ -196,6 +196,8 @@ async def test_service_account_tokens_live_as_long_as_what_they_are_bound_to(rea
     assert user is not None and user.name == "system:serviceaccount:web:bot" and user.uid == "a1"
     assert user.groups == ("system:serviceaccounts", "system:serviceaccounts:web", "system:authenticated")
     assert user.extra["authentication.kubernetes.io/pod-uid"] == ("p1",)
+    again = await answer.authenticate(showing(None, authorization=f"Bearer {token}"))
+    assert again is user  # remembered; whether it holds is not, as below
     other, _ = signer.sign("web", "bot", "a1", audiences=["vault"])
     with pytest.raises(ApiError):
         await answer.authenticate(showing(None, authorization=f"Bearer {other}"))

@@ -6,7 +6,8 @@ must exist with the same uid, and so must the pod, secret or node the token is b
 the token. What is missing here may have been made a moment ago by way of another API server: before a token is
 refused for something the cache does not hold, the cache catches up with the store.
 
-Only what cannot change is remembered: that a signature is good. Expiry and bindings are looked at on every request.
+Only what cannot change is remembered: that a signature is good, and whom the token names. Expiry, bindings and what to warn
+of are looked at on every request.
 
 Source: KEP-1205 (bound service account tokens), KEP-4193 (token improvements: jti, node).
 """
@@ -22,7 +23,7 @@ from typing import Any
 from bamikube.api import errors
 from bamikube.apiserver.authn.authenticator import BadCredentials, Identified
 from bamikube.apiserver.authn.token_uses import TokenUses
-from bamikube.apiserver.identity import User
+from bamikube.apiserver.identity import ALL_AUTHENTICATED, User
 from bamikube.apiserver.registry.reader import Reader
 from bamikube.kit.clock import Clock, parse_rfc3339
 from bamikube.pki.tokens import TokenClaims, TokenError, TokenVerifier
@@ -41,13 +42,16 @@ class ServiceAccountMethod:
         self._uses = uses
         self._reader = reader
         self._clock = clock
-        self._verified: OrderedDict[tuple[str, tuple[str, ...]], TokenClaims] = OrderedDict()
+        self._verified: OrderedDict[tuple[str, tuple[str, ...]], tuple[TokenClaims, Identified]] = (
+            OrderedDict()
+        )
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Identified | None:
         """None when the token is not one of ours. ``audiences`` empty: the server's own."""
-        claims = self._claims(token, tuple(audiences))
-        if claims is None:
+        known = self._known(token, tuple(audiences))
+        if known is None:
             return None
+        claims, identified = known
         if claims.expires and self._clock.now() >= claims.expires:
             raise BadCredentials("service account token has expired")
         if self._problem(claims, token):  # as far as the cache knows
@@ -58,14 +62,12 @@ class ServiceAccountMethod:
             if problem := self._problem(claims, token):
                 self._note_invalid(claims, problem)
                 raise BadCredentials(problem)
-        user = User(
-            claims.username,
-            (*claims.groups, "system:authenticated"),
-            claims.uid,
-            claims.extra,
-            self._noted(claims),
-        )
-        return Identified(user, claims.audiences)
+        if warnings := self._noted(claims):
+            user = identified.user
+            return Identified(
+                User(user.name, user.groups, user.uid, user.extra, warnings), identified.audiences
+            )
+        return identified
 
     def _noted(self, claims: TokenClaims) -> tuple[str, ...]:
         """Tell of the use of a token that is good. Returns what to warn the client of."""
@@ -83,10 +85,11 @@ class ServiceAccountMethod:
             if secret is not None:
                 self._uses.of_invalid(secret)
 
-    def _claims(self, token: str, audiences: tuple[str, ...]) -> TokenClaims | None:
+    def _known(self, token: str, audiences: tuple[str, ...]) -> tuple[TokenClaims, Identified] | None:
+        """What a token that we have signed says, and whom it names; None when it is not one of ours."""
         key = (token, audiences)
-        claims = self._verified.get(key)
-        if claims is None:
+        known = self._verified.get(key)
+        if known is None:
             if not self._verifier.issued_here(token):
                 return None
             try:
@@ -95,8 +98,10 @@ class ServiceAccountMethod:
                 raise BadCredentials(str(problem)) from problem
             if len(self._verified) >= _CACHE_LIMIT:
                 self._verified.popitem(last=False)
-            self._verified[key] = claims
-        return claims
+            groups = (*claims.groups, ALL_AUTHENTICATED)
+            user = User(claims.username, groups, claims.uid, claims.extra)
+            known = self._verified[key] = claims, Identified(user, claims.audiences)
+        return known
 
     def _problem(self, claims: TokenClaims, token: str) -> str:
         """Why the token does not hold any more, in Kubernetes' words; "" when it does."""
