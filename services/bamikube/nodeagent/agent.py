@@ -46,7 +46,8 @@ class PodAgent:
         self._states: dict[str, str] = {}  # ids -> state, as of the last relist
         self._tasks = Tasks("pods")
         self._clearing: set[str] = set()
-        self.relisted = 0.0  # when the runtime last answered
+        self.relisted = 0.0  # when the runtime last answered, in seconds since the epoch
+        self._asked = 0.0  # the same on the clock that never jumps
         pods.on_change(self._changed)
 
     # -- the API's side ----------------------------------------------------------------------------------------
@@ -70,14 +71,18 @@ class PodAgent:
 
     def _begin(self, pod: JSON) -> None:
         worker = PodWorker(self._shared, pod, self._finished)
+        # A pod that was deleted by force has no place any more, though its containers may still be ending.
         others = [
-            w.resize.promised() for w in self.workers.values() if not facts.terminal({"status": w.status})
+            w.resize.promised()
+            for w in self.workers.values()
+            if not w.absent and not facts.terminal({"status": w.status})
         ]
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
             refusal = admit(pod, others, self._shared.node.name, self._max_pods)
             if refusal is not None:
-                worker.memory.rejected = Rejection(*refusal)
-                self._shared.api.event(pod, "Warning", *refusal)
+                reason, message = refusal
+                worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")
+                self._shared.api.event(pod, "Warning", reason, message)
         self.workers[facts.uid(pod)] = worker
         self._refer(pod)
         worker.spawn()
@@ -156,11 +161,11 @@ class PodAgent:
         """Ask the runtime for everything: wake workers whose containers changed, find orphans."""
         runtime, clock = self._shared.runtime, self._shared.world.clock
         begun = clock.monotonic()
-        if self.relisted:
-            figures.RELIST_INTERVAL.observe(begun - self.relisted)
+        if self._asked:
+            figures.RELIST_INTERVAL.observe(begun - self._asked)
         sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
-        self.relisted = clock.monotonic()
-        figures.RELIST_SECONDS.observe(self.relisted - begun)
+        self.relisted, self._asked = clock.now(), clock.monotonic()
+        figures.RELIST_SECONDS.observe(self._asked - begun)
         owner = {s.id: s.uid for s in sandboxes}
         states = {s.id: str(s.ready) for s in sandboxes} | {c.id: c.state for c in containers}
         for c in containers:

@@ -9,7 +9,6 @@ import pytest
 
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.node.status import parse_taint
-from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.publisher import patch_between
 from bamikube.nodeagent.pod.qos import container_resources, qos_class
 from bamikube.nodeagent.volumes import atomic
@@ -81,14 +80,6 @@ def test_cgroup_values() -> None:
         64 * 2**20,
     )
     assert made.oom_score_adj == 999
-
-
-def test_host_ports_are_taken_once() -> None:
-    port = {"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080}]}
-    refusal = admit(pod(containers=[port]), [pod(containers=[port])], "n1", 110)
-    assert refusal is not None and refusal[0] == "NodePorts"
-    assert admit(pod(containers=[port]), [], "n1", 110) is None
-    assert (admit(pod(nodeName="other"), [], "n1", 110) or ("",))[0] == "NodeName"
 
 
 def test_status_patches_hold_changes_only() -> None:

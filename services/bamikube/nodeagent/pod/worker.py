@@ -90,6 +90,7 @@ class PodWorker:
         self._refreshed = 0.0
         self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
+        self.absent = False  # the API knows the pod no more
         self._gone = False  # everything is done; nothing wakes this worker any more
 
     # -- what others tell it -----------------------------------------------------------------------------------
@@ -114,6 +115,7 @@ class PodWorker:
 
     def removed(self) -> None:
         """The pod is gone from the API: end it as if it had been deleted."""
+        self.absent = True
         meta = dict(self.pod["metadata"])
         if not meta.get("deletionTimestamp"):
             meta["deletionTimestamp"] = "1970-01-01T00:00:00Z"
