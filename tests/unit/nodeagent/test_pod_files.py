@@ -10,7 +10,7 @@ import pytest
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.node.status import parse_taint
 from bamikube.nodeagent.pod.publisher import patch_between
-from bamikube.nodeagent.pod.qos import container_resources, qos_class
+from bamikube.nodeagent.pod.qos import container_resources
 from bamikube.nodeagent.volumes import atomic
 from bamikube.nodeagent.volumes.payload import File
 
@@ -52,19 +52,6 @@ def test_volumes_change_all_at_once(tmp_path: Path) -> None:
     assert atomic.write(tmp_path, {"a": File(b"3", 0o644)}, "v3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["..data", "..v3", "a"]
     assert (tmp_path / "a").read_bytes() == b"3"
-
-
-@pytest.mark.parametrize(
-    ("resources", "expected"),
-    [
-        ({}, "BestEffort"),
-        ({"requests": {"cpu": "1"}}, "Burstable"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
-    ],
-)
-def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
-    assert qos_class(pod(containers=[{"name": "c", "resources": resources}])) == expected
 
 
 def test_cgroup_values() -> None:

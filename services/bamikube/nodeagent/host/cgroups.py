@@ -17,6 +17,7 @@ import contextlib
 import logging
 from pathlib import Path
 
+from bamikube.api.qos import qos_class
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Resources
@@ -47,7 +48,7 @@ class Cgroups:
         return list(found.values())
 
     def _group(self, pod: JSON) -> str:
-        kind = qos.qos_class(pod)
+        kind = qos_class(pod["spec"])
         return "" if kind == "Guaranteed" else kind.lower()
 
     def parent(self, pod: JSON) -> str:

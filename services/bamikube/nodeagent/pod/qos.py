@@ -1,13 +1,11 @@
-"""Quality of service: a pod's class, and what its requests and limits mean to the kernel.
+"""What a pod's requests and limits mean to the kernel.
 
-Sources: the QoS documentation; KEP-753 for sidecars' share. CPU shares run from 2 to 262144 (1024 a core), quotas are
-counted per 100 ms.
+Source: KEP-753 for sidecars' share. CPU shares run from 2 to 262144 (1024 a core), quotas are counted per 100 ms.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-
+from bamikube.api.qos import qos_class
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
@@ -17,29 +15,6 @@ PERIOD = 100_000  # microseconds
 MIN_SHARES = 2
 MAX_SHARES = 262_144
 MIN_QUOTA = 1_000  # microseconds: the kernel's smallest
-
-
-def qos_class(pod: JSON) -> str:
-    """Guaranteed, Burstable or BestEffort."""
-    requests: dict[str, Decimal] = {}
-    limits: dict[str, Decimal] = {}
-    guaranteed = True
-    for spec in facts.all_containers(pod):
-        resources = spec.get("resources") or {}
-        for name in ("cpu", "memory"):
-            request = (resources.get("requests") or {}).get(name)
-            limit = (resources.get("limits") or {}).get(name)
-            if request is not None and number(request) > 0:
-                requests[name] = requests.get(name, Decimal(0)) + number(request)
-            if limit is not None and number(limit) > 0:
-                limits[name] = limits.get(name, Decimal(0)) + number(limit)
-            else:
-                guaranteed = False
-    if not requests and not limits:
-        return "BestEffort"
-    if guaranteed and all(requests.get(name, limits[name]) == limits[name] for name in limits):
-        return "Guaranteed"
-    return "Burstable"
 
 
 def shares(milli: float) -> int:
@@ -101,7 +76,7 @@ def oom_score(pod: JSON, spec: JSON, node_memory: int) -> int:
     """Who goes first when memory runs out: 1000 best effort, -997 guaranteed, between them by request."""
     if pod["spec"].get("priorityClassName") == "system-node-critical":
         return -997
-    kind = qos_class(pod)
+    kind = qos_class(pod["spec"])
     if kind == "Guaranteed":
         return -997
     if kind == "BestEffort":

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from bamikube.api.qos import qos_class
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts, qos, resizing
 from bamikube.nodeagent.pod.context import Shared
@@ -49,7 +50,7 @@ class PodResize:
     def urgency(self) -> tuple[bool, int, int, float]:
         waiting, pod = self._memory.resize, self._pod()
         since = waiting.since if waiting is not None else 0.0
-        return resizing.urgency(pod, self._memory.promise, since, qos.qos_class(pod))
+        return resizing.urgency(pod, self._memory.promise, since, qos_class(pod["spec"]))
 
     def judge(self, others: list[JSON]) -> None:
         """Grant what the pod wants, or note why not."""

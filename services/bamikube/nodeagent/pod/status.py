@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
+from bamikube.api.qos import qos_class
 from bamikube.kit.clock import rfc3339
-from bamikube.nodeagent.pod import facts, qos
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.conditions import conditions
 from bamikube.nodeagent.pod.container_status import Writer, lost_at_end, remembered
 from bamikube.nodeagent.pod.facts import JSON
@@ -66,7 +67,7 @@ def compute(
         result = {key: old[key] for key in ("reason", "message") if old.get(key)} | result
     generation = pod["metadata"].get("generation")
     result["phase"] = reached
-    result["qosClass"] = old.get("qosClass") or qos.qos_class(pod)
+    result["qosClass"] = old.get("qosClass") or qos_class(pod["spec"])
     result["startTime"] = old.get("startTime") or rfc3339(now)
     if host.ips:
         result["hostIP"] = host.ips[0]
