@@ -21,37 +21,6 @@ from bamikube.kit.http import Request, Response
 Check = Callable[[], Awaitable[str | None]]
 PATHS = ("/healthz", "/livez", "/readyz")
 
-# What has to have happened after the start, under the names that people's monitoring knows: once the cache is loaded,
-LOADED = (
-    "generic-apiserver-start-informers",
-    "start-apiextensions-informers",
-    "crd-informer-synced",
-    "start-kube-aggregator-informers",
-    "priority-and-fairness-config-consumer",
-)
-# once what every cluster has is written and can be read here,
-OPENED = (
-    "start-apiserver-admission-initializer",
-    "start-system-namespaces-controller",
-    "start-cluster-authentication-info-controller",
-    "rbac/bootstrap-roles",
-    "scheduling/bootstrap-system-priority-classes",
-    "priority-and-fairness-config-producer",
-)
-# and once everything that goes on beside the requests has begun.
-BEGUN = (
-    "start-apiextensions-controllers",
-    "start-kube-apiserver-identity-lease-controller",
-    "start-kube-apiserver-identity-lease-garbage-collector",
-    "start-legacy-token-tracking-controller",
-    "apiservice-registration-controller",
-    "apiservice-status-remote-available-controller",
-    "apiservice-discovery-controller",
-    "apiservice-openapi-controller",
-    "apiservice-openapiv3-controller",
-    "kube-apiserver-autoregistration",
-)
-
 
 class Health:
     """The checks by name. ``ready_only`` ones matter to ``/readyz`` alone."""

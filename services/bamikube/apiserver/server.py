@@ -28,7 +28,6 @@ from bamikube.apiserver import (
     accesslog,
     deadline,
     failures,
-    health,
     latency,
     negotiation,
     requestfigures,
@@ -59,6 +58,7 @@ from bamikube.apiserver.flow import FlowControl
 from bamikube.apiserver.flow.control import Pass, width_of
 from bamikube.apiserver.flow.status import FlowStatus
 from bamikube.apiserver.health import PATHS, Health
+from bamikube.apiserver.healthchecks import Progress, add_checks
 from bamikube.apiserver.identification import make_authenticator, published_trust
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.identity_lease import IdentityLease
@@ -217,7 +217,14 @@ class ApiServer:
         self._quick = QuickGets(
             self.authenticator, self.authorizer, self.cache, self.catalog.find, self.flow, world, self._finish
         )
-        self._add_checks()
+        progress = Progress(
+            self._opened,
+            self.default_service_cidr.ready,
+            self.repair.ready,
+            self.ready,
+            lambda: self._stopping,
+        )
+        add_checks(self.health, self.cache, progress)
 
     # -- putting together ----------------------------------------------------------------------------------------
 
@@ -255,53 +262,6 @@ class ApiServer:
         if self._verifier is None:
             return None
         return IssuerDiscovery(self._verifier, self.options.jwks_uri)
-
-    def _add_checks(self) -> None:
-        async def ping() -> str | None:
-            return None
-
-        async def etcd() -> str | None:
-            try:
-                async with asyncio.timeout(2.0):
-                    await self.cache.current()
-            except (StoreError, TimeoutError) as error:
-                return str(error)
-            return None
-
-        async def synced() -> str | None:
-            return None if self.cache.synced.is_set() else "the cache is not loaded"
-
-        async def bootstrapped() -> str | None:
-            return None if self._opened.is_set() else "bootstrap objects are not written yet"
-
-        self.health.add("ping", ping)
-        self.health.add("log", ping)
-        self.health.add("etcd", etcd)
-        self.health.add("etcd-readiness", etcd, ready_only=True)
-        self.health.add("informer-sync", synced, ready_only=True)
-
-        async def ranged() -> str | None:
-            there = self.default_service_cidr.ready.is_set()
-            return None if there else "the default ServiceCIDR is not written yet"
-
-        async def running() -> str | None:
-            return "the server is stopping" if self._stopping else None
-
-        self.health.add("shutdown", running, ready_only=True)
-        self.health.add("poststarthook/start-kubernetes-service-cidr-controller", ranged)
-
-        async def compared() -> str | None:
-            return None if self.repair.ready.is_set() else "the allocations of services are not compared yet"
-
-        self.health.add("poststarthook/start-service-ip-repair-controllers", compared)
-
-        async def begun() -> str | None:
-            return None if self.ready.is_set() or self._stopping else "not everything has begun yet"
-
-        for names, check in ((health.LOADED, synced), (health.OPENED, bootstrapped), (health.BEGUN, begun)):
-            for name in names:
-                self.health.add(f"poststarthook/{name}", check)
-        self.health.add("autoregister-completion", begun)
 
     # -- running -------------------------------------------------------------------------------------------------
 
