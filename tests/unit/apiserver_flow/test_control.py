@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.flow import control, figures
 from bamikube.apiserver.flow.control import width_of
 from bamikube.apiserver.identity import ALL_AUTHENTICATED, MASTERS, User
 from bamikube.apiserver.options import ApiServerOptions
@@ -215,3 +216,30 @@ def test_how_many_seats_a_request_takes(
     plural, _, part = resource.partition("/")
     request = Attributes(User("u"), verb, resource=plural, subresource=part, namespace="a")
     assert width_of(request, limit, lambda: length) == width
+
+
+async def test_flows_of_users_who_have_gone_are_forgotten(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "REMEMBERED", 4)
+    flow = server.flow
+
+    def asks(name: str) -> Attributes:
+        return Attributes(
+            User(name, (ALL_AUTHENTICATED,)), "get", resource="configmaps", namespace="default", name="x"
+        )
+
+    before = figures.DISPATCHED.total(priority_level="global-default")
+    stays = flow.enter(asks("stays"))
+    assert stays is not None
+    stays.level.nominal = 2
+    for number in range(20):
+        passed = flow.enter(asks(f"user-{number}"))
+        assert passed is not None
+        flow.leave(passed)
+        assert len(flow._flows) <= 4
+    assert flow.running("global-default") == 1
+    flow.leave(stays)
+    assert flow.running("global-default") == 0
+    flow.tell()
+    assert figures.DISPATCHED.total(priority_level="global-default") == before + 21  # none is lost

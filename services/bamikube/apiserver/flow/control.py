@@ -29,7 +29,7 @@ Object = dict[str, Any]
 
 SCHEMAS = ("flowcontrol.apiserver.k8s.io", "flowschemas")
 LEVELS = ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations")
-REMEMBERED = 8192  # kinds of requests
+REMEMBERED = 8192  # kinds of requests, and flows
 
 # Subresources through which bytes pass for as long as somebody likes.
 LONG = frozenset({"attach", "exec", "log", "portforward", "proxy"})
@@ -195,8 +195,16 @@ class FlowControl:
                 "X-Kubernetes-PF-PriorityLevel-UID": level.uid,
             }
             flow = flow_hash(schema.name, distinguisher)
+            if len(self._flows) >= REMEMBERED:
+                self._forget()
             found = self._flows[(schema.name, distinguisher)] = Pass(level, schema, flow, headers)
         return found
+
+    def _forget(self) -> None:
+        """Keep only the flows in which somebody is under way: users and namespaces come and go, and would add up."""
+        self.tell()
+        self._passes.clear()
+        self._flows = {key: found for key, found in self._flows.items() if found.running or found.waiting}
 
     def _compile(self) -> None:
         """Take in what the cluster says now. Levels that stay keep who is inside and who waits."""
