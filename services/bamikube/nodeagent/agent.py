@@ -19,7 +19,7 @@ from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.admission import admit
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.resizer import judge_all
+from bamikube.nodeagent.pod.resizer import holds, judge_all
 from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
@@ -57,6 +57,7 @@ class PodAgent:
             worker = self.workers.get(facts.uid(old))
             if worker is not None:
                 worker.removed()
+                judge_all(self.workers.values())
         if new is None:
             return
         worker = self.workers.get(facts.uid(new))
@@ -71,12 +72,7 @@ class PodAgent:
 
     def _begin(self, pod: JSON) -> None:
         worker = PodWorker(self._shared, pod, self._finished)
-        # A pod that was deleted by force has no place any more, though its containers may still be ending.
-        others = [
-            w.resize.promised()
-            for w in self.workers.values()
-            if not w.absent and not facts.terminal({"status": w.status})
-        ]
+        others = [w.resize.promised() for w in self.workers.values() if holds(w)]
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
             refusal = admit(pod, others, self._shared.node.name, self._max_pods)
             if refusal is not None:

@@ -113,6 +113,8 @@ def test_grace(pod: dict[str, Any], requested: int | None, grace: int) -> None:
 )
 def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
     assert qos_class({"containers": [{"name": "a", "resources": resources}]}) == expected
+    if resources:  # what the pod as a whole has goes before what containers have
+        assert qos_class({"containers": [{"name": "a"}], "resources": resources}) == expected
 
 
 def test_events_in_both_shapes() -> None:

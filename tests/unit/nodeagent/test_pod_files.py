@@ -10,7 +10,7 @@ import pytest
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.node.status import parse_taint
 from bamikube.nodeagent.pod.publisher import patch_between
-from bamikube.nodeagent.pod.qos import container_resources
+from bamikube.nodeagent.pod.qos import container_resources, pod_cgroup
 from bamikube.nodeagent.volumes import atomic
 from bamikube.nodeagent.volumes.payload import File
 
@@ -67,6 +67,26 @@ def test_cgroup_values() -> None:
         64 * 2**20,
     )
     assert made.oom_score_adj == 999
+
+
+def test_cgroup_of_a_pod() -> None:
+    def bounded(cpu: str = "", memory: str = "") -> dict[str, Any]:
+        limits = {name: text for name, text in (("cpu", cpu), ("memory", memory)) if text}
+        return {"name": "c", "resources": {"limits": limits, "requests": limits}}
+
+    def values(**spec: Any) -> tuple[int, int, int]:
+        made = pod_cgroup(pod(**spec))
+        return made.cpu_shares, made.cpu_quota, made.memory_limit // 2**20
+
+    both = [bounded("500m", "64Mi"), bounded("250m", "64Mi")]
+    assert values(containers=both) == (768, 75_000, 128)
+    assert values(containers=[*both, bounded("250m")]) == (1024, 100_000, 0)  # one has no limit of memory
+    once, side = bounded("1", "32Mi"), bounded("500m", "32Mi") | {"restartPolicy": "Always"}
+    assert values(containers=both, initContainers=[side, once]) == (1536, 150_000, 160)
+    whole = {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "100m"}}
+    assert values(containers=[bounded()], resources=whole) == (102, 100_000, 256)
+    assert values(containers=[bounded()]) == (2, 0, 0)
+    assert values(containers=both, overhead={"cpu": "250m", "memory": "64Mi"}) == (1024, 100_000, 192)
 
 
 def test_status_patches_hold_changes_only() -> None:

@@ -51,6 +51,28 @@ def test_a_pod_that_is_gone_is_not_written_to() -> None:
     live(story())
 
 
+def test_nobody_writes_for_a_pod_that_went_while_a_write_was_under_way() -> None:
+    """Its name may be another pod's by then, which the API server tells with 409."""
+
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            asked = 0
+
+            async def refuse(pod: JSON, patch: JSON) -> JSON:
+                nonlocal asked
+                asked += 1
+                worker.removed()
+                raise ApiError(409, "Conflict", "another uid")
+
+            node.api.write_status = refuse  # type: ignore[method-assign]
+            node.runtime.exit("app")
+            await asyncio.sleep(60)
+            assert asked == 1
+
+    live(story())
+
+
 def test_what_others_wrote_is_put_right() -> None:
     async def story() -> None:
         async with HollowNode() as node:

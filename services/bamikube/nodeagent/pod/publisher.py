@@ -171,12 +171,14 @@ class Publisher:
         self._scheduled = True
         there = dict(written.get("status") or {})
         before, self._kept = self._kept, patch_between(there, status)
-        if self._kept and self._kept != before and self._wanted is None:
+        if not self._closed and self._kept and self._kept != before and self._wanted is None:
             self._sent = there
             self._want(status, foreign=True)
 
     async def _later(self, status: JSON, error: Any, wait: float) -> float:
         log.warning("cannot write the status of pod %s: %s", self._pod()["metadata"]["name"], error)
+        if self._closed:
+            return wait
         self._wanted = self._wanted or status
         await self._shared.world.clock.sleep(wait)
         return min(wait * 2, 5.0)

@@ -1,12 +1,12 @@
 """What a pod's requests and limits mean to the kernel.
 
-Source: KEP-753 for sidecars' share. CPU shares run from 2 to 262144 (1024 a core), quotas are counted per 100 ms.
+Source of a pod's sums: :mod:`bamikube.api.podresources`. CPU shares run from 2 to 262144 (1024 a core), quotas are counted per 100 ms.
 """
 
 from __future__ import annotations
 
+from bamikube.api import podresources
 from bamikube.api.qos import qos_class
-from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.runtime.port import Resources
@@ -44,31 +44,19 @@ def container_resources(pod: JSON, spec: JSON, node_memory: int) -> Resources:
 
 
 def pod_cgroup(pod: JSON) -> Resources:
-    """The cgroup values of the pod as a whole: a limit only where every container has one."""
-    cpu = memory = 0.0
-    request = 0.0
-    bounded_cpu = bounded_memory = True
-    for spec in facts.all_containers(pod):
-        if spec in facts.init_containers(pod) and not facts.is_sidecar(spec):
-            continue
-        resources = spec.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        bounded_cpu = bounded_cpu and "cpu" in limits
-        bounded_memory = bounded_memory and "memory" in limits
-        cpu += float(number(limits.get("cpu", 0)) * 1000)
-        memory += float(number(limits.get("memory", 0)))
-        request += float(number(requests.get("cpu", limits.get("cpu", 0))) * 1000)
-    for spec in facts.init_containers(pod):
-        limits = (spec.get("resources") or {}).get("limits") or {}
-        bounded_cpu = bounded_cpu and "cpu" in limits
-        bounded_memory = bounded_memory and "memory" in limits
-        cpu = max(cpu, float(number(limits.get("cpu", 0)) * 1000))
-        memory = max(memory, float(number(limits.get("memory", 0))))
+    """The cgroup values of the pod as a whole: bounded where every container is, or where the pod itself has a limit."""
+    spec = pod["spec"]
+    limits = podresources.limits(spec)
+    whole = (spec.get("resources") or {}).get("limits") or {}
+    containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+    parts = [(one.get("resources") or {}).get("limits") or {} for one in containers]
+    bounds = {name: limits[name] for name in limits if name in whole or all(name in part for part in parts)}
+    request = podresources.requests(spec).get("cpu") or limits.get("cpu")
     return Resources(
-        cpu_shares=shares(request),
-        cpu_quota=quota(cpu) if bounded_cpu else 0,
+        cpu_shares=shares(request.milli_value() if request else 0),
+        cpu_quota=quota(bounds["cpu"].milli_value()) if "cpu" in bounds else 0,
         cpu_period=PERIOD,
-        memory_limit=int(memory) if bounded_memory else 0,
+        memory_limit=bounds["memory"].value() if "memory" in bounds else 0,
     )
 
 

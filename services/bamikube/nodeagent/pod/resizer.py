@@ -29,6 +29,7 @@ class Resized(Protocol):
 
     resize: PodResize
     status: JSON
+    absent: bool  # the API knows it no more
 
 
 class PodResize:
@@ -137,9 +138,14 @@ def _narrower(new: JSON, old: JSON) -> bool:
     )
 
 
+def holds(worker: Resized) -> bool:
+    """Whether a pod has a place on the node. One that was deleted by force has none, though its containers may still be ending."""
+    return not worker.absent and not facts.terminal({"status": worker.status})
+
+
 def judge_all(workers: Iterable[Resized]) -> None:
     """Judge what all pods of a node want, one after the other; each grant leaves less for the next."""
-    alive = [worker for worker in workers if not facts.terminal({"status": worker.status})]
+    alive = [worker for worker in workers if holds(worker)]
     waiting = [worker for worker in alive if worker.resize.pending()]
     for worker in sorted(waiting, key=lambda w: w.resize.urgency()):
         worker.resize.judge([other.resize.promised() for other in alive if other is not worker])

@@ -19,15 +19,17 @@ _OPTIONS = [("grpc.primary_user_agent", "kube-probe/1.34"), ("grpc.enable_http_p
 async def check_grpc(action: JSON, address: str, timeout: float) -> str:
     """How the service is not serving, or ""."""
     target = joined(address, int(action["port"]))
+    end = asyncio.get_running_loop().time() + timeout  # of the connection and of the answer together
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(end):
                 await channel.channel_ready()
         except TimeoutError:
             return f'timeout: failed to connect service "{target}" within {durations.go(timeout)}'
         call = channel.unary_unary("/grpc.health.v1.Health/Check")
+        left = max(0.0, end - asyncio.get_running_loop().time())
         try:
-            answer = await call(health_request(str(action.get("service") or "")), timeout=timeout)
+            answer = await call(health_request(str(action.get("service") or "")), timeout=left)
         except grpc.aio.AioRpcError as error:
             details = error.details() or ""
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
