@@ -82,6 +82,18 @@ def _details(name: str, group: str, kind: str, **more: Any) -> dict[str, Any]:
     return details | more
 
 
+_REASONS = {
+    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 406: "NotAcceptable",
+    409: "Conflict", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooManyRequests", 503: "ServiceUnavailable",
+    504: "Timeout",
+}  # fmt: skip
+
+
+def reason_of(code: int) -> str:
+    """Kubernetes' reason for what another server answered with a bare status."""
+    return _REASONS.get(code, "InternalError" if code >= 500 else "Unknown")
+
+
 def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 

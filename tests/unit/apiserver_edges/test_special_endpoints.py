@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from bamikube.api.table import TABLE
 from bamikube.apiserver.aggregation.registration import version_rank
@@ -145,3 +146,27 @@ def test_what_a_node_agent_says_in_a_status_is_not_wrapped_into_another() -> Non
     )
     assert dialing.refused_by_node(400, refused.decode()).message == "container dbg is not valid for pod web"
     assert dialing.refused_by_node(500, "plain words").message.endswith("plain words")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "code", "reason", "message"),
+    [
+        (400, "tailLines", 400, "BadRequest", "tailLines"),
+        (401, "Unauthorized", 401, "Unauthorized", "Unauthorized"),
+        (403, "Forbidden (user=bob)", 403, "Forbidden", "Forbidden (user=bob)"),
+        (404, "", 404, "NotFound", "the server could not find the requested resource"),
+        (418, "tea", 418, "Unknown", "tea"),
+        (422, "sinceSeconds", 422, "Invalid", "sinceSeconds"),
+        (429, "busy", 429, "TooManyRequests", "busy"),
+        (500, "broken", 500, "InternalError", "Internal error occurred: broken"),
+        (502, "", 502, "InternalError", "the node agent answered 502"),
+        (503, "containerd is away", 503, "ServiceUnavailable", "containerd is away"),
+        (302, "", 500, "InternalError", "Internal error occurred: the node agent answered 302"),
+        (200, "fine", 500, "InternalError", "Internal error occurred: fine"),
+    ],
+)
+def test_the_status_of_a_node_agent_is_passed_on(
+    status: int, text: str, code: int, reason: str, message: str
+) -> None:
+    refused = dialing.refused_by_node(status, text)
+    assert (refused.code, refused.reason, refused.message) == (code, reason, message)

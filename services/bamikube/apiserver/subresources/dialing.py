@@ -192,18 +192,22 @@ async def _body(connection: StreamConnection, headers: Mapping[str, str], limit:
 
 
 def refused_by_node(status: int, text: str) -> errors.ApiError:
-    """A server's refusal as an API error: its ``Status`` object, or its words."""
+    """A server's refusal as an API error: its ``Status`` object, or its status and its words.
+
+    What is no refusal, but not what was asked for either (a redirection, say), is an error of ours: 500.
+    """
     try:
         said = orjson.loads(text)
     except ValueError:
         said = None
     if isinstance(said, dict) and said.get("kind") == "Status":
         return errors.ApiError.of(said)
-    if status == 400:
-        return errors.bad_request(text)
     if status == 404:
-        return errors.ApiError(404, "NotFound", text or "the server could not find the requested resource")
-    return errors.internal(text or f"the node agent answered {status}")
+        text = text or "the server could not find the requested resource"
+    text = text or f"the node agent answered {status}"
+    if status < 400 or status == 500:
+        return errors.internal(text)
+    return errors.ApiError(status, errors.reason_of(status), text)
 
 
 def unreachable(place: Place, problem: BaseException) -> errors.ApiError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import orjson
 
-from bamikube.api.errors import ApiError
+from bamikube.api.errors import ApiError, reason_of
 from bamikube.kit.http import Response
 
 TEXT = "text/plain; charset=utf-8"
@@ -25,10 +25,8 @@ class Refusal(Exception):
     def response(self, *, to_stream: bool = False) -> Response:
         """``to_stream``: it refuses an upgrade of the connection."""
         if to_stream and ": " in self.text:
-            reason = {400: "BadRequest", 404: "NotFound", 403: "Forbidden", 500: "InternalError"}.get(
-                self.code, ""
-            )
-            return Response(self.code, orjson.dumps(ApiError(self.code, reason, self.text).status()))
+            refused = ApiError(self.code, reason_of(self.code), self.text)
+            return Response(self.code, orjson.dumps(refused.status()))
         return Response(self.code, self.text.encode(), content_type=TEXT)
 
 
