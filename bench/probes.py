@@ -1,8 +1,7 @@
 """What probes cost a node agent, on the running lab. Run: ``python bench/probes.py`` (root).
 
 Pods with a readiness probe each are bound to one worker, past the scheduler; when all are ready, the node agent's CPU time
-is taken over ``--seconds``: with the probes, and, in a second round, with pods that have none. The difference is the
-probes'. Pods go to a namespace of their own, which is removed at the end.
+is taken over ``--seconds``, once for each kind of probe; what they add to ``none`` is the probes'. Pods go to a namespace of their own, which is removed at the end.
 """
 
 from __future__ import annotations

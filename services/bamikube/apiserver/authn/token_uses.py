@@ -126,7 +126,8 @@ class TokenUses:
             for key, day in list(self._waiting.items()):
                 try:
                     await self.label(reader, writer, key, day)
-                    del self._waiting[key]
+                    if self._waiting.get(key) == day:  # else another day has begun meanwhile
+                        del self._waiting[key]
                 except (ApiError, StoreError) as problem:
                     log.warning("the secret %s/%s could not be labelled with its last use: %s", *key, problem)
                     self._noted.set()
