@@ -44,7 +44,7 @@ class Flow(Call):
         return not self._messages
 
     async def take(self) -> list[bytes]:
-        """All messages that came since the last time; waits for one. None: the flow is over. Raises ``CallError``."""
+        """All messages that came since the last time; waits for one. An empty list: the flow is over. Raises ``CallError``."""
         while not self._messages:
             if self.outcome.done():
                 self.outcome.result()
