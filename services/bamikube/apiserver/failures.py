@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 
 PAGE = b"404 page not found\n"
+TOO_DEEP = "Recursion limit reached"  # orjson's TypeError for what is nested deeper than it writes
 _GROUPS = frozenset(row.group for row in table.TABLE)
 
 
@@ -55,5 +56,7 @@ def told(request: Request, error: Exception) -> ApiError:
             return errors.internal("the store refused the request")
         case RecursionError() | OverflowError():
             return errors.bad_request(f"the request cannot be processed: {error}")
+        case TypeError() if str(error) == TOO_DEEP:
+            return errors.bad_request("the request cannot be processed: the object is nested too deep")
     log.error("%s %s failed", request.method, request.path, exc_info=error)
     return errors.internal("the request failed; the server's log has the details")

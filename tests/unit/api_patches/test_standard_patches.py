@@ -134,6 +134,19 @@ def test_any_json_patch_applies_or_is_refused(operations: list[dict[str, Any]]) 
         assert isinstance(json_patch({"a": [1], "b": {"c": "d"}}, operations), dict)
 
 
+@pytest.mark.parametrize(
+    "last", [{"op": "test", "path": "/a", "value": {}}, {"op": "copy", "from": "/a", "path": "/b"}]
+)
+def test_what_operations_nest_too_deep_is_refused(last: dict[str, Any]) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(200):
+        nested = {"a": nested}
+    grow = [{"op": "add", "path": "/a" * depth, "value": nested} for depth in (1, 201)]
+    with pytest.raises(PatchError) as refused:
+        json_patch({}, [*grow, last])
+    assert refused.value.malformed
+
+
 def test_paths_of_fields() -> None:
     assert str(ROOT.child("spec", "containers").index(0).child("name")) == "spec.containers[0].name"
     assert str(ROOT.child("metadata", "labels").key("app")) == "metadata.labels[app]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -130,3 +131,21 @@ async def test_everybody_who_patches_one_object_gets_his_turn(server: ApiServer)
     assert set(await asyncio.gather(*waiting)) == {200}
     assert len((await call(server, "GET", f"{CMS}/one"))[1]["data"]) == 80
     assert not server.registry.turns.contended(b"/registry/configmaps/default/one")
+
+
+async def test_what_is_nested_too_deep_is_refused_and_spoils_no_list(server: ApiServer) -> None:
+    """JSON is written 254 levels deep at most: what is stored leaves room for what answers put around it."""
+    revisions = "/apis/apps/v1/namespaces/default/controllerrevisions"
+    statuses = []
+    for depth in range(234, 258):
+        data: dict[str, Any] = {}
+        for _ in range(depth - 1):
+            data = {"a": data}
+        # json: the body itself may be deeper than orjson writes
+        body = json.dumps({"metadata": {"name": f"d{depth}"}, "revision": 1, "data": data}).encode()
+        answer = await server.handle(Request.make("POST", revisions, body=body))
+        statuses.append(answer.status)
+        for accept in ("application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"):
+            listed = await server.handle(Request.make("GET", revisions, headers={"accept": accept}))
+            assert listed.status == 200, (depth, accept)
+    assert statuses == sorted(statuses) and set(statuses) == {201, 400}

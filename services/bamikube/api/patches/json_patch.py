@@ -84,9 +84,14 @@ def _undecodable(value: Any, place: str) -> PatchError:
 
 
 def _copy(value: Any) -> Any:
+    return orjson.loads(_text(value))
+
+
+def _text(value: Any, options: int = 0) -> bytes:
+    """A value as JSON. Operations can build what is nested deeper than JSON is written."""
     try:
-        return orjson.loads(orjson.dumps(value))
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError) as error:
+        return orjson.dumps(value, option=options)
+    except orjson.JSONEncodeError as error:
         raise PatchError(f"the document is not JSON: {error}", malformed=True) from None
 
 
@@ -233,7 +238,7 @@ def _copy_over(document: _Document, operation: dict[str, Any]) -> None:
     goal = document.find(path)
     if goal is None:
         raise _Fault(f"copy operation does not apply: doc is missing destination path: {path}: {_MISSING}")
-    written = b"null" if value is _ABSENT else orjson.dumps(value)
+    written = b"null" if value is _ABSENT else _text(value)
     document.copied += len(written) if written != b"null" else 0
     if document.copied > MAX_COPIED_BYTES:
         raise _Fault(
@@ -261,8 +266,7 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict | list):
-        options = orjson.OPT_SORT_KEYS
-        return orjson.dumps(one, option=options) == orjson.dumps(other, option=options)
+        return _text(one, orjson.OPT_SORT_KEYS) == _text(other, orjson.OPT_SORT_KEYS)
     return bool(one == other)
 
 

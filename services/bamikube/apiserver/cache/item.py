@@ -25,6 +25,7 @@ from bamikube.api.resources import Resource
 
 _METADATA = b'"metadata":{'
 _EMPTY: Mapping[str, str] = {}
+ROOM = 8  # levels that answers, reviews and audit may put around an object
 
 
 @lru_cache(maxsize=512)
@@ -131,11 +132,16 @@ class Item:
 
 
 def encode(obj: dict[str, Any]) -> bytes:
-    """The stored form: kind, apiVersion and metadata first, no resourceVersion. ``obj`` is left as it is."""
+    """The stored form: kind, apiVersion and metadata first, no resourceVersion. ``obj`` is left as it is.
+
+    JSON is written 254 levels deep at most. An object that needed all of them could be stored but not shown in a table,
+    and every table with it would fail: it is written within as many lists as anything may be put around it.
+    """
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "resourceVersion"}
     head: dict[str, Any] = {
         "kind": obj.get("kind"),
         "apiVersion": obj.get("apiVersion"),
         "metadata": metadata,
     }
-    return orjson.dumps(head | {key: value for key, value in obj.items() if key not in head})
+    whole = head | {key: value for key, value in obj.items() if key not in head}
+    return orjson.dumps([[[[[[[[whole]]]]]]]])[ROOM:-ROOM]
