@@ -8,7 +8,7 @@ Source: KEP-1880; Kubernetes' ipallocator-repair-controller and portallocator-re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +114,9 @@ def of_address(record: Object, service_of: ServiceBook, now: float) -> Finding |
 
 
 def of_ports(
-    services: Iterable[Object], recorded: Mapping[int, str], first: int, last: int
+    services: Iterable[Object], recorded: Collection[int], first: int, last: int
 ) -> list[tuple[Object, Finding]]:
-    """What is wrong with the node ports of all services; ``recorded``: the ports that have a record, and whose.
+    """What is wrong with the node ports of all services; ``recorded``: those that have a record.
 
     The service of a finding is its own; for a record that nobody needs it is empty.
     """

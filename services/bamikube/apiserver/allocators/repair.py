@@ -14,8 +14,6 @@ import asyncio
 import logging
 from typing import Any
 
-import orjson
-
 from bamikube.api import table
 from bamikube.apiserver.allocators import figures, ports
 from bamikube.apiserver.allocators.addresses import IP_ADDRESSES, SERVICE_CIDRS
@@ -154,15 +152,12 @@ class Repair:
     async def _all_ports(self) -> None:
         """Compare all records of node ports with the services."""
         # Records first: a service created in between has a record that is not in the list, and a guard says so.
-        recorded, revisions = {}, {}
-        for kv in (await self._store.range(ports.PREFIX.encode())).kvs:
-            port = int(kv.key.decode().removeprefix(ports.PREFIX))
-            recorded[port] = str(orjson.loads(kv.value).get("service", ""))
-            revisions[port] = kv.mod_revision
+        kvs = (await self._store.range(ports.PREFIX.encode(), keys_only=True)).kvs
+        recorded = {int(kv.key.decode().removeprefix(ports.PREFIX)): kv.mod_revision for kv in kvs}
         await self._reader.consistent()
         known = self._allocator.ports
         for service, found in of_ports(self._reader.list(SERVICES), recorded, known.first, known.last):
-            await self._correct_port(service, found, revisions.get(int(found.value), 0))
+            await self._correct_port(service, found, recorded.get(int(found.value), 0))
 
     async def _correct_port(self, service: Object, found: Finding, revision: int) -> None:
         key = self._allocator.ports.key(int(found.value))
