@@ -11,7 +11,6 @@ And in the end nothing was ever repaired: repair is for what others broke, not f
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import os
@@ -27,6 +26,7 @@ from bamikube.apiserver.allocators.addresses import PREFIX
 from bamikube.apiserver.allocators.services import held_addresses
 from bamikube.store.port import Store
 from tests.simulation.cluster import Cluster
+from tests.simulation.faults import FAULTS, work_through
 from tests.simulation.virtual import run
 
 SEEDS = (
@@ -34,7 +34,6 @@ SEEDS = (
     if "BAMIKUBE_SEED" in os.environ
     else list(range(1, max(3, int(os.environ.get("BAMIKUBE_SEEDS", "20")) // 30) + 1))
 )
-SECONDS = 60.0
 SERVICES = "/registry/services/"
 RANGES = "/registry/networking.k8s.io/servicecidrs/"
 CIDRS = "servicecidrs.networking.k8s.io"
@@ -146,32 +145,6 @@ async def _extend(cluster: Cluster) -> None:
             await client.create(CIDRS, {**body, **cidrs})
 
 
-async def _strike(cluster: Cluster) -> None:
-    world, store = cluster.world, cluster.store
-    cluster.network.loss = world.chance.choice((0.0, 0.02))
-    end = world.clock.monotonic() + SECONDS
-    while world.clock.monotonic() < end:
-        await world.clock.sleep(world.chance.uniform(1.0, 8.0))
-        match world.chance.choice(("lose-watch", "slow", "kill", "kill", "silent", "compact")):
-            case "lose-watch":
-                store.lose_watch()
-            case "slow":
-                store.slow(world.chance.uniform(0.01, 0.3))
-                await world.clock.sleep(world.chance.uniform(0.5, 4.0))
-                store.slow(0.0)
-            case "kill":
-                names = ("apiserver-1", "apiserver-2", "controllers-1", "controllers-2")
-                cluster.processes[world.chance.choice(names)].kill()
-            case "silent":
-                store.pause()
-                await world.clock.sleep(world.chance.uniform(0.5, 5.0))
-                store.resume()
-            case "compact":
-                with contextlib.suppress(Exception):
-                    await store.compact(await store.revision())
-    cluster.network.loss = 0.0
-
-
 async def _repairs(cluster: Cluster) -> list[str]:
     """What servers told of as put right."""
     client = cluster.client("judge")
@@ -195,12 +168,9 @@ async def _play(seed: int) -> int:
     cluster.tasks.spawn(witness.run(), "witness")
     try:
         await cluster.up()
-        work = [cluster.tasks.spawn(_extend(cluster), "extends")]
-        work += [cluster.tasks.spawn(_use(cluster, number), "uses") for number in range(4)]
-        await _strike(cluster)
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+        work = [_extend(cluster), *(_use(cluster, number) for number in range(4))]
+        killed = ("apiserver-1", "apiserver-2", "controllers-1", "controllers-2")
+        await work_through(cluster, work, killed, (*FAULTS, "kill"))
         problems = witness.problems[:5] + await _repairs(cluster)
         assert not problems, f"seed {seed}:\n" + "\n".join(problems)
         return witness.given

@@ -9,7 +9,6 @@ What must hold at every revision of the store, whichever server wrote it and wha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from typing import Any
@@ -23,6 +22,7 @@ from bamikube.api.resources import Resource
 from bamikube.client.client import path_of
 from bamikube.store.port import Store
 from tests.simulation.cluster import Cluster
+from tests.simulation.faults import work_through
 from tests.simulation.virtual import run
 
 SEEDS = (
@@ -30,7 +30,6 @@ SEEDS = (
     if "BAMIKUBE_SEED" in os.environ
     else list(range(1, max(4, int(os.environ.get("BAMIKUBE_SEEDS", "20")) // 5) + 1))
 )
-SECONDS = 60.0
 NAME = "tabs.example.com"
 TABS = Resource("example.com", "v1", "Tab", "tabs", "tab", True, "")
 CRDS = table.by_name("customresourcedefinitions.apiextensions.k8s.io")
@@ -136,31 +135,6 @@ async def _use(cluster: Cluster, number: int) -> None:
                 await client.call("DELETE", path_of(TABS, "default", name))
 
 
-async def _strike(cluster: Cluster) -> None:
-    world, store = cluster.world, cluster.store
-    cluster.network.loss = world.chance.choice((0.0, 0.02))
-    end = world.clock.monotonic() + SECONDS
-    while world.clock.monotonic() < end:
-        await world.clock.sleep(world.chance.uniform(1.0, 8.0))
-        match world.chance.choice(("lose-watch", "slow", "kill", "silent", "compact")):
-            case "lose-watch":
-                store.lose_watch()
-            case "slow":
-                store.slow(world.chance.uniform(0.01, 0.3))
-                await world.clock.sleep(world.chance.uniform(0.5, 4.0))
-                store.slow(0.0)
-            case "kill":
-                cluster.processes[world.chance.choice(("apiserver-1", "apiserver-2"))].kill()
-            case "silent":
-                store.pause()
-                await world.clock.sleep(world.chance.uniform(0.5, 5.0))
-                store.resume()
-            case "compact":
-                with contextlib.suppress(Exception):
-                    await store.compact(await store.revision())
-    cluster.network.loss = 0.0
-
-
 async def _agree(cluster: Cluster, witness: Witness) -> list[str]:
     """Wait until both servers serve what the store holds; what is wrong when they do not."""
     world = cluster.world
@@ -200,12 +174,8 @@ async def _play(seed: int) -> int:
     cluster.tasks.spawn(witness.run(), "witness")
     try:
         await cluster.up()
-        work = [cluster.tasks.spawn(_define(cluster), "defines")]
-        work += [cluster.tasks.spawn(_use(cluster, number), "uses") for number in range(4)]
-        await _strike(cluster)
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+        work = [_define(cluster), *(_use(cluster, number) for number in range(4))]
+        await work_through(cluster, work, ("apiserver-1", "apiserver-2"))
         problems = [*witness.problems, *await _agree(cluster, witness)]
         assert not problems, f"seed {seed}:\n" + "\n".join(problems)
         return witness.written
