@@ -162,11 +162,7 @@ class EndpointsController(Controller):
             return None
         if "deletionTimestamp" in service["metadata"]:
             return None
-        pods = [
-            pod
-            for pod in endpoints_model.pods_of(service, self.pods)
-            if endpoints_model.selects(service, pod)
-        ]
+        pods = endpoints_model.pods_of(service, self.pods)
         found = endpoints_model.backends(service, pods)
         wanted = plan(service, found, current, self._moments.changed(key, service, pods))
         if wanted is None:

@@ -127,8 +127,13 @@ def services_of(pod: Object, services: Informer) -> list[str]:
 
 
 def pods_of(service: Object, pods: Informer) -> list[Object]:
-    """Pods that ``service`` may select: those that have one of the labels it asks for."""
-    return [pod for label in _selected_by(service) for pod in pods.by_index("label", label)]
+    """The pods that ``service`` selects, found by one of the labels it asks for."""
+    return [
+        pod
+        for label in _selected_by(service)
+        for pod in pods.by_index("label", label)
+        if selects(service, pod)
+    ]
 
 
 def relevant(old: Object | None, new: Object | None) -> bool:

@@ -146,11 +146,7 @@ class EndpointSliceController(Controller):
             return None
         if not self.expectations.met(key):
             return 1.0
-        pods = [
-            pod
-            for pod in endpoints_model.pods_of(service, self.pods)
-            if endpoints_model.selects(service, pod)
-        ]
+        pods = endpoints_model.pods_of(service, self.pods)
         found = endpoints_model.backends(service, pods)
         zones = {}
         for backend in found:
