@@ -19,7 +19,7 @@ import orjson
 from bamikube.api import quota
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
-from bamikube.controllers.deployment import limits
+from bamikube.controllers.deployment_sets import limits
 from bamikube.kit.world import World
 from bamikube.store.port import Store
 

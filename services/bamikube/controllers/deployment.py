@@ -13,20 +13,26 @@ reads them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from bamikube.api.predicates import pods as pod_state
-from bamikube.api.predicates.conditions import find, put
-from bamikube.api.times import seconds, stamp
+from bamikube.controllers.deployment_sets import (
+    REVISION,
+    counted,
+    find_new,
+    limits,
+    new_replica_set,
+    recreates,
+    revision_of,
+    size,
+    template_hash,
+)
+from bamikube.controllers.deployment_status import complete, deadline_in, status_of
 
 Object = dict[str, Any]
 
-HASH_LABEL = "pod-template-hash"
-REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAX = "deployment.kubernetes.io/max-replicas"
@@ -42,8 +48,6 @@ _OWN_ANNOTATIONS = {
 }
 # Letters of the revision-history annotation; the oldest revisions make room.
 MAX_HISTORY = 2000
-
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(slots=True)
@@ -70,115 +74,6 @@ class Plan:
     status: Object = field(default_factory=dict)
     collision: bool = False
     again: float | None = None
-
-
-def template_hash(template: Object, collisions: int) -> str:
-    """A short name for a pod template, stable over time; ``collisions`` makes another one."""
-    text = json.dumps(template, sort_keys=True, separators=(",", ":")) + (
-        f"#{collisions}" if collisions else ""
-    )
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    letters = []
-    for _ in range(10):
-        number, rest = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[rest])
-    return "".join(letters)
-
-
-def bare_template(template: Object) -> Object:
-    """The template without the hash label: what two revisions are compared by."""
-    meta = dict(template.get("metadata") or {})
-    labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != HASH_LABEL}
-    meta.pop("creationTimestamp", None)
-    if labels:
-        meta["labels"] = labels
-    else:
-        meta.pop("labels", None)
-    return {"metadata": meta, "spec": template.get("spec") or {}}
-
-
-def share(value: Any, total: int, *, up: bool) -> int:
-    """An int-or-percent of ``total``."""
-    if isinstance(value, str) and value.endswith("%"):
-        part = total * int(value[:-1]) / 100
-        return math.ceil(part - 1e-9) if up else math.floor(part + 1e-9)
-    return int(value)
-
-
-def limits(deployment: Object) -> tuple[int, int]:
-    """``(maxSurge, maxUnavailable)`` in pods. Both zero would never move: then one may be unavailable.
-
-    Recreate has neither: while it replaces its pods, the Deployment is not available, and says so.
-    """
-    spec = deployment["spec"]
-    if _recreates(deployment):
-        return 0, 0
-    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
-    total = int(spec.get("replicas", 1))
-    surge = share(rolling.get("maxSurge", "25%"), total, up=True)
-    unavailable = share(rolling.get("maxUnavailable", "25%"), total, up=False)
-    if surge == 0 and unavailable == 0:
-        unavailable = 1
-    return surge, min(unavailable, total)
-
-
-def revision_of(obj: Object) -> int:
-    text = (obj["metadata"].get("annotations") or {}).get(REVISION, "0")
-    return int(text) if text.isdigit() else 0
-
-
-def size(rs: Object) -> int:
-    return int(rs["spec"].get("replicas", 1))
-
-
-def counted(rs: Object, name: str) -> int:
-    return int((rs.get("status") or {}).get(name) or 0)
-
-
-def find_new(deployment: Object, sets: list[Object]) -> Object | None:
-    """The ReplicaSet that has the Deployment's template now; the oldest if several do."""
-    wanted = bare_template(deployment["spec"]["template"])
-    matching = [rs for rs in sets if bare_template(rs["spec"]["template"]) == wanted]
-    return min(
-        matching,
-        key=lambda rs: (rs["metadata"].get("creationTimestamp", ""), rs["metadata"]["name"]),
-        default=None,
-    )
-
-
-def new_replica_set(deployment: Object, hash_: str, replicas: int, annotations: dict[str, str]) -> Object:
-    """The ReplicaSet for the Deployment's template."""
-    spec = deployment["spec"]
-    template = json.loads(json.dumps(spec["template"]))
-    labels = template.setdefault("metadata", {}).setdefault("labels", {})
-    labels[HASH_LABEL] = hash_
-    selector = json.loads(json.dumps(spec["selector"]))
-    selector.setdefault("matchLabels", {})[HASH_LABEL] = hash_
-    meta = deployment["metadata"]
-    body: Object = {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {
-            "name": f"{meta['name']}-{hash_}",
-            "namespace": meta["namespace"],
-            "labels": dict(labels),
-            "annotations": annotations,
-            "ownerReferences": [
-                {
-                    "apiVersion": "apps/v1",
-                    "kind": "Deployment",
-                    "name": meta["name"],
-                    "uid": meta["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": {"replicas": replicas, "selector": selector, "template": template},
-    }
-    if spec.get("minReadySeconds"):
-        body["spec"]["minReadySeconds"] = spec["minReadySeconds"]
-    return body
 
 
 def _available(rs: Object) -> int:
@@ -294,7 +189,7 @@ def plan(deployment: Object, sets: list[Object], old_pods_remain: bool, now: flo
     surge, _ = limits(deployment)
     wanted = int(spec.get("replicas", 1))
     newest = max((revision_of(rs) for rs in olds), default=0)
-    sizes = {DESIRED: str(wanted), MAX: str(wanted + (0 if _recreates(deployment) else surge))}
+    sizes = {DESIRED: str(wanted), MAX: str(wanted + (0 if recreates(deployment) else surge))}
     handed_on = {
         key: value
         for key, value in (deployment["metadata"].get("annotations") or {}).items()
@@ -306,9 +201,9 @@ def plan(deployment: Object, sets: list[Object], old_pods_remain: bool, now: flo
         result.scale = _proportional(deployment, sets, new)
         if paused:
             result.delete = _history_beyond(deployment, olds)
-    elif _recreates(deployment) and any(size(rs) > 0 for rs in olds):
+    elif recreates(deployment) and any(size(rs) > 0 for rs in olds):
         result.scale = [Scale(rs, size(rs), 0, "recreate") for rs in olds if size(rs) > 0]
-    elif _recreates(deployment) and old_pods_remain:
+    elif recreates(deployment) and old_pods_remain:
         pass  # the new set waits until the last old pod is gone
     elif new is None:
         result.revision = str(newest + 1)
@@ -337,7 +232,7 @@ def plan(deployment: Object, sets: list[Object], old_pods_remain: bool, now: flo
             if size(rs) > 0 and any(has.get(key) != value for key, value in sizes.items()):
                 result.annotate[rs["metadata"]["name"]] = has | sizes
     result.status = status_of(deployment, sets, new, now, created=result.create)
-    result.again = _deadline_in(deployment, result.status, now)
+    result.again = deadline_in(deployment, result.status, now)
     return result
 
 
@@ -361,10 +256,6 @@ def _mark_new(result: Plan, deployment: Object, new: Object, newest: int, handed
         result.annotate[name] = wants
 
 
-def _recreates(deployment: Object) -> bool:
-    return (deployment["spec"].get("strategy") or {}).get("type") == "Recreate"
-
-
 def _history_beyond(deployment: Object, olds: list[Object]) -> list[Object]:
     keep = int(deployment["spec"].get("revisionHistoryLimit", 10))
     idle = [
@@ -377,136 +268,6 @@ def _history_beyond(deployment: Object, olds: list[Object]) -> list[Object]:
     ]
     idle.sort(key=revision_of)
     return idle[: max(0, len(idle) - keep)]
-
-
-def complete(deployment: Object, sets: list[Object], new: Object | None) -> bool:
-    """All pods are of the new template and available, and no old one is left."""
-    wanted = int(deployment["spec"].get("replicas", 1))
-    if new is None:
-        return False
-    total = sum(counted(rs, "replicas") for rs in sets)
-    return counted(new, "replicas") == wanted == total and counted(new, "availableReplicas") == wanted
-
-
-def status_of(
-    deployment: Object, sets: list[Object], new: Object | None, now: float, *, created: Object | None = None
-) -> Object:
-    """The status that follows from the ReplicaSets' own."""
-    old = deployment.get("status") or {}
-    wanted = int(deployment["spec"].get("replicas", 1))
-    total = sum(counted(rs, "replicas") for rs in sets)
-    available = sum(counted(rs, "availableReplicas") for rs in sets)
-    status: Object = {"observedGeneration": deployment["metadata"].get("generation", 0)}
-    counts = {
-        "replicas": total,
-        "updatedReplicas": counted(new, "replicas") if new is not None else 0,
-        "readyReplicas": sum(counted(rs, "readyReplicas") for rs in sets),
-        "availableReplicas": available,
-        "unavailableReplicas": max(
-            0, sum(size(rs) for rs in [*sets, *([created] if created else [])]) - available
-        ),
-    }
-    status |= {name: count for name, count in counts.items() if count}
-    if old.get("collisionCount"):
-        status["collisionCount"] = old["collisionCount"]
-    _, unavailable = limits(deployment)
-    stamp_now = stamp(now)
-    conditions = list(old.get("conditions") or [])
-    if available >= wanted - unavailable:
-        verdict = ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
-    else:
-        verdict = ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
-    conditions = _put(conditions, "Available", verdict, stamp_now)
-    progress = _progress(deployment, sets, new, counts, created, now)
-    if progress is not None:
-        # Every step forward starts the deadline anew, also when the words stay the same.
-        renew = progress[1] == "ReplicaSetUpdated"
-        conditions = _put(conditions, "Progressing", progress, stamp_now, renew=renew)
-    # What ails the new set is said rather than what ails an old one.
-    ordered = [rs for rs in sets if rs is new] + [rs for rs in sets if rs is not new]
-    failure = next((failure for rs in ordered if (failure := find(rs, "ReplicaFailure"))), None)
-    if failure is None:
-        conditions = [condition for condition in conditions if condition["type"] != "ReplicaFailure"]
-    else:
-        verdict = (failure["status"], failure.get("reason", ""), failure.get("message", ""))
-        conditions = _put(conditions, "ReplicaFailure", verdict, stamp_now)
-    status["conditions"] = conditions
-    return status
-
-
-def _put(
-    conditions: list[Object], type: str, verdict: tuple[str, str, str], now: str, *, renew: bool = False
-) -> list[Object]:
-    """As ``conditions.put``, with ``lastUpdateTime``, which moves when anything about the condition does."""
-    status, reason, message = verdict
-    old = next((condition for condition in conditions if condition["type"] == type), None)
-    same = old is not None and (old.get("status"), old.get("reason"), old.get("message")) == verdict
-    if same and not renew:
-        return conditions
-    new = {"type": type, "status": status, "reason": reason, "message": message, "lastUpdateTime": now}
-    return put(conditions, new, now)
-
-
-def _progress(
-    deployment: Object,
-    sets: list[Object],
-    new: Object | None,
-    counts: dict[str, int],
-    created: Object | None,
-    now: float,
-) -> tuple[str, str, str] | None:
-    """The Progressing condition: ``(status, reason, message)``, or None to leave it as it is."""
-    deadline = deployment["spec"].get("progressDeadlineSeconds")
-    if deadline is None or deadline == 2**31 - 1:
-        return None
-    old = find(deployment, "Progressing")
-    reason = old.get("reason", "") if old is not None else ""
-    if deployment["spec"].get("paused"):
-        if reason == "ProgressDeadlineExceeded":
-            return None
-        return ("Unknown", "DeploymentPaused", "Deployment is paused")
-    if created is not None:
-        made = created["metadata"]["name"]
-        return ("True", "NewReplicaSetCreated", f'Created new replica set "{made}"')
-    if reason == "DeploymentPaused":
-        return ("Unknown", "DeploymentResumed", "Deployment is resumed")
-    if new is None:
-        return None
-    rs = new["metadata"]["name"]
-    if reason == "NewReplicaSetAvailable" and counts["replicas"] == counts["updatedReplicas"]:
-        # The rollout is over: pods that fail later, or a change of size, do not start it again.
-        return None
-    if complete(deployment, sets, new):
-        return ("True", "NewReplicaSetAvailable", f'ReplicaSet "{rs}" has successfully progressed.')
-    before = deployment.get("status") or {}
-    moved = (
-        counts["updatedReplicas"] > counted({"status": before}, "updatedReplicas")
-        or counts["readyReplicas"] > counted({"status": before}, "readyReplicas")
-        or counts["availableReplicas"] > counted({"status": before}, "availableReplicas")
-        or counts["replicas"] - counts["updatedReplicas"]
-        < counted({"status": before}, "replicas") - counted({"status": before}, "updatedReplicas")
-    )
-    if moved:
-        return ("True", "ReplicaSetUpdated", f'ReplicaSet "{rs}" is progressing.')
-    if old is None:
-        return ("True", "FoundNewReplicaSet", f'Found existing replica set "{rs}"')
-    if reason in ("ProgressDeadlineExceeded", "NewReplicaSetAvailable"):
-        return None
-    since = seconds(old.get("lastUpdateTime"))
-    if since and since + deadline <= now:
-        return ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{rs}" has timed out progressing.')
-    return None
-
-
-def _deadline_in(deployment: Object, status: Object, now: float) -> float | None:
-    """Seconds until the progress deadline has to be looked at."""
-    deadline = deployment["spec"].get("progressDeadlineSeconds")
-    condition = find({"status": status}, "Progressing")
-    if deadline is None or condition is None:
-        return None
-    if condition.get("reason") in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded", "DeploymentPaused"):
-        return None
-    return max(1.0, seconds(condition.get("lastUpdateTime")) + float(deadline) - now + 1)
 
 
 def any_pods(pods: list[Object]) -> bool:

@@ -18,15 +18,8 @@ from bamikube.controllers.adoption import (
     index_by_controller,
     index_by_namespace,
 )
-from bamikube.controllers.deployment import (
-    REVISION,
-    Plan,
-    Scale,
-    any_pods,
-    bare_template,
-    find_new,
-    plan,
-)
+from bamikube.controllers.deployment import Plan, Scale, any_pods, plan
+from bamikube.controllers.deployment_sets import REVISION, bare_template, find_new
 from bamikube.controllers.expectations import Expectations
 from bamikube.controllers.shared import Controller, Shared, enqueue, namespace_is_going
 

@@ -16,6 +16,7 @@ import yaml
 
 from bamikube.controllers import (
     deployment,
+    deployment_sets,
     endpoints,
     endpoints_model,
     endpointslice,
@@ -59,9 +60,9 @@ def pod(short: Object) -> Object:
 def replica_set(short: Object) -> Object:
     """``{name, image, replicas, available, revision, ...}`` as a ReplicaSet of the Deployment ``web``."""
     size, available = short.get("replicas", 0), short.get("available", short.get("replicas", 0))
-    annotations = {deployment.REVISION: str(short.get("revision", 1)), **short.get("annotations", {})}
+    annotations = {deployment_sets.REVISION: str(short.get("revision", 1)), **short.get("annotations", {})}
     template = {
-        "metadata": {"labels": {"app": "web", deployment.HASH_LABEL: short["name"]}},
+        "metadata": {"labels": {"app": "web", deployment_sets.HASH_LABEL: short["name"]}},
         "spec": {"containers": [{"name": "c", "image": short["image"]}]},
     }
     return {

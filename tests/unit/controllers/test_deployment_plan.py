@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bamikube.controllers import deployment as d
+from bamikube.controllers.deployment_sets import limits, revision_of
 
 Object = dict[str, Any]
 NOW = 1_700_000_000.0
@@ -88,7 +89,7 @@ def roll(world: World, dep: Object, steps: int = 200) -> Object:
         dep["status"] = plan.status
         changed = world.apply(plan)
         total = sum(rs["spec"]["replicas"] for rs in world.sets)
-        surge, unavailable = d.limits(dep)
+        surge, unavailable = limits(dep)
         assert total <= dep["spec"]["replicas"] + surge
         available = sum(
             min(rs["spec"]["replicas"], rs["status"].get("availableReplicas", 0)) for rs in world.sets
@@ -135,7 +136,7 @@ def test_old_pods_stay_while_new_ones_are_not_available(replicas: int, surge: An
     for _ in range(50):
         world.apply(d.plan(dep, world.sets, False, NOW))
         world.settle(available=False)
-    _, allowed = d.limits(dep)
+    _, allowed = limits(dep)
     available = sum(rs["status"].get("availableReplicas", 0) for rs in world.sets)
     assert available >= replicas - allowed
 
@@ -150,7 +151,7 @@ def test_rolling_back_reuses_the_old_set_and_counts_the_revision_on() -> None:
     roll(world, dep)
     assert len(world.sets) == 2
     by_image = {rs["spec"]["template"]["spec"]["containers"][0]["image"]: rs for rs in world.sets}
-    assert (d.revision_of(by_image["a"]), d.revision_of(by_image["b"])) == (3, 2)
+    assert (revision_of(by_image["a"]), revision_of(by_image["b"])) == (3, 2)
     assert by_image["a"]["metadata"]["annotations"][d.HISTORY] == "1"
 
 
@@ -222,7 +223,7 @@ def test_statuses_that_lag_behind_never_break_the_promises(
     dep = deployment(replicas, "a", surge, unavailable)
     roll(world, dep)
     dep["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
-    most, fewest = d.limits(dep)
+    most, fewest = limits(dep)
     pods = {rs["metadata"]["name"]: rs["spec"]["replicas"] for rs in world.sets}
     for step in range(200):
         plan = d.plan(dep, world.sets, False, NOW)
