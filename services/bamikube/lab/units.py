@@ -144,6 +144,8 @@ def nodeagent(node: Node, topology: Topology) -> UnitSpec:
         tls_cert_file=f"{PKI}/kubelet.crt",
         tls_private_key_file=f"{PKI}/kubelet.key",
         healthz_port=10248,
+        # The lab lives on somebody's laptop, which may well be full: only what is truly short counts.
+        eviction_hard="memory.available<50Mi,nodefs.available<2%,nodefs.inodesFree<2%,imagefs.available<2%",
     )
     if node.control_plane:
         flags += ("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule",)

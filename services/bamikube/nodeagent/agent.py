@@ -14,6 +14,7 @@ from typing import Any
 from bamikube.client.informer import Informer
 from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent import figures
+from bamikube.nodeagent.eviction.refusing import refusal as under_pressure
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.admission import admit
@@ -74,7 +75,8 @@ class PodAgent:
         worker = PodWorker(self._shared, pod, self._finished)
         others = [w.resize.promised() for w in self.workers.values() if holds(w)]
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
-            refusal = admit(pod, others, self._shared.node.name, self._max_pods)
+            refusal = under_pressure(pod, self._shared.pressures())
+            refusal = refusal or admit(pod, others, self._shared.node.name, self._max_pods)
             if refusal is not None:
                 reason, message = refusal
                 worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")

@@ -67,7 +67,18 @@ def _node(options: NodeAgentOptions) -> JSON:
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
         "serializeImagePulls": options.serialize_image_pulls,
         "contentType": "application/json",
-    } | _given(registerWithTaints=taints, maxParallelImagePulls=options.max_parallel_image_pulls)
+        "evictionHard": options.eviction_hard,
+        "evictionPressureTransitionPeriod": durations.go(
+            durations.seconds(options.eviction_pressure_transition_period)
+        ),
+    } | _given(
+        registerWithTaints=taints,
+        maxParallelImagePulls=options.max_parallel_image_pulls,
+        evictionSoft=options.eviction_soft,
+        evictionSoftGracePeriod=options.eviction_soft_grace_period,
+        evictionMaxPodGracePeriod=options.eviction_max_pod_grace_period,
+        evictionMinimumReclaim=options.eviction_minimum_reclaim,
+    )
 
 
 def _given(**fields: Any) -> JSON:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from prometheus_client import Counter, Histogram
 
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.tallies import Counters
 
 _COMMON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPERATION = tuple(0.005 * 2.5**n for n in range(14))
@@ -152,6 +153,17 @@ IMAGES_REMOVED = _counter(
     "kubelet_image_garbage_collected",
     "Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
     ("reason",),
+)
+EVICTIONS = Counters(
+    "kubelet_evictions",
+    "Cumulative number of pod evictions by eviction signal",
+    ("eviction_signal",),
+    total=False,
+)
+EVICTION_STATS_AGE = _histogram(
+    "kubelet_eviction_stats_age_seconds",
+    "Time between when stats are collected, and when pod is evicted based on those stats by eviction signal",
+    ("eviction_signal",),
 )
 STORAGE_SECONDS = _histogram(
     "storage_operation_duration_seconds",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bamikube.kit.options import Options
+from bamikube.nodeagent.eviction import thresholds
 
 
 class NodeAgentOptions(Options):
@@ -78,3 +79,27 @@ class NodeAgentOptions(Options):
     container_log_max_files: int = Field(
         5, ge=2, description="log files kept of a container, the one being written among them"
     )
+    eviction_hard: dict[str, str] = Field(
+        default_factory=lambda: dict(thresholds.DEFAULT_HARD),
+        description="when pods are evicted at once, signal<value,...; a value of 0% or 100% switches a signal off",
+    )
+    eviction_soft: dict[str, str] = Field(
+        default_factory=dict, description="when pods are evicted after a grace period, signal<value,..."
+    )
+    eviction_soft_grace_period: dict[str, str] = Field(
+        default_factory=dict, description="how long each soft threshold has to be met, signal=duration,..."
+    )
+    eviction_max_pod_grace_period: int = Field(
+        0, ge=0, description="seconds a pod that is evicted at a soft threshold is given at most"
+    )
+    eviction_pressure_transition_period: str = Field(
+        "5m", description="how long the node keeps a condition of pressure after it has passed"
+    )
+    eviction_minimum_reclaim: dict[str, str] = Field(
+        default_factory=dict, description="how far beyond a threshold the node has to come, signal=value,..."
+    )
+
+    @field_validator("eviction_hard", "eviction_soft", mode="before")
+    @classmethod
+    def _langle(cls, given: object) -> object:
+        return thresholds.langle(given) if isinstance(given, dict) else given

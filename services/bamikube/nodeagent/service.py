@@ -21,10 +21,14 @@ from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.eviction import thresholds
+from bamikube.nodeagent.eviction.looks import SampledLooks
+from bamikube.nodeagent.eviction.loop import Evictor, Policy
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
-from bamikube.nodeagent.images.collector import ImageCollector, Policy
+from bamikube.nodeagent.images import collector
+from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import facts, status
@@ -82,7 +86,9 @@ class NodeAgent:
         self._services = Informer(self._client, "services", world)
         self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
         referenced = Referenced(self._client, world)
-        self._registrar = Registrar(self._client, world, self._runtime, self._config, machine, root)
+        self._registrar = Registrar(
+            self._client, world, self._runtime, self._config, machine, self._pressures, self._node_event
+        )
         self._checks = NodeChecks(self._runtime)
         allocatable = status.allocatable(self._config, machine)
         shared = Shared(
@@ -99,14 +105,25 @@ class NodeAgent:
             ),
             addresses=HostFacts(ips, deep=mounting.sets_recursively()),
             checks=self._checks,
+            pressures=self._pressures,
             began=world.clock.now(),
             allocatable=lambda: allocatable,
             puller=_puller(options, root, world),
         )
         self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
-        stats = Stats(world, self._sampler(root), node, machine, options.container_runtime_endpoint)
+        sampler = self._sampler(root)
+        stats = Stats(world, sampler, node, machine, options.container_runtime_endpoint)
         self._images = ImageCollector(
             world, self._runtime, _image_policy(options), lambda: active_pods(self.agent), self._tell
+        )
+        self._evictor = Evictor(
+            world,
+            eviction_policy(options),
+            SampledLooks(sampler),
+            lambda: list(self.agent.workers.values()),
+            self._tell,
+            shared.api.event,
+            self._images.remove_unused,
         )
         self._rotator = LogRotator(
             world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
@@ -115,11 +132,17 @@ class NodeAgent:
         shown = Shown(configuration(options), Path(options.log_dir))
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
 
+    def _pressures(self) -> tuple[str, ...]:
+        return self._evictor.conditions
+
     def _tell(self, reason: str, message: str) -> None:
         """A warning about the node itself."""
+        self._node_event("Warning", reason, message)
+
+    def _node_event(self, type: str, reason: str, message: str) -> None:
         name = self._config.name
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
-        self._recorder.event(node, "Warning", reason, message)
+        self._recorder.event(node, type, reason, message)
 
     def _sampler(self, root: Path) -> Sampler:
         options, host = self._options, self._host
@@ -156,6 +179,8 @@ class NodeAgent:
             working = tasks.spawn(self.agent.run(), "agent")
             await self._pods.synced.wait()
             tasks.spawn(self._images.run(), "images")
+            tasks.spawn(self._evictor.run(), "eviction")
+            tasks.spawn(self._evictor.watch_limits(), "storage limits")
             if _log_limits(self._options).size >= 0:
                 tasks.spawn(self._rotator.run(), "log rotation")
             self.ready.set()
@@ -180,7 +205,7 @@ def _puller(options: NodeAgentOptions, root: Path, world: World) -> Puller:
     return Puller(serialize=options.serialize_image_pulls, most=options.max_parallel_image_pulls, node=own)
 
 
-def _image_policy(options: NodeAgentOptions) -> Policy:
+def _image_policy(options: NodeAgentOptions) -> collector.Policy:
     low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
     if low >= high:
         raise ValueError(f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}")
@@ -198,7 +223,22 @@ def _image_policy(options: NodeAgentOptions) -> Policy:
             f"--image-maximum-gc-age {options.image_maximum_gc_age} must be greater than "
             f"--minimum-image-ttl-duration {options.minimum_image_ttl_duration}"
         )
-    return Policy(high, low, ages[0], ages[1])
+    return collector.Policy(high, low, ages[0], ages[1])
+
+
+def eviction_policy(options: NodeAgentOptions) -> Policy:
+    """What the flags say about eviction. Raises ValueError naming the flag."""
+    try:
+        transition = durations.seconds(options.eviction_pressure_transition_period)
+    except ValueError as error:
+        raise ValueError(f"--eviction-pressure-transition-period: {error}") from error
+    found = thresholds.parse(
+        options.eviction_hard,
+        options.eviction_soft,
+        options.eviction_soft_grace_period,
+        options.eviction_minimum_reclaim,
+    )
+    return Policy(found, transition, float(options.eviction_max_pod_grace_period))
 
 
 def active_pods(agent: PodAgent) -> list[dict[str, Any]]:

@@ -50,12 +50,20 @@ async def cluster(node: Any, tmp_path: Path) -> AsyncIterator[Any]:
     node.shared.api = ClusterApi(client, recorder, services, referenced)
     agent = PodAgent(node.shared, pods, referenced)
     config = status.NodeConfig("node-1", "node-1", ("192.0.2.1",), {"role": "test"}, (), 10250, 110)
-    registrar = Registrar(client, world, node.runtime, config, facts.inspect(tmp_path), tmp_path)
+    told: list[tuple[str, str, str]] = []
+
+    def tell(*words: str) -> None:
+        told.append(words)  # type: ignore[arg-type]
+
+    registrar = Registrar(
+        client, world, node.runtime, config, facts.inspect(tmp_path), lambda: ("DiskPressure",), tell
+    )
     for name, work in (
         ("events", recorder.run()), ("services", services.run()), ("pods", pods.run()),
         ("agent", agent.run()), ("node", registrar.run()), ("lease", registrar.renew()),
     ):  # fmt: skip
         tasks.spawn(work, name)
+    client.told = told  # type: ignore[attr-defined]
     client.agent = agent  # type: ignore[attr-defined]
     yield client
     await tasks.close()
@@ -94,6 +102,12 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
     made = await eventually(world, cluster, ("nodes", "node-1"), lambda n: n and "Ready" in str(n["status"]))
     conditions = {c["type"]: c["status"] for c in made["status"]["conditions"]}
     assert conditions["Ready"] == "True" and conditions["MemoryPressure"] == "False"
+    assert conditions["DiskPressure"] == "True" and conditions["PIDPressure"] == "False"
+    said = [
+        ("Normal", reason, f"Node node-1 status is now: {reason}")
+        for reason in ("NodeHasSufficientMemory", "NodeHasDiskPressure", "NodeHasSufficientPID")
+    ]
+    assert cluster.told == said, "what changes is told once"
     assert made["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://1.")
     assert made["metadata"]["labels"]["role"] == "test"
     await eventually(world, cluster, ("leases.coordination.k8s.io", "node-1", "kube-node-lease"), bool)

@@ -93,6 +93,7 @@ def _memory(item: dict[str, Any]) -> Memory:
         if "resizing" in item
         else None,
         renewed=set(item.get("renewed", [])),
+        keep_dead=item.get("keep_dead", True),
         cleaned=item.get("cleaned", False),
     )
 

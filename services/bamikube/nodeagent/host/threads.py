@@ -36,3 +36,18 @@ def beside(work: Callable[[], T], name: str) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+class OneAtATime:
+    """Blocking work that may hang: as long as it does it is waited for again, not begun again beside itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._under_way: asyncio.Future[Any] | None = None
+
+    async def run(self, work: Callable[[], T], patience: float) -> T | None:
+        """What ``work`` returns, or None when that takes longer than ``patience`` seconds. Raises what it raises."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = beside(work, self._name)
+        done, _ = await asyncio.wait({self._under_way}, timeout=patience)
+        return done.pop().result() if done else None

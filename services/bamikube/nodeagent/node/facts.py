@@ -59,29 +59,6 @@ def meminfo() -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
-    """What may run out: bytes of memory, share of disk, process ids."""
-
-    memory_available: int
-    disk_free: float
-    inodes_free: float
-    pids_free: int
-
-
-def pressure(root: Path) -> Pressure:
-    """How much of each is left now."""
-    disk = os.statvfs(root)
-    threads = int(_text("/proc/loadavg").split()[3].split("/")[1])
-    limit = int(_text("/proc/sys/kernel/pid_max") or 32768)
-    return Pressure(
-        memory_available=meminfo().get("MemAvailable", 0),
-        disk_free=disk.f_bavail / max(1, disk.f_blocks),
-        inodes_free=disk.f_favail / disk.f_files if disk.f_files else 1.0,
-        pids_free=limit - threads,
-    )
-
-
 def _text(path: str) -> str:
     try:
         return Path(path).read_text().strip()

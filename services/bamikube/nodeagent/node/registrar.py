@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
+from collections.abc import Callable, Collection
 
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
@@ -26,7 +26,10 @@ HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
 
 
 class Registrar:
-    """The node's own object. ``registered`` is set once the API has it."""
+    """The node's own object. ``registered`` is set once the API has it.
+
+    ``pressures``: the conditions that say what the node is short of; ``tell`` writes an event of the node.
+    """
 
     def __init__(
         self,
@@ -35,13 +38,15 @@ class Registrar:
         runtime: Runtime,
         config: NodeConfig,
         machine: facts.Machine,
-        root: Path,
+        pressures: Callable[[], Collection[str]] = tuple,
+        tell: Callable[[str, str, str], None] = lambda type, reason, message: None,
     ) -> None:
         self._client, self._world, self._runtime = client, world, runtime
-        self._config, self._machine, self._root = config, machine, root
+        self._config, self._machine, self._pressures, self._tell = config, machine, pressures, tell
         self.registered = asyncio.Event()
         self.node: JSON = {}
         self._written = float("-inf")
+        self._told: JSON = {}  # the status that events were told of last
         self._lease: JSON | None = None
 
     async def run(self) -> None:
@@ -64,6 +69,7 @@ class Registrar:
     async def _register(self) -> None:
         wanted = status.registration(self._config, self._machine)
         wanted["status"] = await self._status({})
+        self._announce({}, wanted["status"])
         try:
             self.node = await self._client.create("nodes", wanted)
             log.info("registered node %s", self._config.name)
@@ -90,15 +96,20 @@ class Registrar:
             images = await self._runtime.list_images()
         except RuntimeFailure as failure:
             log.warning("the container runtime does not answer: %s", failure)
-        left = facts.pressure(self._root)
-        return status.status(
-            self._config, self._machine, left, conditions, version, images, old, self._world.clock.now()
-        )
+        short, now = self._pressures(), self._world.clock.now()
+        return status.status(self._config, self._machine, short, conditions, version, images, old, now)
+
+    def _announce(self, old: JSON, new: JSON) -> None:
+        """Tell of what the node has become short of, or no longer is."""
+        for reason in status.turns(old, new):
+            self._tell("Normal", reason, f"Node {self._config.name} status is now: {reason}")
 
     async def update(self) -> bool:
         """Write the status if it changed or the heartbeat is due; whether the node is ready."""
         old = self.node.get("status") or {}
         new = await self._status(old)
+        self._announce(self._told or old, new)
+        self._told = new
         now = self._world.clock.monotonic()
         if status.meaningful(old, new) or now - self._written >= HEARTBEAT:
             patch = {"status": new}

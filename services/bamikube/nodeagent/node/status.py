@@ -6,18 +6,16 @@ nodefs.inodesFree<5%).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bamikube.kit.clock import rfc3339
-from bamikube.nodeagent.node.facts import VERSION, Machine, Pressure
+from bamikube.nodeagent.node.facts import VERSION, Machine
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Condition, Image
 
 MEMORY_LOW = 100 * 1024 * 1024  # bytes
 DISK_LOW = 0.10
-INODES_LOW = 0.05
-PIDS_LOW = 1000
 IMAGES_MAX = 50
 
 
@@ -85,19 +83,19 @@ def registration(config: NodeConfig, machine: Machine) -> JSON:
 def status(
     config: NodeConfig,
     machine: Machine,
-    left: Pressure,
+    short: Collection[str],
     runtime: Sequence[Condition] | None,
     runtime_version: str,
     images: Sequence[Image],
     old: JSON,
     now: float,
 ) -> JSON:
-    """The whole status. ``runtime`` None means the runtime does not answer."""
+    """The whole status. ``short``: the conditions of pressure; ``runtime`` None means the runtime does not answer."""
     addresses = [{"type": "InternalIP", "address": ip} for ip in config.ips]
     addresses.append({"type": "Hostname", "address": config.hostname})
     before = {c["type"]: c for c in old.get("conditions") or ()}
     conditions = []
-    for kind, value, reason, message in (*_pressures(left), ("Ready", *ready(runtime))):
+    for kind, value, reason, message in (*_pressures(short), ("Ready", *ready(runtime))):
         text = "True" if value else "False"
         known = before.get(kind)
         same = known is not None and known.get("status") == text
@@ -137,21 +135,35 @@ def status(
     }
 
 
-def _pressures(left: Pressure) -> list[tuple[str, bool, str, str]]:
-    memory = left.memory_available < MEMORY_LOW
-    disk = left.disk_free < DISK_LOW or left.inodes_free < INODES_LOW
-    pids = left.pids_free < PIDS_LOW
-    rows = (
-        ("MemoryPressure", memory, "Memory", "memory available"),
-        ("DiskPressure", disk, "Disk", "disk pressure"),
-        ("PIDPressure", pids, "PID", "PID available"),
-    )
+PRESSURES: Mapping[
+    str, tuple[str, str, str]
+] = {  # by condition: the words of what is short, and of what is not
+    "MemoryPressure": ("InsufficientMemory", "SufficientMemory", "memory available"),
+    "DiskPressure": ("DiskPressure", "NoDiskPressure", "disk pressure"),
+    "PIDPressure": ("InsufficientPID", "SufficientPID", "PID available"),
+}
+
+
+def _pressures(short: Collection[str]) -> list[tuple[str, bool, str, str]]:
+    found = []
+    for kind, (bad, good, what) in PRESSURES.items():
+        word = bad if kind in short else good
+        adjective = {"DiskPressure": "", "NoDiskPressure": "no "}.get(
+            word, "insufficient " if kind in short else "sufficient "
+        )
+        found.append((kind, kind in short, f"KubeletHas{word}", f"kubelet has {adjective}{what}"))
+    return found
+
+
+def turns(old: JSON, new: JSON) -> list[str]:
+    """The reasons of the events that tell of conditions of pressure that have changed. Pure."""
+    before = {c["type"]: c.get("status") for c in old.get("conditions") or ()}
+    after = {c["type"]: c["status"] for c in new["conditions"]}
     return [
-        (kind, bad, f"KubeletHas{'Insufficient' if kind != 'DiskPressure' else ''}{word}" + ("Pressure" if kind == "DiskPressure" else ""), f"kubelet has insufficient {text}" if kind != "DiskPressure" else "kubelet has disk pressure")
-        if bad
-        else (kind, bad, "KubeletHasNoDiskPressure" if kind == "DiskPressure" else f"KubeletHasSufficient{word}", "kubelet has no disk pressure" if kind == "DiskPressure" else f"kubelet has sufficient {text}")
-        for kind, bad, word, text in rows
-    ]  # fmt: skip
+        f"NodeHas{bad if after[kind] == 'True' else good}"
+        for kind, (bad, good, _) in PRESSURES.items()
+        if before.get(kind) != after[kind]
+    ]
 
 
 def ready(runtime: Sequence[Condition] | None) -> tuple[bool, str, str]:

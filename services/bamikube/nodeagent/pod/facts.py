@@ -99,6 +99,24 @@ def static(pod: JSON) -> bool:
     return source not in (None, "api")
 
 
+CRITICAL = 2_000_000_000  # the priority from which on a pod is not to be missed
+
+
+def critical(pod: JSON) -> bool:
+    """What a node never ends to get along itself: static pods, and those of the highest priorities."""
+    mirror = "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or {})
+    return static(pod) or mirror or int(pod["spec"].get("priority") or 0) >= CRITICAL
+
+
+def local_volumes(pod: JSON) -> list[str]:
+    """The volumes that lie on the node's disk and go with the pod: emptyDirs that are not in memory, and config maps."""
+    return [
+        volume["name"]
+        for volume in pod["spec"].get("volumes") or ()
+        if ("emptyDir" in volume and not (volume["emptyDir"] or {}).get("medium")) or "configMap" in volume
+    ]
+
+
 def evicted(pod: JSON) -> bool:
     """The API says that this pod had to leave the node."""
     return terminal(pod) and (pod.get("status") or {}).get("reason") == "Evicted"

@@ -269,17 +269,19 @@ def _backing_off(d: Decision, name: str, known: Backoff) -> tuple[str, str]:
 def _collect_garbage(d: Decision) -> None:
     """Keep one dead container per name (its log is ``logs --previous``) and no dead sandbox but the newest.
 
-    Of a pod that was evicted none is kept: it had to go because it took too much.
+    Of a pod that was evicted none is kept: it had to go because it took too much. Of one that has ended none is kept
+    once the disk is short.
     """
     newest = d.state.newest_sandbox()
-    most = 0 if facts.evicted(d.pod) else 1
+    spare = facts.evicted(d.pod) or (facts.terminal(d.pod) and not d.memory.keep_dead)
+    most = 0 if spare else 1
     kept: set[str] = set()
     for name in {c.name for c in d.state.containers}:
         history = d.state.history(name)
         dead = [c for n, c in enumerate(history) if c.state == "exited" or (c.state == "created" and n)]
         gone = dead[most:]
         kept.update(c.id for c in history if c not in gone)
-        text = "Only one dead container is kept" if most else "No container of an evicted pod is kept"
+        text = "Only one dead container is kept" if most else "No dead container of the pod is kept"
         for old in gone:
             d.add("RemoveContainer", name=name, id=old.id, reason="Old", message=text)
     for sandbox in d.state.sandboxes:

@@ -86,7 +86,8 @@ def compute(
     sandbox = state.sandbox()
     up = sandbox is not None and bool(sandbox.ips or facts.host_network(pod))
     more = [] if reached in ("Succeeded", "Failed") else _resize(memory)
-    if (put_out := memory.rejected) is not None and put_out.disrupted:
+    put_out = memory.rejected
+    if put_out is not None and put_out.disrupted and reached in ("Succeeded", "Failed"):
         more.append(("DisruptionTarget", "TerminationByKubelet", put_out.message, generation or 0))
     result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, more=more)
     return result

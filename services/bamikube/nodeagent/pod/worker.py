@@ -27,7 +27,7 @@ from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.publisher import Publisher
 from bamikube.nodeagent.pod.resizer import PodResize
 from bamikube.nodeagent.pod.starter import Starter
-from bamikube.nodeagent.pod.state import Memory, RuntimeState
+from bamikube.nodeagent.pod.state import Memory, Rejection, RuntimeState
 from bamikube.nodeagent.pod.stopper import Stopper
 from bamikube.nodeagent.pod.tending import ProbeTender
 from bamikube.nodeagent.pod.timing import StartTiming
@@ -111,6 +111,22 @@ class PodWorker:
         if facts.deleted(pod):
             self._stopper.hurry(facts.grace(pod))
         self._publisher.observe(pod)
+        self.wake()
+
+    def put_out(self, why: Rejection) -> None:
+        """The node ends the pod: it stops within the grace given, fails for that reason, and is not started again."""
+        if self.memory.rejected is not None:
+            return
+        self.memory.rejected = why
+        if self._lane is not None and not self._lane.done():
+            self._lane.cancel()
+        if why.grace is not None:
+            self._stopper.hurry(why.grace)
+        self.wake()
+
+    def forget_dead(self) -> None:
+        """The disk is short: keep no container of the pod that has ended."""
+        self.memory.keep_dead = False
         self.wake()
 
     def removed(self) -> None:

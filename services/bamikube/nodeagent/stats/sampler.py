@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bamikube.kit.world import World
-from bamikube.nodeagent.host.threads import beside
+from bamikube.nodeagent.host.threads import OneAtATime, beside
 from bamikube.nodeagent.node.facts import meminfo
 from bamikube.nodeagent.runtime.port import LayerUsage, Runtime, RuntimeFailure
 from bamikube.nodeagent.stats import disks, network
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds a sample is good for
 FILES_FRESH = 60.0  # seconds what folders take is good for: counting reads every entry
+SHARE = 0.005  # of a core: where counting is done quickly, it is done again sooner
 PATIENCE = 20.0  # seconds a file system is waited for
 LAYERS_FRESH = 10.0  # seconds: as often as containerd looks at what containers have written
 NODE = "/"
@@ -58,6 +60,26 @@ class Files:
     volumes: dict[tuple[str, str], tuple[Disk, Taken]] = field(default_factory=dict)  # by uid and volume
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The node and all of its pods together, in brief. ``memory``: what the machine has, in bytes."""
+
+    time: float
+    memory: int
+    node: Figures | None
+    pods: Figures | None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the two file systems have left, seen at ``time``. ``dedicated``: they are two."""
+
+    time: float = 0.0
+    node: Disk = field(default_factory=Disk)
+    images: Disk = field(default_factory=Disk)
+    dedicated: bool = False
+
+
 class Sampler:
     """``subjects`` tells what runs; ``log_directory`` and ``volumes`` where a pod's files lie.
 
@@ -81,7 +103,9 @@ class Sampler:
         self.subjects, self._root, self._log_directory = subjects, root, log_directory
         self._volumes, self._groups, self._above = volumes, groups, above
         self._sample, self._detailed = Sample(0.0), False
-        self._files, self._counted = Files(), float("-inf")
+        self._files, self._counted, self._spent = Files(), float("-inf"), 0.0
+        self._counting, self._measuring = OneAtATime("stats-files"), OneAtATime("stats-disks")
+        self._room = Room()
         self._images, self._images_used, self._asked = "", 0, float("-inf")
         self._layers: dict[str, LayerUsage] = {}
 
@@ -132,16 +156,53 @@ class Sampler:
             except (RuntimeFailure, TimeoutError) as failure:
                 said = str(failure) or "it does not answer"
                 log.warning("the runtime does not tell what images and containers take: %s", said)
-        if now - self._counted >= FILES_FRESH or not self._knows_all():
+        fresh = min(FILES_FRESH, max(LAYERS_FRESH, self._spent / SHARE))
+        if now - self._counted >= fresh or not self._knows_all():
             chosen = self.subjects()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    self._files = await beside(lambda: self._count(chosen, self._images), "stats-files")
-            except TimeoutError:
+            counted = await self._counting.run(lambda: self._count(chosen, self._images), PATIENCE)
+            if counted is not None:
+                self._files = counted
+            else:
                 log.warning("a file system does not answer: what pods take on disks is not counted now")
             self._counted = now
+            self._spent = self._world.clock.monotonic() - now
         self._files.images_used, self._files.layers = self._images_used, self._layers
         return self._files
+
+    async def whole(self) -> Whole:
+        """The figures of the node and of its pods together: a handful of files."""
+        now = self._world.clock.now()
+        pods = self._above[0] if self._above else ""
+
+        def read() -> Whole:
+            groups = self._groups
+            return Whole(now, meminfo().get("MemTotal", 0), groups.read(NODE, now), groups.read(pods, now))
+
+        return await beside(read, "stats")
+
+    async def room(self) -> Room:
+        """What is left on the disks now; what was left when they last answered, should they hang."""
+        if not self._images:
+            try:
+                async with asyncio.timeout(self.patience):
+                    self._images, self._images_used = await self._runtime.image_filesystem()
+            except (RuntimeFailure, TimeoutError):
+                log.warning("the runtime does not tell where images lie")
+        now, images = self._world.clock.now(), self._images or self._root
+
+        def measure() -> Room:
+            apart = os.stat(images).st_dev != os.stat(self._root).st_dev
+            return Room(now, disks.disk(self._root), disks.disk(images), apart)
+
+        try:
+            found = await self._measuring.run(measure, self.patience)
+        except OSError as error:
+            log.warning("cannot see how full the disks are: %s", error)
+            return self._room
+        if found is None:
+            log.warning("a file system does not answer: how full it is cannot be seen now")
+        self._room = found or self._room
+        return self._room
 
     def _knows_all(self) -> bool:
         return all((s.uid, m.container.name) in self._files.logs for s in self.subjects() for m in s.members)

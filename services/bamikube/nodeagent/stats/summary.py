@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bamikube.kit.clock import rfc3339
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.stats import network
 from bamikube.nodeagent.stats.disks import Disk, Taken
@@ -140,10 +141,8 @@ class _Summary:
             layer = self._files.layers.get(member.container.id)
             total += Taken(layer.bytes, layer.inodes) if layer is not None else Taken()
             total += self._files.logs.get((subject.uid, member.container.name), Taken())
-        for volume in subject.pod["spec"].get("volumes") or ():
-            medium = (volume.get("emptyDir") or {}).get("medium") or ""
-            if ("emptyDir" in volume and not medium) or "configMap" in volume:
-                total += self._files.volumes.get((subject.uid, volume["name"]), (None, Taken()))[1]
+        for name in facts.local_volumes(subject.pod):
+            total += self._files.volumes.get((subject.uid, name), (None, Taken()))[1]
         return total
 
     # -- the node ----------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Ending pods before the node runs out: of memory, of disk, of inodes, of process ids."""
