@@ -37,6 +37,14 @@ def remembered(
     return wrap
 
 
+def mark_of(value: Any) -> bytes:
+    """What tells this value from every other one: a digest of its JSON. Nothing when it has none."""
+    try:
+        return blake2b(orjson.dumps(value), digest_size=16).digest()
+    except (TypeError, ValueError):
+        return b""
+
+
 class Approved:
     """What a pure rule has found nothing wrong with: the last ``size`` values, by the digest of their JSON."""
 
@@ -46,16 +54,21 @@ class Approved:
 
     def judge(self, value: Any, rule: Callable[[], list[Answer]]) -> list[Answer]:
         """What ``rule`` finds wrong with ``value``, which is all that it looks at. It is not asked twice about the same."""
-        try:
-            mark = blake2b(orjson.dumps(value), digest_size=16).digest()
-        except TypeError:  # no JSON: the rule has the say
-            return rule()
-        known = self._known
-        if mark in known:
+        mark = mark_of(value)
+        if mark in self._known:
             return []
         found = rule()
         if not found:
-            if len(known) >= self._size:
-                del known[next(iter(known))]
-            known[mark] = None
+            self.approve(mark)
         return found
+
+    def __contains__(self, mark: bytes) -> bool:
+        return mark in self._known
+
+    def approve(self, mark: bytes) -> None:
+        """Remember the mark of something that is good. A value without a mark is judged each time."""
+        if not mark:
+            return
+        if len(self._known) >= self._size:
+            del self._known[next(iter(self._known))]
+        self._known[mark] = None

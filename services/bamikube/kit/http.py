@@ -16,6 +16,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
+from bamikube.api.memory import remembered
+
+
+@remembered(1024)
+def _pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
+    """The parameters of a query, in order. A client asks with the same ones again and again."""
+    return tuple(parse_qsl(raw_query, keep_blank_values=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -60,7 +68,7 @@ class Request:
         """Query parameters, each with all its values in order."""
         if self._query is None:
             parsed: dict[str, list[str]] = {}
-            for name, value in parse_qsl(self.raw_query, keep_blank_values=True):
+            for name, value in _pairs(self.raw_query):
                 parsed.setdefault(name, []).append(value)
             self._query = parsed
         return self._query

@@ -14,12 +14,15 @@ import pytest
 from bamikube.api import errors
 from bamikube.apiserver.admission.chain import Admission, Plugin
 from bamikube.apiserver.admission.context import AdmissionContext
+from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.identity import MASTERS, User
 from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.registry.recent import LONGEST, TOTAL, Recent
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.http import Request, Response
 from bamikube.kit.world import World
 from bamikube.store.model import ModelStore
+from bamikube.store.port import Change
 
 Object = dict[str, Any]
 APPLY = {"content-type": "application/apply-patch+yaml"}
@@ -240,3 +243,53 @@ async def test_the_same_bytes_again_are_applied_to_whatever_stands_there_now(ser
     await server.handle(Request.make("PATCH", target, headers=media, body=orjson.dumps(taken)))
     status, refused = await apply(server, other)
     assert status == 409 and 'conflict with "you"' in refused["message"]
+
+
+async def test_what_was_written_is_kept_for_the_next_apply_and_never_changed(server: ApiServer) -> None:
+    """Whoever reads it is shown what the store holds, whatever others, admission and defaults made of it meanwhile."""
+    recent, slot = server.registry.recent, server.cache.slot(("apps", "deployments"))
+    key = server.registry.key(slot.resource, "default", "web")
+    await apply(server, DEPLOYMENT)
+    doc = DEPLOYMENT
+    for round_ in range(6):
+        if round_ == 3:
+            joined_by(server, Labeller())
+        image = ("spec", "template", "spec", "containers", 0, "image")
+        doc = changed(doc, *image, value=f"nginx:{round_ + 2}")
+        if round_ % 2:
+            probe = {"httpGet": {"port": 80 + round_}}
+            doc = changed(doc, "spec", "template", "spec", "containers", 0, "livenessProbe", value=probe)
+        status, done = await apply(server, doc)
+        assert status == 200
+        kept = recent.at(key, int(done["metadata"]["resourceVersion"]))
+        assert kept == done
+        assert recent.at(key, 1) is None
+    await caught_up(server, done)
+    assert orjson.loads(slot.items["default/web"].raw) == done
+
+
+def test_only_so_much_of_what_was_written_is_kept() -> None:
+    recent = Recent()
+    obj: Object = {"metadata": {"name": "a"}}
+    for number in range(40):
+        recent.keep(b"%d" % number, 7, obj, LONGEST)
+    kept = [number for number in range(40) if recent.at(b"%d" % number, 7)]
+    assert kept == list(range(40 - TOTAL // LONGEST, 40))
+    recent.keep(b"39", 8, obj, LONGEST + 1)
+    assert recent.at(b"39", 7) is recent.at(b"39", 8) is None
+
+
+async def test_a_write_that_the_watch_brings_before_its_answer_is_not_read_again(server: ApiServer) -> None:
+    slot = server.cache.slot(("", "configmaps"))
+    key, revision = server.registry.key(slot.resource, "default", "one"), server.cache.revision
+    metadata = {"name": "one", "namespace": "default"}
+    value = encode({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata})
+    told = {"metadata": {**metadata, "labels": {"from": "the writer"}}}
+    with server.cache.writing(key, value, told):
+        server.cache.feed([Change(key, value, revision + 1)])
+        assert slot.items["default/one"].labels == {"from": "the writer"}
+        other = value.replace(b'"default"}', b'"default","labels":{"from":"another"}}')
+        server.cache.feed([Change(key, other, revision + 2)])
+        assert slot.items["default/one"].labels == {"from": "another"}
+    server.cache.feed([Change(key, value, revision + 3)])
+    assert slot.items["default/one"].labels == {}

@@ -33,12 +33,6 @@ def by_text_key(name: str, value: str) -> str:
     return f"k:{orjson.dumps({name: value}).decode()}"
 
 
-@functools.lru_cache(maxsize=8192)
-def by_plain_keys(names: tuple[str, ...], values: tuple[int | str, ...]) -> str:
-    """The step to an element by several keys, whose values are short texts and whole numbers."""
-    return by_keys(dict(zip(names, values, strict=True)))
-
-
 def by_keys(pairs: dict[str, Any]) -> str:
     """The step to an element by several keys, which come in the order of their names."""
     return f"k:{_json(pairs)}"

@@ -6,6 +6,7 @@ owns ``k:{"containerPort":80,"protocol":"TCP"}`` and no other element, whatever 
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 from bamikube.api.fields import elements
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member, union
 from bamikube.api.fields.types import CHANGED, NOTHING, Changes, Faults, Type, Unfit, go_value
-from bamikube.api.memory import LONGEST
+from bamikube.api.memory import LONGEST, mark_of
+
+SERIES = 4  # elements from which on a list is worth remembering
+REMEMBERED = 128  # lists of one type
 
 
 class Elements(Type):
@@ -24,6 +28,7 @@ class Elements(Type):
     def __init__(self, items: Type) -> None:
         super().__init__("list")
         self.items = items
+        self._said: dict[bytes, FieldSet] = {}  # by the digest of a list: what it states
 
     def step_of(self, item: Any) -> str | None:
         """The step to an element; None when it has nothing to be known by."""
@@ -99,9 +104,24 @@ class Elements(Type):
         return groups
 
     def stated(self, value: Any) -> FieldSet:
-        """Raises :class:`Unfit` when elements cannot be told apart."""
+        """Raises :class:`Unfit` when elements cannot be told apart.
+
+        A new version of a document differs from the last one in a place or two; its long lists (variables, mounts) state
+        what they stated before. Sets are never changed, so the same one is handed out again.
+        """
         if not value or type(value) is not list:
             return LEAF
+        mark = mark_of(value) if len(value) >= SERIES else b""
+        known = self._said.get(mark)
+        if known is None:
+            known = self._stated(value)
+            if mark:
+                if len(self._said) >= REMEMBERED:
+                    del self._said[next(iter(self._said))]
+                self._said[mark] = known
+        return known
+
+    def _stated(self, value: list[Any]) -> FieldSet:
         found = dict(zip(self.steps(value), map(self.items.element, value), strict=True))
         if None in found or len(found) < len(value):
             raise Unfit
@@ -199,20 +219,26 @@ class ListMap(Elements):
         super().__init__(items)
         self.keys = tuple(sorted(keys))
         self.defaults = defaults
+        self._known = functools.lru_cache(maxsize=1024)(self._named)
 
     def step_of(self, item: Any) -> str | None:
         if type(item) is not dict:
             return None
+        values = tuple([item.get(key) for key in self.keys])
+        for value in values:
+            kind = type(value)
+            if kind is not int and value is not None and (kind is not str or len(value) > LONGEST):
+                return self._named(values)  # another value may be equal to it: it is not to be remembered
+        return self._known(values)
+
+    def _named(self, values: tuple[Any, ...]) -> str | None:
+        """The step to an element that has these values of the keys, None for what it leaves out."""
         pairs: dict[str, Any] = {}
-        for key in self.keys:
-            value = item.get(key)
-            if value is None:
-                value = self.defaults.get(key)
+        for key, value in zip(self.keys, values, strict=True):
+            value = self.defaults.get(key) if value is None else value
             if value is not None:
                 pairs[key] = value
-        if all(map(_plain, pairs.values())):
-            return elements.by_plain_keys(tuple(pairs), tuple(pairs.values())) if pairs else None
-        return elements.by_keys(pairs)
+        return elements.by_keys(pairs) if pairs else None
 
     def steps(self, value: list[Any]) -> list[str | None]:
         if len(self.keys) > 1:
@@ -245,11 +271,6 @@ class ListSet(Elements):
 
     def faceless(self, item: Any) -> str:
         return "associative list without keys has an element that's an explicit null or no scalar"
-
-
-def _plain(value: Any) -> bool:
-    """Whether a key's value may be remembered: no other value is equal to it."""
-    return type(value) is int or (type(value) is str and len(value) <= LONGEST)
 
 
 def _merged(kind: Type, live: Any, doc: Any) -> Any:

@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member
+from bamikube.api.memory import mark_of
 
 Changes = tuple["FieldSet | None", "FieldSet | None"]
 # A field's name, its step, and who says what its value states.
@@ -35,6 +36,7 @@ Faults = list[tuple[str, str]]  # the path of what is wrong, as messages show it
 NOTHING: Changes = (None, None)
 CHANGED: Changes = (LEAF, None)
 SHAPES = 128  # of one struct that are remembered
+MANY = 4  # lists and structs of one element from which on it is worth remembering
 
 
 class Unfit(ValueError):
@@ -156,6 +158,7 @@ class Map(Type):
         self.rest = rest
         self.fields = fields or {}
         self.nulls = nulls
+        self._said: dict[bytes, FieldSet] = {}  # by digest: what elements with many lists and structs state
         self._shapes: dict[tuple[str, ...], tuple[FieldSet, FieldSet, Asked]] = {}
 
     def field(self, name: str) -> Field | None:
@@ -186,23 +189,24 @@ class Map(Type):
             said, _, asked = self._shape(value)
         else:
             said, asked = self._open(value)
-        if not asked:
-            return said
-        result = said.copy()
-        for name, step, ask in asked:
-            result[step] = ask(value[name])
-        return result
+        return _filled(said, asked, value) if asked else said
 
     def element(self, value: Any) -> FieldSet:
         if not value or type(value) is not dict or self.rest is not None:
             return super().element(value)
         _, element, asked = self._shape(value)
-        if not asked:
-            return element
-        result = element.copy()
-        for name, step, ask in asked:
-            result[step] = ask(value[name])
-        return result
+        if len(asked) < MANY:
+            return _filled(element, asked, value) if asked else element
+        # A container: what it states is settled by which fields it has, and by those that are lists and structs.
+        mark = mark_of([tuple(value), *[value[name] for name, _, _ in asked]])
+        known = self._said.get(mark)
+        if known is None:
+            known = _filled(element, asked, value)
+            if mark:
+                if len(self._said) >= SHAPES:
+                    del self._said[next(iter(self._said))]
+                self._said[mark] = known
+        return known
 
     def _shape(self, value: dict[str, Any]) -> tuple[FieldSet, FieldSet, Asked]:
         """What a struct with these fields says, without what is below them, and who has to be asked about that.
@@ -386,6 +390,13 @@ class Deduced(Map):
 
     def check(self, value: Any) -> Faults | None:
         return None
+
+
+def _filled(said: FieldSet, asked: Asked, value: dict[str, Any]) -> FieldSet:
+    result = said.copy()
+    for name, step, ask in asked:
+        result[step] = ask(value[name])
+    return result
 
 
 class Object(Map):

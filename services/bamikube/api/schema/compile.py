@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bamikube.api.memory import remembered
+from bamikube.api.memory import Approved, mark_of, remembered
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 from bamikube.api.schema.written import zeros
@@ -248,15 +248,25 @@ def _zero(schema: dict[str, Any]) -> Any:
     )
 
 
+SERIES = 4  # elements from which on a list is worth remembering
+REMEMBERED = 256  # lists of one kind
+
+
 def _list(schema: dict[str, Any]) -> Visitor:
     item = visitor_of(schema.get("items", {}))
     zero = functools.cache(lambda: _zero(schema.get("items", {})))
     leaf = _leaf_type(item)
     wanted = go_type(schema)
+    clean = Approved(
+        REMEMBERED
+    )  # lists that are as they are to be: nothing wrong, nothing to be written anew
 
     def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
         if type(value) is not list:
             return _wrong(value, wanted)
+        mark = mark_of(value) if leaf is None and len(value) >= SERIES else b""
+        if mark in clean:
+            return None
         issues: list[Issue] | None = None
         for index, each in enumerate(value):
             if type(each) is leaf:
@@ -269,6 +279,8 @@ def _list(schema: dict[str, Any]) -> Visitor:
                 for issue in found:
                     issue.path = f"[{index}]{_joint(issue.path)}"
                 issues = found if issues is None else issues + found
+        if mark and issues is None and mark_of(value) == mark:
+            clean.approve(mark)
         return issues
 
     return visit

@@ -389,6 +389,11 @@ def _lifecycle(field: str, lifecycle: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+def fits(image: str | None) -> bool:
+    """Whether there is nothing to say about an image."""
+    return bool(image) and image == image.strip()  # type: ignore[union-attr]
+
+
 def container(path: str, each: dict[str, Any], volumes: set[str], claims: set[str]) -> list[Cause]:
     """The rules every kind of container shares."""
     causes: list[Cause] = []

@@ -166,13 +166,26 @@ def _maps_and_lists(metadata: dict[str, Any], field: str) -> list[Cause]:
     return causes
 
 
+_ANNOTATIONS: set[str] = set()  # names that are good; few, and the same again and again
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
 def annotation_map(field: str, values: dict[str, str]) -> list[Cause]:
     """Keys are qualified names (in any case), and all of it has a limit."""
     causes: list[Cause] = []
     size = 0
     for key, value in values.items():
-        causes += [invalid(field, key, message) for message in is_qualified_name(key.lower())]
-        size += len(key.encode()) + len(value.encode())
+        if key not in _ANNOTATIONS:
+            found = is_qualified_name(key.lower())
+            causes += [invalid(field, key, message) for message in found]
+            if not found:
+                if len(_ANNOTATIONS) >= 1024:
+                    _ANNOTATIONS.clear()
+                _ANNOTATIONS.add(key)  # short: else it would be no name
+        size += len(key) + len(value) if key.isascii() and value.isascii() else _bytes(key, value)
     if size > ANNOTATIONS_LIMIT:
         limit = ANNOTATIONS_LIMIT
         causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {limit} bytes", field))

@@ -7,12 +7,13 @@ from typing import Any
 
 from bamikube.api.defaults.pod import pod as default_pod
 from bamikube.api.errors import Cause
+from bamikube.api.memory import Approved
 from bamikube.api.names import (
     is_dns1123_label,
     is_dns1123_subdomain,
     is_qualified_name,
 )
-from bamikube.api.validation.containers import all_containers
+from bamikube.api.validation.containers import all_containers, fits
 from bamikube.api.validation.metadata import annotation_map
 from bamikube.api.validation.rules import (
     duplicate,
@@ -292,8 +293,23 @@ def _words(field: str, spec: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+_APPROVED = Approved(1024)
+_IMAGES = ("containers", "initContainers")
+
+
 def pod_template(template: dict[str, Any], field: str) -> list[Cause]:
-    """A template: labels and annotations, and the spec of a pod that has no node yet."""
+    """A template: labels and annotations, and the spec of a pod that has no node yet.
+
+    Most templates differ from one seen before in images at most, about which there is one rule.
+    """
+    spec = dict(template.get("spec") or {})
+    for kind in _IMAGES:
+        if spec.get(kind):
+            spec[kind] = [{**each, "image": fits(each.get("image"))} for each in spec[kind]]
+    return _APPROVED.judge({**template, "spec": spec}, lambda: _pod_template(template, field))
+
+
+def _pod_template(template: dict[str, Any], field: str) -> list[Cause]:
     metadata = template.get("metadata") or {}
     causes = labels(f"{field}.labels", metadata.get("labels"))
     causes += annotation_map(f"{field}.annotations", metadata.get("annotations") or {})

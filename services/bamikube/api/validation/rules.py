@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.errors import Cause
+from bamikube.api.memory import Approved
 from bamikube.api.names import is_dns1123_subdomain, is_label_value, is_qualified_name
 from bamikube.api.quantity import Quantity
 
@@ -179,10 +180,17 @@ def canonical_cidr(field: str, text: str) -> list[Cause]:
     return [] if str(found) == text else [invalid(field, text, f'must be in canonical form ("{found}")')]
 
 
+_APPROVED = Approved(2048)
+
+
 def labels(field: str, values: dict[str, str] | None) -> list[Cause]:
     """Keys and values of a label map."""
+    return _APPROVED.judge(values, lambda: _labels(field, values)) if values else []
+
+
+def _labels(field: str, values: dict[str, str]) -> list[Cause]:
     causes: list[Cause] = []
-    for key, value in (values or {}).items():
+    for key, value in values.items():
         causes += [invalid(field, key, m) for m in is_qualified_name(key)]
         causes += [invalid(field, value, message) for message in is_label_value(value)]
     return causes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api.errors import Cause
+from bamikube.api.memory import Approved
 from bamikube.api.names import is_dns1123_label, is_dns1123_subdomain
 from bamikube.api.quantity import Quantity
 from bamikube.api.validation.containers import downward_field, resource_field_ref
@@ -146,8 +147,16 @@ def _ephemeral(field: str, source: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+_APPROVED = Approved(1024)
+
+
 def volumes(field: str, given: list[dict[str, Any]]) -> tuple[list[Cause], set[str]]:
     """The volumes of a pod, and their names."""
+    causes = _APPROVED.judge(given, lambda: _volumes(field, given)) if given else []
+    return causes, {name for volume in given if (name := volume.get("name"))}
+
+
+def _volumes(field: str, given: list[dict[str, Any]]) -> list[Cause]:
     causes: list[Cause] = []
     names: set[str] = set()
     for index, volume in enumerate(given):
@@ -159,4 +168,4 @@ def volumes(field: str, given: list[dict[str, Any]]) -> tuple[list[Cause], set[s
                 causes.append(duplicate(f"{path}.name", name))
             names.add(name)
         causes += _volume(path, volume)
-    return causes, names
+    return causes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bamikube.api.memory import Approved
 from bamikube.api.names import is_dns1123_label
 from bamikube.api.quantity import Quantity
 
@@ -66,7 +67,15 @@ def _environment(field: str, variables: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+_APPROVED = Approved(1024)
+
+
 def _container(path: str, each: dict[str, Any]) -> list[str]:
+    about = (each.get("resources"), each.get("env"))
+    return _APPROVED.judge(about, lambda: _container_parts(path, each)) if any(about) else []
+
+
+def _container_parts(path: str, each: dict[str, Any]) -> list[str]:
     found: list[str] = []
     resources = each.get("resources")
     if resources:

@@ -22,9 +22,10 @@ into events, so watchers see every object's present, though not each step on the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from bamikube.api import errors
@@ -198,6 +199,9 @@ class Cache:
         self._slots = {row.key: Slot(self, row, 0) for row in rows}
         self._loaded = 0  # the revision of the last load: nothing is known of what happened before
         self._hints: dict[bytes, tuple[int, Item]] = {}
+        self._written: dict[
+            bytes, tuple[bytes, dict[str, Any]]
+        ] = {}  # what is being written, and what it says
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._question: asyncio.Task[int] | None = None
         self._next: asyncio.Future[int] | None = None
@@ -263,6 +267,22 @@ class Cache:
         """A write of our own that the watch will bring: its item need not be decoded again."""
         if revision > self.revision:
             self._hints[key] = (revision, item)
+
+    @contextlib.contextmanager
+    def writing(self, key: bytes, value: bytes, obj: dict[str, Any] | None) -> Iterator[None]:
+        """While a write of ours is under way: the watch may bring it before its answer comes.
+
+        ``obj`` is what ``value`` says, if the caller has it decoded; then it is not decoded again.
+        """
+        if obj is None:
+            yield
+            return
+        mine = self._written[key] = (value, obj)
+        try:
+            yield
+        finally:
+            if self._written.get(key) is mine:
+                del self._written[key]
 
     async def reach(self, revision: int, timeout: float = 3.0) -> bool:
         """Wait until the cache has seen ``revision``. False when it did not within ``timeout`` seconds."""
@@ -477,8 +497,11 @@ class Cache:
         hint = self._hints.pop(key, None)
         if hint is not None and hint[0] == revision:
             return hint[1]
+        mine = self._written.get(key)
         try:
-            return Item.of(resource, value, revision)
+            return Item.of(
+                resource, value, revision, mine[1] if mine is not None and mine[0] == value else None
+            )
         except (ValueError, AttributeError) as error:
             log.error(
                 "the object at %s cannot be read and is left out: %s", key.decode("utf-8", "replace"), error

@@ -15,6 +15,7 @@ from bamikube.apiserver.cache.item import encode
 from bamikube.apiserver.catalog import definition_key
 from bamikube.apiserver.registry.hooks import NOTHING, Extra, WriteHook
 from bamikube.apiserver.registry.policy import EVENTS
+from bamikube.apiserver.registry.recent import Recent
 from bamikube.apiserver.registry.turns import Turns
 from bamikube.kit.world import World
 from bamikube.store.port import Compare, Delete, KeyValue, Put, Store, Txn
@@ -93,6 +94,7 @@ class Base:
         self.ledger = ledger
         self.converter = converter
         self.turns = Turns()
+        self.recent = Recent()
         self._event_ttl = event_ttl
         self._lease: tuple[float, int] = (0.0, 0)
 
@@ -164,10 +166,13 @@ class Base:
             guards.append(Compare(definition_key(resource), resource.custom.family.revision))
         writes = [Put(key, value, lease), *extra.writes]
         namespace = obj["metadata"].get("namespace", "")
-        if self.ledger is None or not self.ledger.watches(namespace, resource.storage_key):
-            done = await self.store.txn(guards, writes)
-        else:
-            done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)
+        # A custom object enters the cache as any server will see it: by the storage version's fields and defaults.
+        plain = obj if resource.custom is None else None
+        with self.cache.writing(key, value, plain):
+            if self.ledger is None or not self.ledger.watches(namespace, resource.storage_key):
+                done = await self.store.txn(guards, writes)
+            else:
+                done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)
         if not done.succeeded:
             if resource.custom is not None:
                 at = 1 + len(extra.guards)
@@ -177,9 +182,10 @@ class Base:
             return None, done.current[0]
         for call in extra.done:
             call()
-        # A custom object enters the cache as any server will see it: by the storage version's fields and defaults.
-        item = Item.of(self.stored(resource), value, done.revision, obj if resource.custom is None else None)
-        self.cache.expect(key, done.revision, item)
+        item = self.cached(resource, namespace, obj["metadata"]["name"]) if plain is not None else None
+        if item is None or item.revision != done.revision:  # else the watch was faster than the answer
+            item = Item.of(self.stored(resource), value, done.revision, plain)
+            self.cache.expect(key, done.revision, item)
         if resource.storage_key in READ_BACK:
             # Admission, authorization and allocation of the very next request read these from the cache: let it catch up.
             await self.cache.reach(done.revision, 1.0)

@@ -135,6 +135,11 @@ def manager_of(user_agent: str) -> str:
     return "".join(each for each in name if _printable(each))[:LONGEST_MANAGER]
 
 
+@remembered(1024)
+def _legible(manager: str) -> bool:
+    return all(map(_printable, manager))
+
+
 def _printable(character: str) -> bool:
     return character == " " or unicodedata.category(character)[0] not in "CZ"
 
@@ -148,7 +153,7 @@ def check_manager(kind: str, manager: str, *, required: bool = False) -> None:
         cause = Cause(
             "FieldValueTooLong", f"Too long: may not be more than {LONGEST_MANAGER} bytes", "fieldManager"
         )
-    elif not all(map(_printable, manager)):
+    elif not _legible(manager):
         cause = Cause(
             "FieldValueInvalid",
             f'Invalid value: "{manager}": should only contain printable characters',
