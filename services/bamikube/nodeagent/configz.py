@@ -67,6 +67,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
         "serializeImagePulls": options.serialize_image_pulls,
         "contentType": "application/json",
+        "enforceNodeAllocatable": options.enforce_node_allocatable,
         "evictionHard": options.eviction_hard,
         "evictionPressureTransitionPeriod": durations.go(
             durations.seconds(options.eviction_pressure_transition_period)
@@ -74,6 +75,9 @@ def _node(options: NodeAgentOptions) -> JSON:
     } | _given(
         registerWithTaints=taints,
         maxParallelImagePulls=options.max_parallel_image_pulls,
+        kubeReserved=options.kube_reserved,
+        systemReserved=options.system_reserved,
+        reservedSystemCPUs=options.reserved_cpus,
         evictionSoft=options.eviction_soft,
         evictionSoftGracePeriod=options.eviction_soft_grace_period,
         evictionMaxPodGracePeriod=options.eviction_max_pod_grace_period,

@@ -79,6 +79,20 @@ class NodeAgentOptions(Options):
     container_log_max_files: int = Field(
         5, ge=2, description="log files kept of a container, the one being written among them"
     )
+    kube_reserved: dict[str, str] = Field(
+        default_factory=dict,
+        description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",
+    )
+    system_reserved: dict[str, str] = Field(
+        default_factory=dict, description="kept from pods for everything else on the machine"
+    )
+    reserved_cpus: str = Field(
+        "", description="processors kept from pods, 0-1,4; in place of the cpu of the two reservations"
+    )
+    enforce_node_allocatable: list[str] = Field(
+        default_factory=lambda: ["pods"],
+        description="pods: all pods together are bound to what is not reserved; none: nothing is",
+    )
     eviction_hard: dict[str, str] = Field(
         default_factory=lambda: dict(thresholds.DEFAULT_HARD),
         description="when pods are evicted at once, signal<value,...; a value of 0% or 100% switches a signal off",

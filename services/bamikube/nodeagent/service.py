@@ -27,11 +27,12 @@ from bamikube.nodeagent.eviction.loop import Evictor, Policy
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
+from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.images import collector
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
-from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node import facts, reservations, status
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
@@ -68,6 +69,8 @@ class NodeAgent:
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
         machine = facts.inspect(root)
+        self._machine = machine
+        evicting = eviction_policy(options)
         self._config = status.NodeConfig(
             name=node,
             hostname=node,
@@ -76,6 +79,7 @@ class NodeAgent:
             taints=tuple(status.parse_taint(text) for text in options.register_with_taints),
             port=options.port,
             max_pods=options.max_pods,
+            reserved=reserved(options, evicting.thresholds, machine),
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
@@ -90,7 +94,7 @@ class NodeAgent:
             self._client, world, self._runtime, self._config, machine, self._pressures, self._node_event
         )
         self._checks = NodeChecks(self._runtime)
-        allocatable = status.allocatable(self._config, machine)
+        allocatable = status.shown(reservations.allocatable(machine, options.max_pods, self._config.reserved))
         shared = Shared(
             world=world,
             runtime=self._runtime,
@@ -118,7 +122,7 @@ class NodeAgent:
         )
         self._evictor = Evictor(
             world,
-            eviction_policy(options),
+            evicting,
             SampledLooks(sampler),
             lambda: list(self.agent.workers.values()),
             self._tell,
@@ -134,6 +138,19 @@ class NodeAgent:
 
     def _pressures(self) -> tuple[str, ...]:
         return self._evictor.conditions
+
+    def _bind(self) -> None:
+        """Bind all pods together to what is not reserved."""
+        if not self._config.reserved.enforced:
+            return
+        try:
+            self._host.bound(reservations.bounds(self._machine, self._config.reserved))
+        except HostFailure as failure:
+            log.warning("pods are not bound to what the node may give: %s", failure)
+            text = f'Failed to update Node Allocatable Limits ["kubepods"]: {failure}'
+            self._tell("FailedNodeAllocatableEnforcement", text)
+            return
+        self._node_event("Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
 
     def _tell(self, reason: str, message: str) -> None:
         """A warning about the node itself."""
@@ -164,6 +181,7 @@ class NodeAgent:
         """Everything the node agent does, until cancelled."""
         tasks = Tasks("nodeagent")
         self._host.start()
+        self._bind()
         server = await serve(
             self._api.handle, host=self._options.address, port=self._options.port, ssl=self._ssl, tasks=tasks
         )
@@ -237,8 +255,23 @@ def eviction_policy(options: NodeAgentOptions) -> Policy:
         options.eviction_soft,
         options.eviction_soft_grace_period,
         options.eviction_minimum_reclaim,
+        enforced="pods" in options.enforce_node_allocatable,
     )
     return Policy(found, transition, float(options.eviction_max_pod_grace_period))
+
+
+def reserved(
+    options: NodeAgentOptions, limits: tuple[thresholds.Threshold, ...], machine: facts.Machine
+) -> reservations.Reservation:
+    """What the flags keep from pods. Raises ValueError naming the flag."""
+    return reservations.reserve(
+        reservations.parse("--kube-reserved", options.kube_reserved),
+        reservations.parse("--system-reserved", options.system_reserved),
+        reservations.processors("--reserved-cpus", options.reserved_cpus),
+        limits,
+        options.enforce_node_allocatable,
+        machine,
+    )
 
 
 def active_pods(agent: PodAgent) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from bamikube.kit.metrics import REGISTRY
@@ -10,6 +11,7 @@ from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.looks import SampledLooks
 from bamikube.nodeagent.eviction.loop import Evictor, Policy
 from bamikube.nodeagent.eviction.refusing import refusal
+from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.sampler import Sampler
 from bamikube.nodeagent.stats.subjects import Subject, subjects
@@ -36,6 +38,7 @@ def evictor(node: Any, told: list[tuple[str, str]], **flags: dict[str, str]) -> 
         lambda s: host.log_directory(s.pod),
         host.volume_paths,
         Groups(),
+        (str(Path(host.cgroup_parent({"metadata": {}, "spec": {"containers": []}})).parent.parent),),
     )
     found = thresholds.parse(flags.get("hard", {}), flags.get("soft", {}), flags.get("grace", {}), {})
     return Evictor(
@@ -159,3 +162,17 @@ async def test_a_full_disk_is_cleared_of_what_nobody_needs_first(node: Any, unti
         and done.status["containerStatuses"][0]["state"]["terminated"]["reason"] == "Completed"
     )
     assert "The node was low on resource: ephemeral-storage." in (await ended(web, until))["message"]
+
+
+async def test_pods_together_are_held_to_what_the_node_may_give(node: Any, until: Any) -> None:
+    """All pods may have 64 MiB, of which one has taken 40: less than the threshold is left, whatever the machine has."""
+    node.host.bound(Bounds(1024, 64 * 2**20, 500))
+    hold = "head -c 41943040 /dev/zero | tail -c 41943040 | (sleep 1000)"
+    worker = node.run(node.pod("large", {"containers": [{"name": "app", "command": ["sh", "-c", hold]}]}))
+    group = node.host.cgroup_parent(worker.pod)
+    await until(lambda: (found := Groups().read(group, 0.0)) is not None and found.working_set > 35 * 2**20)
+    whole = Groups().read(str(Path(group).parent.parent), 0.0, detailed=True)
+    assert whole is not None and whole.limit == 64 * 2**20
+    assert await evictor(node, [], hard={"memory.available": "50Mi"}).round() == [worker]
+    text = (await ended(worker, until))["message"]
+    assert text.startswith("The node was low on resource: memory. Threshold quantity: 50Mi, available: ")

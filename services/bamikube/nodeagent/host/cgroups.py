@@ -101,9 +101,25 @@ class Cgroups:
             elif hierarchy.name == "memory" and values.memory_limit:
                 _put(path / "memory.limit_in_bytes", str(values.memory_limit))
 
+    def bound(self, shares: int, memory: int, pids: int) -> None:
+        """Bind all pods together to so much. Raises OSError; systemd's slices are left as they are."""
+        if self._driver == "systemd":
+            log.warning("pods as a whole are not bound to what the node may give: systemd owns their cgroups")
+            return
+        v1 = {
+            "cpu": {"cpu.shares": shares},
+            "cpu,cpuacct": {"cpu.shares": shares},
+            "memory": {"memory.limit_in_bytes": memory},
+            "pids": {"pids.max": pids},
+        }
+        v2 = {"cpu.weight": _weight(shares), "memory.max": memory, "pids.max": pids}
+        for hierarchy in self._hierarchies():
+            folder = hierarchy / self._root.strip("/") / "kubepods"
+            for name, value in (v2 if self.v2 else v1.get(hierarchy.name, {})).items():
+                (folder / name).write_text(str(value))
+
     def _limit_v2(self, path: Path, values: Resources) -> None:
-        weight = 1 + ((values.cpu_shares - 2) * 9999) // 262142
-        _put(path / "cpu.weight", str(weight))
+        _put(path / "cpu.weight", str(_weight(values.cpu_shares)))
         if values.cpu_quota:
             _put(path / "cpu.max", f"{values.cpu_quota} {values.cpu_period}")
         if values.memory_limit:
@@ -130,6 +146,11 @@ class Cgroups:
                 else:
                     if path.is_dir():
                         log.warning("cgroup %s cannot be removed yet: it still holds processes", path)
+
+
+def _weight(shares: int) -> int:
+    """CPU shares as version 2 counts them."""
+    return 1 + ((shares - 2) * 9999) // 262142
 
 
 def _put(path: Path, text: str) -> None:

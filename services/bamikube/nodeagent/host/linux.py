@@ -20,6 +20,7 @@ from bamikube.nodeagent import figures
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.host.volumes import Volumes
+from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Device, Mount
@@ -47,6 +48,13 @@ class LinuxHost:
         except OSError as error:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}; check --root-dir") from error
         self._cgroups.start()
+
+    def bound(self, bounds: Bounds) -> None:
+        """Bind all pods together to what the node may give. Raises HostFailure."""
+        try:
+            self._cgroups.bound(bounds.shares, bounds.memory, bounds.pids)
+        except OSError as error:
+            raise HostFailure(f"cannot write {error.filename}: {error.strerror}") from error
 
     def _pod(self, uid: str) -> Path:
         return self._root / "pods" / uid

@@ -30,6 +30,8 @@ class Machine:
     machine_id: str
     system_uuid: str
     boot_id: str
+    pids: int = 32768  # processes there may be at once
+    huge_pages: tuple[tuple[int, int], ...] = ()  # bytes of a page, and how many there are
 
 
 def inspect(root: Path) -> Machine:
@@ -45,7 +47,18 @@ def inspect(root: Path) -> Machine:
         machine_id=_text("/etc/machine-id"),
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or _text("/etc/machine-id"),
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
+        pids=min(int(_text(f"/proc/sys/kernel/{name}") or 32768) for name in ("pid_max", "threads-max")),
+        huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
     )
+
+
+def huge_pages(folder: Path) -> tuple[tuple[int, int], ...]:
+    """The sizes of huge pages this kernel knows, in bytes, and how many are set aside of each."""
+    found = []
+    for entry in folder.glob("hugepages-*kB"):
+        size = int(entry.name.removeprefix("hugepages-").removesuffix("kB")) * 1024
+        found.append((size, int(_text(str(entry / "nr_hugepages")) or 0)))
+    return tuple(sorted(found))
 
 
 def meminfo() -> dict[str, int]:

@@ -1,21 +1,21 @@
 """The Node object: what is registered, and what its status says. Pure.
 
-Sources: "Node Status", "Well-Known Labels", the hard eviction defaults (memory.available<100Mi, nodefs.available<10%,
-nodefs.inodesFree<5%).
+Sources: "Node Status", "Well-Known Labels".
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bamikube.api.quantity import Quantity
 from bamikube.kit.clock import rfc3339
+from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import VERSION, Machine
+from bamikube.nodeagent.node.reservations import Reservation
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Condition, Image
 
-MEMORY_LOW = 100 * 1024 * 1024  # bytes
-DISK_LOW = 0.10
 IMAGES_MAX = 50
 
 
@@ -30,6 +30,7 @@ class NodeConfig:
     taints: tuple[JSON, ...]
     port: int
     max_pods: int
+    reserved: Reservation = field(default_factory=lambda: Reservation({}, {}))
 
 
 def parse_taint(text: str) -> JSON:
@@ -53,23 +54,8 @@ def labels(config: NodeConfig, machine: Machine) -> dict[str, str]:
     }
 
 
-def capacity(config: NodeConfig, machine: Machine) -> dict[str, str]:
-    return {
-        "cpu": str(machine.cpus),
-        "ephemeral-storage": f"{machine.disk // 1024}Ki",
-        "hugepages-1Gi": "0",
-        "hugepages-2Mi": "0",
-        "memory": f"{machine.memory // 1024}Ki",
-        "pods": str(config.max_pods),
-    }
-
-
-def allocatable(config: NodeConfig, machine: Machine) -> dict[str, str]:
-    """Capacity without what eviction keeps free."""
-    result = capacity(config, machine)
-    result["memory"] = f"{(machine.memory - MEMORY_LOW) // 1024}Ki"
-    result["ephemeral-storage"] = str(int(machine.disk * (1 - DISK_LOW)))
-    return result
+def shown(amounts: Mapping[str, Quantity]) -> dict[str, str]:
+    return {name: str(amount) for name, amount in amounts.items()}
 
 
 def registration(config: NodeConfig, machine: Machine) -> JSON:
@@ -113,8 +99,8 @@ def status(
     largest = sorted(images, key=lambda i: (-i.size, i.id))[:IMAGES_MAX]
     return {
         "addresses": addresses,
-        "capacity": capacity(config, machine),
-        "allocatable": allocatable(config, machine),
+        "capacity": shown(reservations.capacity(machine, config.max_pods)),
+        "allocatable": shown(reservations.allocatable(machine, config.max_pods, config.reserved)),
         "conditions": conditions,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
         "images": [

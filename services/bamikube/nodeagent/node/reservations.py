@@ -1,0 +1,157 @@
+"""What of a node its pods may have: its capacity without what is reserved, and without what eviction keeps free. Pure.
+
+``--kube-reserved`` is for the node agent and the runtime, ``--system-reserved`` for the rest of the machine. Huge pages are set aside
+by the kernel at its start, so they are no memory for anybody else. The pods together are bound to the capacity without the
+reservations (``--enforce-node-allocatable=pods``), and told of less: what lies between is where eviction sets in.
+
+Source: "Reserve Compute Resources for System Daemons".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bamikube.api.quantity import BINARY, DECIMAL, Quantity, QuantityError
+from bamikube.nodeagent.eviction.thresholds import Threshold
+from bamikube.nodeagent.node.facts import Machine
+from bamikube.nodeagent.pod.qos import shares
+
+RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
+ENFORCED = (
+    "pods",
+    "system-reserved",
+    "kube-reserved",
+    "system-reserved-compressible",
+    "kube-reserved-compressible",
+    "none",
+)
+
+Amounts = Mapping[str, Quantity]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """``system``: what pods cannot have; ``eviction``: what they had better not use up. ``enforced``: pods are bound to it."""
+
+    system: Amounts
+    eviction: Amounts
+    enforced: bool = True
+
+
+def parse(flag: str, given: Mapping[str, str]) -> dict[str, Quantity]:
+    """``cpu=100m,memory=1Gi``. Raises ValueError that names the flag."""
+    found = {}
+    for name, text in given.items():
+        if name not in RESERVABLE:
+            raise ValueError(f'{flag}: cannot reserve "{name}" resource; there are {", ".join(RESERVABLE)}')
+        try:
+            found[name] = Quantity.parse(text)
+        except QuantityError as error:
+            raise ValueError(
+                f'{flag}: failed to parse quantity "{text}" for "{name}" resource: {error}'
+            ) from error
+        if found[name].sign() < 0:
+            raise ValueError(f'{flag}: resource quantity for "{name}" cannot be negative: {text}')
+    return found
+
+
+def processors(flag: str, text: str) -> frozenset[int]:
+    """The processors of a list like ``0-3,8``. Raises ValueError that names the flag."""
+    found: set[int] = set()
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
+            raise ValueError(f"{flag}: {part!r} is no processor and no range of them; give for example 0-1,4")
+        found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def reserve(
+    kube: Amounts,
+    system: Amounts,
+    cpus: frozenset[int],
+    thresholds: Iterable[Threshold],
+    enforce: Iterable[str],
+    machine: Machine,
+) -> Reservation:
+    """All reservations together. Named processors take the place of amounts of CPU. Raises ValueError for impossible ones."""
+    for name in (ways := tuple(enforce)):
+        if name not in ENFORCED:
+            raise ValueError(f"--enforce-node-allocatable: {name!r} is none of {', '.join(ENFORCED)}")
+    if "none" in ways and len(ways) > 1:
+        raise ValueError("--enforce-node-allocatable: none cannot be given beside others")
+    for name in ways:
+        if name not in ("pods", "none"):
+            raise ValueError(f"--enforce-node-allocatable: {name} is not carried out here; give pods or none")
+    total: dict[str, Quantity] = {}
+    for amounts in (kube, system):
+        for name, amount in amounts.items():
+            total[name] = total[name].add(amount) if name in total else amount
+    if cpus:
+        total["cpu"] = Quantity.of(len(cpus))
+    held = eviction(thresholds, machine)
+    for name, most in (capacity(machine, 0) | {"pid": Quantity.of(machine.pids)}).items():
+        wanted = total.get(name, Quantity(0)).add(held.get(name, Quantity(0)))
+        if wanted > most:
+            raise ValueError(
+                f'invalid Node Allocatable configuration: resource "{name}" has a reservation of {wanted} but '
+                f"capacity of {most}. Expected capacity >= reservation."
+            )
+    return Reservation(total, held, "pods" in ways)
+
+
+def eviction(thresholds: Iterable[Threshold], machine: Machine) -> dict[str, Quantity]:
+    """What the hard thresholds keep free of memory and of the node's disk."""
+    found = {}
+    for threshold in thresholds:
+        if threshold.hard and threshold.signal == "memory.available":
+            found["memory"] = threshold.value.of(machine.memory, threshold.signal)
+        elif threshold.hard and threshold.signal == "nodefs.available":
+            found["ephemeral-storage"] = threshold.value.of(machine.disk, threshold.signal)
+    return found
+
+
+def capacity(machine: Machine, max_pods: int) -> dict[str, Quantity]:
+    """What the node has."""
+    found = {
+        "cpu": Quantity.of(machine.cpus),
+        "ephemeral-storage": Quantity.of(machine.disk, BINARY),
+        "memory": Quantity.of(machine.memory, BINARY),
+        "pods": Quantity.of(max_pods, DECIMAL),
+    }
+    for size, number in machine.huge_pages:
+        found[f"hugepages-{Quantity.of(size, BINARY)}"] = Quantity.of(size * number, BINARY)
+    return dict(sorted(found.items()))
+
+
+def allocatable(machine: Machine, max_pods: int, reservation: Reservation) -> dict[str, Quantity]:
+    """What pods may request of it."""
+    found = capacity(machine, max_pods)
+    for amounts in (reservation.system, reservation.eviction):
+        _take(found, amounts)
+    huge = sum(size * number for size, number in machine.huge_pages)
+    _take(found, {"memory": Quantity.of(huge)})
+    return found
+
+
+def _take(found: dict[str, Quantity], amounts: Amounts) -> None:
+    for name, amount in amounts.items():
+        if name in found:
+            rest = found[name].sub(amount)
+            found[name] = rest if rest.sign() > 0 else Quantity(0, found[name].format)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What all pods together may have: CPU shares, bytes of memory, processes."""
+
+    shares: int
+    memory: int
+    pids: int
+
+
+def bounds(machine: Machine, reservation: Reservation) -> Bounds:
+    left = capacity(machine, 0) | {"pid": Quantity.of(machine.pids)}
+    _take(left, reservation.system)
+    return Bounds(shares(left["cpu"].milli_value()), left["memory"].value(), left["pid"].value())

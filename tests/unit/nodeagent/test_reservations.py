@@ -1,0 +1,93 @@
+"""What pods may have of a node, and what bad reservations are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bamikube.kit.options import parse_options
+from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.node.facts import Machine, huge_pages
+from bamikube.nodeagent.node.reservations import Bounds, allocatable, bounds, capacity
+from bamikube.nodeagent.node.status import shown
+from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.service import eviction_policy, reserved
+
+MACHINE = Machine(
+    4, 8 * 2**30, 100 * 2**30, "amd64", "6.1", "Linux", "m", "s", "b", 32768, ((2**21, 16), (2**30, 0))
+)
+
+
+def given(*flags: str, machine: Machine = MACHINE) -> tuple[dict[str, str], Bounds]:
+    options = parse_options(NodeAgentOptions, list(flags), "nodeagent")
+    reservation = reserved(options, eviction_policy(options).thresholds, machine)
+    return shown(allocatable(machine, 110, reservation)), bounds(machine, reservation)
+
+
+def test_what_is_left_of_the_capacity() -> None:
+    assert shown(capacity(MACHINE, 110)) == {
+        "cpu": "4", "ephemeral-storage": "100Gi", "hugepages-1Gi": "0", "hugepages-2Mi": "32Mi", "memory": "8Gi", "pods": "110",
+    }  # fmt: skip
+    left, bound = given()
+    assert left == {
+        "cpu": "4", "ephemeral-storage": "96636764000", "hugepages-1Gi": "0", "hugepages-2Mi": "32Mi", "memory": "8060Mi",
+        "pods": "110",
+    }  # fmt: skip
+    assert bound == Bounds(4096, 8 * 2**30, 32768), "eviction has to have something to do"
+    left, bound = given(
+        "--kube-reserved=cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=1000",
+        "--system-reserved=cpu=400m,memory=500Mi",
+        "--eviction-hard=memory.available<200Mi",
+    )
+    assert (left["cpu"], left["memory"], left["ephemeral-storage"]) == ("3500m", "6436Mi", "99Gi")
+    assert bound == Bounds(3584, 8 * 2**30 - 2**30 - 500 * 2**20, 31768)
+
+
+def test_named_processors_take_the_place_of_amounts() -> None:
+    left, _ = given("--reserved-cpus=0,2-3", "--kube-reserved=cpu=100m,memory=1Gi", "--system-reserved=cpu=1")
+    assert left["cpu"] == "1" and left["memory"] == "7036Mi"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--kube-reserved=gpu=1", '--kube-reserved: cannot reserve "gpu" resource'),
+        ("--kube-reserved=cpu=-1", '--kube-reserved: resource quantity for "cpu" cannot be negative: -1'),
+        ("--system-reserved=memory=lots", '--system-reserved: failed to parse quantity "lots" for "memory" resource'),
+        ("--system-reserved=memory=9Gi", 'resource "memory" has a reservation of 9316Mi but capacity of 8Gi. Expected capacity >= reservation.'),
+        ("--kube-reserved=pid=40000", 'resource "pid" has a reservation of 40k but capacity of 32768'),
+        ("--reserved-cpus=3-1", "--reserved-cpus: '3-1' is no processor and no range of them"),
+        ("--reserved-cpus=0-7", 'resource "cpu" has a reservation of 8 but capacity of 4'),
+        ("--enforce-node-allocatable=all", "--enforce-node-allocatable: 'all' is none of pods,"),
+        ("--enforce-node-allocatable=pods,none", "none cannot be given beside others"),
+        ("--enforce-node-allocatable=kube-reserved", "kube-reserved is not carried out here; give pods or none"),
+    ],
+)  # fmt: skip
+def test_bad_reservations_are_named(flag: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"^(--|invalid Node Allocatable)") as caught:
+        given(flag)
+    assert said in str(caught.value)
+
+
+def test_huge_pages_are_those_the_kernel_set_aside(tmp_path: Path) -> None:
+    for name, number in (("hugepages-2048kB", "8\n"), ("hugepages-1048576kB", "0\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "nr_hugepages").write_text(number)
+    assert huge_pages(tmp_path) == ((2**21, 8), (2**30, 0)) and huge_pages(tmp_path / "none") == ()
+
+
+def test_all_pods_are_bound_in_both_versions_of_cgroups(tmp_path: Path) -> None:
+    for name in ("cpu", "memory", "pids"):
+        (tmp_path / "1" / name / "n/kubepods").mkdir(parents=True)
+    Cgroups("/n", "cgroupfs", tmp_path / "1").bound(3584, 1000, 99)
+    written = {p.name: p.read_text() for p in (tmp_path / "1").rglob("*") if p.is_file()}
+    assert written == {"cpu.shares": "3584", "memory.limit_in_bytes": "1000", "pids.max": "99"}
+    (tmp_path / "2/n/kubepods").mkdir(parents=True)
+    (tmp_path / "2/cgroup.controllers").write_text("cpu memory pids")
+    Cgroups("/n", "cgroupfs", tmp_path / "2").bound(1024, 1000, 99)
+    found = {p.name: p.read_text() for p in (tmp_path / "2/n/kubepods").iterdir()}
+    assert found == {"cpu.weight": "39", "memory.max": "1000", "pids.max": "99"}
+    Cgroups("/n", "systemd", tmp_path / "none").bound(1, 1, 1)
+    with pytest.raises(OSError):
+        Cgroups("/other", "cgroupfs", tmp_path / "2").bound(1, 1, 1)
