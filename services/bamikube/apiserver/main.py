@@ -14,6 +14,7 @@ from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.service import run_main
 from bamikube.kit.tasks import Tasks
+from bamikube.kit.tlsdoor import server_settings
 from bamikube.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,7 @@ def server_context(options: ApiServerOptions) -> ssl.SSLContext | None:
                 "give --tls-cert-file and --tls-private-key-file, or --bind-address=127.0.0.1"
             )
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context = server_settings()
     try:
         context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file or None)
     except (OSError, ssl.SSLError) as error:

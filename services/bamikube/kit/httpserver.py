@@ -179,6 +179,9 @@ class _Connection(InlineHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if getattr(transport.get_extra_info("ssl_object"), "plain", False):
+            transport.close()  # plain HTTP where TLS is spoken; it has been said (:mod:`bamikube.kit.tlsdoor`)
+            return
         self.peer = _peer(transport)
         # An inline answer moves it on; what the library answers is counted.
         self._silent = self._next_keepalive_close_time

@@ -14,6 +14,7 @@ from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
+from bamikube.kit.tlsdoor import server_settings
 from bamikube.kit.world import World
 from bamikube.nodeagent import durations
 from bamikube.nodeagent.agent import PodAgent
@@ -304,8 +305,7 @@ def _server_tls(options: NodeAgentOptions) -> ssl.SSLContext:
             raise ValueError(f"{flag} is not set; give the path of a PEM file")
         if not Path(path).is_file():
             raise ValueError(f"{flag}: there is no file {path}; issue the node's certificates first")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = server_settings()
     try:
         context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
         context.load_verify_locations(options.client_ca_file)
