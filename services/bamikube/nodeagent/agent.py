@@ -25,6 +25,7 @@ from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
+from bamikube.nodeagent.shutdown import plan as shutdown
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class PodAgent:
         if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
             refusal = under_pressure(pod, self._shared.pressures())
             refusal = refusal or admit(pod, others, self._shared.node.name, self._max_pods)
+            refusal = refusal or (shutdown.REFUSAL if self._shared.shutting_down() else None)
             if refusal is not None:
                 reason, message = refusal
                 worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")

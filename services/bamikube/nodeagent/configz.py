@@ -67,6 +67,10 @@ def _node(options: NodeAgentOptions) -> JSON:
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
         "serializeImagePulls": options.serialize_image_pulls,
         "contentType": "application/json",
+        "shutdownGracePeriod": durations.go(durations.seconds(options.shutdown_grace_period)),
+        "shutdownGracePeriodCriticalPods": durations.go(
+            durations.seconds(options.shutdown_grace_period_critical_pods)
+        ),
         "enforceNodeAllocatable": options.enforce_node_allocatable,
         "evictionHard": options.eviction_hard,
         "evictionPressureTransitionPeriod": durations.go(
@@ -75,6 +79,10 @@ def _node(options: NodeAgentOptions) -> JSON:
     } | _given(
         registerWithTaints=taints,
         maxParallelImagePulls=options.max_parallel_image_pulls,
+        shutdownGracePeriodByPodPriority=[
+            {"priority": priority, "shutdownGracePeriodSeconds": seconds}
+            for priority, seconds in sorted(options.shutdown_grace_period_by_pod_priority.items())
+        ],
         kubeReserved=options.kube_reserved,
         systemReserved=options.system_reserved,
         reservedSystemCPUs=options.reserved_cpus,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.tallies import Counters
@@ -164,6 +164,16 @@ EVICTION_STATS_AGE = _histogram(
     "kubelet_eviction_stats_age_seconds",
     "Time between when stats are collected, and when pod is evicted based on those stats by eviction signal",
     ("eviction_signal",),
+)
+SHUTDOWN_START = Gauge(
+    "kubelet_graceful_shutdown_start_time_seconds",
+    "Last graceful shutdown start time since unix epoch in seconds",
+    registry=REGISTRY,
+)
+SHUTDOWN_END = Gauge(
+    "kubelet_graceful_shutdown_end_time_seconds",
+    "Last graceful shutdown end time since unix epoch in seconds",
+    registry=REGISTRY,
 )
 STORAGE_SECONDS = _histogram(
     "storage_operation_duration_seconds",

@@ -79,6 +79,16 @@ class NodeAgentOptions(Options):
     container_log_max_files: int = Field(
         5, ge=2, description="log files kept of a container, the one being written among them"
     )
+    shutdown_grace_period: str = Field(
+        "0s", description="how long a shutdown of the machine waits for pods to end; 0s: it does not"
+    )
+    shutdown_grace_period_critical_pods: str = Field(
+        "0s", description="how much of that is for critical pods, which end last"
+    )
+    shutdown_grace_period_by_pod_priority: dict[int, int] = Field(
+        default_factory=dict,
+        description="in place of the two: seconds for pods of each priority and above, 0=20,1000=10",
+    )
     kube_reserved: dict[str, str] = Field(
         default_factory=dict,
         description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",

@@ -22,9 +22,8 @@ from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.spec import NodeFacts
-from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.looks import SampledLooks
-from bamikube.nodeagent.eviction.loop import Evictor, Policy
+from bamikube.nodeagent.eviction.loop import Evictor
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
@@ -47,6 +46,9 @@ from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
+from bamikube.nodeagent.settings import eviction_policy, reserved, shutdown_periods
+from bamikube.nodeagent.shutdown import plan as shutdown
+from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.provider import Stats
 from bamikube.nodeagent.stats.sampler import Sampler
@@ -92,7 +94,14 @@ class NodeAgent:
         self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
         referenced = Referenced(self._client, world)
         self._registrar = Registrar(
-            self._client, world, self._runtime, self._config, machine, self._pressures, self._node_event
+            self._client,
+            world,
+            self._runtime,
+            self._config,
+            machine,
+            self._pressures,
+            self._node_event,
+            self._faults,
         )
         self._checks = NodeChecks(self._runtime)
         allocatable = status.shown(reservations.allocatable(machine, options.max_pods, self._config.reserved))
@@ -111,6 +120,7 @@ class NodeAgent:
             addresses=HostFacts(ips, deep=mounting.sets_recursively()),
             checks=self._checks,
             pressures=self._pressures,
+            shutting_down=lambda: self._shutdown.under_way,
             began=world.clock.now(),
             allocatable=lambda: allocatable,
             puller=_puller(options, root, world),
@@ -129,6 +139,16 @@ class NodeAgent:
             self._tell,
             shared.api.event,
             self._images.remove_unused,
+            self._registrar.changed,
+        )
+        self._shutdown = ShutdownKeeper(
+            world,
+            shutdown_periods(options),
+            _logind,
+            lambda: list(self.agent.workers.values()),
+            self._node_event,
+            self._registrar.changed,
+            root,
         )
         self._rotator = LogRotator(
             world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
@@ -139,6 +159,10 @@ class NodeAgent:
 
     def _pressures(self) -> tuple[str, ...]:
         return self._evictor.conditions
+
+    def _faults(self) -> tuple[str, ...]:
+        """What keeps the node from being ready, beside its runtime."""
+        return (shutdown.STATUS,) if self._shutdown.under_way else ()
 
     def _bind(self) -> None:
         """Bind all pods together to what is not reserved."""
@@ -200,6 +224,7 @@ class NodeAgent:
             tasks.spawn(self._images.run(), "images")
             tasks.spawn(self._evictor.run(), "eviction")
             tasks.spawn(self._evictor.watch_limits(), "storage limits")
+            tasks.spawn(self._shutdown.run(), "shutdown")
             if _log_limits(self._options).size >= 0:
                 tasks.spawn(self._rotator.run(), "log rotation")
             self.ready.set()
@@ -245,34 +270,10 @@ def _image_policy(options: NodeAgentOptions) -> collector.Policy:
     return collector.Policy(high, low, ages[0], ages[1])
 
 
-def eviction_policy(options: NodeAgentOptions) -> Policy:
-    """What the flags say about eviction. Raises ValueError naming the flag."""
-    try:
-        transition = durations.seconds(options.eviction_pressure_transition_period)
-    except ValueError as error:
-        raise ValueError(f"--eviction-pressure-transition-period: {error}") from error
-    found = thresholds.parse(
-        options.eviction_hard,
-        options.eviction_soft,
-        options.eviction_soft_grace_period,
-        options.eviction_minimum_reclaim,
-        enforced="pods" in options.enforce_node_allocatable,
-    )
-    return Policy(found, transition, float(options.eviction_max_pod_grace_period))
+async def _logind() -> Inhibitor:
+    from bamikube.nodeagent.shutdown.logind import Logind  # a megabyte that few nodes need
 
-
-def reserved(
-    options: NodeAgentOptions, limits: tuple[thresholds.Threshold, ...], machine: facts.Machine
-) -> reservations.Reservation:
-    """What the flags keep from pods. Raises ValueError naming the flag."""
-    return reservations.reserve(
-        reservations.parse("--kube-reserved", options.kube_reserved),
-        reservations.parse("--system-reserved", options.system_reserved),
-        reservations.processors("--reserved-cpus", options.reserved_cpus),
-        limits,
-        options.enforce_node_allocatable,
-        machine,
-    )
+    return await Logind.connect()
 
 
 def active_pods(agent: PodAgent) -> list[dict[str, Any]]:

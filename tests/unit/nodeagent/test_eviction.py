@@ -24,7 +24,7 @@ from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.state import Memory, Rejection, RuntimeState
 from bamikube.nodeagent.runtime.port import Container
-from bamikube.nodeagent.service import eviction_policy
+from bamikube.nodeagent.settings import eviction_policy
 from bamikube.nodeagent.stats.disks import Disk, Taken
 from bamikube.nodeagent.stats.groups import Figures
 from bamikube.nodeagent.stats.sampler import Room, Whole

@@ -96,3 +96,29 @@ def test_node_ports_and_names() -> None:
         "NodeName",
         "Predicate NodeName failed: node(s) didn't match the requested node name",
     )
+
+
+def test_a_node_that_is_short_of_something_or_goes_down_takes_no_pods() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        short: list[str] = ["DiskPressure"]
+        down: list[bool] = []
+        node.shared.pressures, node.shared.shutting_down = lambda: tuple(short), lambda: bool(down)
+        agent = PodAgent(node.shared, informer, informer)  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        informer.change("default/a", None, pod("a", "1"))
+        informer.change("default/b", None, pod("b", "2", priority=2_000_000_000))
+        short.clear()
+        down.append(True)
+        informer.change("default/c", None, pod("c", "3"))
+        await node.until(lambda: all(node.api.status.get(n, {}).get("phase") == "Failed" for n in "ac"))
+        told = {n: (node.api.status[n]["reason"], node.api.status[n]["message"]) for n in "ac"}
+        assert told == {
+            "a": ("Evicted", "Pod was rejected: The node had condition: [DiskPressure]. "),
+            "c": ("NodeShutdown", "Pod was rejected: Pod was rejected as the node is shutting down."),
+        }
+        assert agent.workers["2"].memory.rejected is None, "critical pods are taken in whatever is short"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())

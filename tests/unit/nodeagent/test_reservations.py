@@ -12,7 +12,7 @@ from bamikube.nodeagent.node.facts import Machine, huge_pages
 from bamikube.nodeagent.node.reservations import Bounds, allocatable, bounds, capacity
 from bamikube.nodeagent.node.status import shown
 from bamikube.nodeagent.options import NodeAgentOptions
-from bamikube.nodeagent.service import eviction_policy, reserved
+from bamikube.nodeagent.settings import eviction_policy, reserved
 
 MACHINE = Machine(
     4, 8 * 2**30, 100 * 2**30, "amd64", "6.1", "Linux", "m", "s", "b", 32768, ((2**21, 16), (2**30, 0))

@@ -56,7 +56,8 @@ class Policy:
 
 
 class Evictor:
-    """``tell`` writes a warning of the node, ``event`` one about a pod; ``free`` removes unused images."""
+    """``tell`` writes a warning of the node, ``event`` one about a pod; ``free`` removes unused images,
+    ``changed`` has the node's conditions written."""
 
     def __init__(
         self,
@@ -67,9 +68,11 @@ class Evictor:
         tell: Callable[[str, str], None],
         event: Callable[[JSON, str, str, str], None],
         free: Callable[[], Awaitable[object]],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._world, self._policy, self._looks = world, policy, looks
-        self._workers, self._tell, self._event, self._free = workers, tell, event, free
+        self._workers, self._tell, self._event = workers, tell, event
+        self._free, self._changed = free, changed
         self._book = Book()
         self.conditions: tuple[str, ...] = ()  # what the node is short of, as its conditions are called
 
@@ -92,7 +95,9 @@ class Evictor:
         """One look at the node; the pods that have to go."""
         policy, observed = self._policy, await self._looks.glance()
         verdict = decide(policy.thresholds, observed, self._book, self._world.clock.now(), policy.transition)
-        self._book, self.conditions = verdict.book, verdict.conditions
+        before, self._book, self.conditions = self.conditions, verdict.book, verdict.conditions
+        if self.conditions != before:
+            self._changed()
         if not verdict.due:
             return []
         first = verdict.due[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
@@ -28,7 +29,8 @@ HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
 class Registrar:
     """The node's own object. ``registered`` is set once the API has it.
 
-    ``pressures``: the conditions that say what the node is short of; ``tell`` writes an event of the node.
+    ``pressures``: the conditions that say what the node is short of; ``faults``: what keeps it from being ready, beside
+    the runtime; ``tell`` writes an event of the node.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Registrar:
         machine: facts.Machine,
         pressures: Callable[[], Collection[str]] = tuple,
         tell: Callable[[str, str, str], None] = lambda type, reason, message: None,
+        faults: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._client, self._world, self._runtime = client, world, runtime
         self._config, self._machine, self._pressures, self._tell = config, machine, pressures, tell
+        self._faults, self._changed = faults, asyncio.Event()
         self.registered = asyncio.Event()
         self.node: JSON = {}
         self._written = float("-inf")
@@ -64,7 +68,14 @@ class Registrar:
                 is_ready = await self.update()
             except (ApiError, OSError) as error:
                 log.warning("cannot write the status of node %s: %s", self._config.name, error)
-            await self._world.clock.sleep(LOOK if is_ready else LOOK_UNREADY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK if is_ready else LOOK_UNREADY):
+                    await self._changed.wait()
+            self._changed.clear()
+
+    def changed(self) -> None:
+        """Something of the node is different: look at once."""
+        self._changed.set()
 
     async def _register(self) -> None:
         wanted = status.registration(self._config, self._machine)
@@ -96,8 +107,10 @@ class Registrar:
             images = await self._runtime.list_images()
         except RuntimeFailure as failure:
             log.warning("the container runtime does not answer: %s", failure)
-        short, now = self._pressures(), self._world.clock.now()
-        return status.status(self._config, self._machine, short, conditions, version, images, old, now)
+        short, faults, now = self._pressures(), self._faults(), self._world.clock.now()
+        return status.status(
+            self._config, self._machine, short, conditions, version, images, old, now, faults
+        )
 
     def _announce(self, old: JSON, new: JSON) -> None:
         """Tell of what the node has become short of, or no longer is."""

@@ -75,13 +75,14 @@ def status(
     images: Sequence[Image],
     old: JSON,
     now: float,
+    faults: Sequence[str] = (),
 ) -> JSON:
-    """The whole status. ``short``: the conditions of pressure; ``runtime`` None means the runtime does not answer."""
+    """The whole status. ``faults``: what else keeps the node from being ready; ``short``: the conditions of pressure; ``runtime`` None means the runtime does not answer."""
     addresses = [{"type": "InternalIP", "address": ip} for ip in config.ips]
     addresses.append({"type": "Hostname", "address": config.hostname})
     before = {c["type"]: c for c in old.get("conditions") or ()}
     conditions = []
-    for kind, value, reason, message in (*_pressures(short), ("Ready", *ready(runtime))):
+    for kind, value, reason, message in (*_pressures(short), ("Ready", *ready(runtime, faults))):
         text = "True" if value else "False"
         known = before.get(kind)
         same = known is not None and known.get("status") == text
@@ -152,12 +153,10 @@ def turns(old: JSON, new: JSON) -> list[str]:
     ]
 
 
-def ready(runtime: Sequence[Condition] | None) -> tuple[bool, str, str]:
-    """Ready needs a runtime that answers and a network that is configured."""
-    if runtime is None:
-        return False, "KubeletNotReady", "container runtime is down"
-    problems = []
-    for condition in runtime:
+def ready(runtime: Sequence[Condition] | None, others: Sequence[str] = ()) -> tuple[bool, str, str]:
+    """Ready needs a runtime that answers and a network that is configured. ``others``: what else is in the way."""
+    problems = ["container runtime is down"] if runtime is None else []
+    for condition in runtime or ():
         if condition.status:
             continue
         prefix = (
@@ -168,8 +167,10 @@ def ready(runtime: Sequence[Condition] | None) -> tuple[bool, str, str]:
         problems.append(
             f"{prefix}{condition.type}=false reason:{condition.reason} message:{condition.message}"
         )
+    problems.extend(others)
     if problems:
-        return False, "KubeletNotReady", ", ".join(problems)
+        text = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        return False, "KubeletNotReady", text
     return True, "KubeletReady", "kubelet is posting ready status"
 
 

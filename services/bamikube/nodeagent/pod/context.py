@@ -33,6 +33,7 @@ class Shared:
     pressures: Callable[[], Collection[str]] = (
         tuple  # what the node is short of, as its conditions are called
     )
+    shutting_down: Callable[[], bool] = bool  # whether the machine is about to go down
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.

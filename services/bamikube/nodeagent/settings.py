@@ -1,0 +1,55 @@
+"""What the flags about a node's resources and its end mean, as values. All raise ValueError naming the flag."""
+
+from __future__ import annotations
+
+from bamikube.nodeagent import durations
+from bamikube.nodeagent.eviction import thresholds
+from bamikube.nodeagent.eviction.loop import Policy
+from bamikube.nodeagent.node import reservations
+from bamikube.nodeagent.node.facts import Machine
+from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.shutdown import plan as shutdown
+
+
+def eviction_policy(options: NodeAgentOptions) -> Policy:
+    """What the flags say about eviction."""
+    try:
+        transition = durations.seconds(options.eviction_pressure_transition_period)
+    except ValueError as error:
+        raise ValueError(f"--eviction-pressure-transition-period: {error}") from error
+    found = thresholds.parse(
+        options.eviction_hard,
+        options.eviction_soft,
+        options.eviction_soft_grace_period,
+        options.eviction_minimum_reclaim,
+        enforced="pods" in options.enforce_node_allocatable,
+    )
+    return Policy(found, transition, float(options.eviction_max_pod_grace_period))
+
+
+def shutdown_periods(options: NodeAgentOptions) -> tuple[shutdown.Period, ...]:
+    """What the flags say about a shutdown of the machine."""
+    found = []
+    for flag, text in (
+        ("--shutdown-grace-period", options.shutdown_grace_period),
+        ("--shutdown-grace-period-critical-pods", options.shutdown_grace_period_critical_pods),
+    ):
+        try:
+            found.append(durations.seconds(text))
+        except ValueError as error:
+            raise ValueError(f"{flag}: {error}") from error
+    return shutdown.periods(found[0], found[1], options.shutdown_grace_period_by_pod_priority)
+
+
+def reserved(
+    options: NodeAgentOptions, limits: tuple[thresholds.Threshold, ...], machine: Machine
+) -> reservations.Reservation:
+    """What the flags keep from pods."""
+    return reservations.reserve(
+        reservations.parse("--kube-reserved", options.kube_reserved),
+        reservations.parse("--system-reserved", options.system_reserved),
+        reservations.processors("--reserved-cpus", options.reserved_cpus),
+        limits,
+        options.enforce_node_allocatable,
+        machine,
+    )

@@ -1,0 +1,1 @@
+"""Ending pods in order before the machine goes down."""
