@@ -21,7 +21,7 @@ from bamikube.api.resources import Resource
 from bamikube.apiserver.aggregation import documents
 from bamikube.apiserver.aggregation.documents import Offer
 from bamikube.apiserver.aggregation.registration import version_rank
-from bamikube.apiserver.negotiation import answer_object, takes_plain
+from bamikube.apiserver.negotiation import SUPPORTED, accepted, answer_object, check_route, takes_plain
 from bamikube.kit.http import Request, Response
 
 Rows = Callable[[], Sequence[Resource]]
@@ -105,6 +105,10 @@ class Discovery:
             return None
         if takes_plain(request.headers) and not request.raw_query:
             return Response(200, body)
+        if parts[0] == "apis" and len(parts) < 3:
+            accepted(request, transforms=False)  # answered by the aggregator, which has no router before it
+        else:
+            check_route(request, *SUPPORTED.split(", "))
         return answer_object(request, orjson.loads(body))
 
     def _refresh(self) -> tuple[Resource, ...]:

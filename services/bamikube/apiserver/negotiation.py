@@ -105,6 +105,19 @@ def accepted(
     raise errors.not_acceptable(f"only the following media types are accepted: {supported}")
 
 
+def check_route(request: Request, *types: str) -> None:
+    """What Kubernetes' router asks before anybody looks at a request: that the client takes one of ``types``. Raises 406."""
+    header = request.headers.get("accept", "")
+    if header and not any(one in types or one == "*/*" for one in _media_types(header)):
+        raise errors.not_acceptable(
+            f"406: Not Acceptable\n\nAvailable representations: {', '.join(types)}", {}
+        )
+
+
+def _media_types(header: str) -> list[str]:
+    return [part.partition(";")[0].strip() for part in header.split(",")]
+
+
 def _routed(header: str) -> bool:
     """Whether Kubernetes' router lets these types pass, which does not look at their parameters."""
     return any(part.partition(";")[0].strip().lower() in _MEDIA for part in header.split(","))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from bamikube.api import errors
-from bamikube.apiserver import apimetrics, version
+from bamikube.apiserver import apimetrics, negotiation, version
 from bamikube.apiserver.aggregation.aggregator import Aggregator
 from bamikube.apiserver.cache import Cache
 from bamikube.apiserver.catalog import Catalog
@@ -53,6 +53,7 @@ class Paths:
         if path.startswith(PREFIX) and self._debugging is not None:
             return await self._debugging.answer(request)
         if path in ("/version", "/version/"):
+            negotiation.check_route(request, negotiation.JSON)
             return Response(200, orjson.dumps(version.version_info(), option=orjson.OPT_INDENT_2))
         if path == "/":
             return Response(200, orjson.dumps({"paths": self._all()}, option=orjson.OPT_INDENT_2))

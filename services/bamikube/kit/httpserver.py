@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl as tls
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from typing import Any, cast
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from isal import igzip
 
@@ -51,6 +52,9 @@ FIRST_HEAD = (
 WHOLE_BODY = 60.0  # seconds a body may take to come
 
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+# What the parser says of a request line that is in order but for a method it has never heard of.
+_STRANGE_METHOD = re.compile(r"b'[\w!#$%&*+.^`|~-]+ \S+ HTTP/1\.[01]'", re.ASCII)
 
 
 class _Date:
@@ -220,6 +224,8 @@ class _Connection(InlineHandler):
         text = f"the request could not be read: {message or exc}"
         long = isinstance(exc, LineTooLong) or "Too many headers" in (message or "")
         error = errors.head_too_large(text) if long else errors.bad_request(text)
+        if isinstance(exc, BadHttpMethod) and _STRANGE_METHOD.search(exc.message):
+            error = errors.method_not_allowed()  # what HTTP does not know, no resource has
         if self.transport is not None and not self.transport.is_closing():
             answer = status_response(error if status < 500 else errors.internal("the request failed"))
             self.transport.write(_head(answer, len(answer.joined()), keep_alive=False) + answer.joined())

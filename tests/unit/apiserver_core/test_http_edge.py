@@ -109,6 +109,14 @@ async def test_garbage_is_a_400(edge: Server) -> None:
     writer.close()
 
 
+async def test_a_method_that_http_does_not_know_is_a_405(edge: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"FETCH /echo HTTP/1.1\r\nHost: a\r\n\r\n")
+    said = await asyncio.wait_for(reader.read(), 5)
+    assert said.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n") and b'"MethodNotAllowed"' in said
+    writer.close()
+
+
 async def test_a_stream_is_closed_when_the_client_leaves(edge: Server) -> None:
     closed.clear()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session:
