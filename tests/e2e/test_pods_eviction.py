@@ -64,6 +64,7 @@ def test_a_node_tells_what_it_has_enough_of(kubectl: Any, eventually: Callable[.
         f"Node worker-1 status is now: NodeHas{what}"
         for what in ("SufficientMemory", "NoDiskPressure", "SufficientPID")
     }
+    wanted.add("Updated Node Allocatable limit across pods")
     eventually(
         lambda: wanted <= {e["message"] for e in kubectl.json(*events)["items"]}, 20, "events of the node"
     )

@@ -315,7 +315,9 @@ class HollowApi:
     async def delete(self, pod: JSON) -> None:
         self.deleted.append(pod["metadata"]["name"])
 
-    def event(self, pod: JSON, type: str, reason: str, message: str, container: str = "") -> None:
+    def event(
+        self, pod: JSON, type: str, reason: str, message: str, container: str = "", annotations: Any = None
+    ) -> None:
         self.events.append((type, reason, message))
 
     def said(self, reason: str) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -61,6 +62,7 @@ class _Occurrence:
     when: float
     combined: bool = False
     action: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
@@ -104,10 +106,13 @@ class EventRecorder:
         field_path: str = "",
         component: str = "",
         action: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Record that something happened to ``obj`` (which must carry apiVersion, kind and metadata)."""
         involved = reference(obj, field_path)
-        self.event_on(involved, type, reason, message, component=component, action=action)
+        self.event_on(
+            involved, type, reason, message, component=component, action=action, annotations=annotations
+        )
 
     def event_on(
         self,
@@ -118,8 +123,9 @@ class EventRecorder:
         *,
         component: str = "",
         action: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
-        """Record for an ObjectReference. ``action``: what was done about it, in one word."""
+        """Record for an ObjectReference. ``action``: what was done about it, in one word; ``annotations`` are the event's."""
         component = component or self._component
         source = (component, *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid")))
         now = self._world.clock.now()
@@ -129,7 +135,10 @@ class EventRecorder:
         if tokens < 1:
             return
         known = tuple(involved.items())
-        occurrence = _Occurrence(component, known, type, reason, message[:1024], now, action=action)
+        notes = tuple((annotations or {}).items())
+        occurrence = _Occurrence(
+            component, known, type, reason, message[:1024], now, action=action, annotations=notes
+        )
         occurrence = replace(occurrence, combined=self._combined(occurrence))
         try:
             self._queue.put_nowait(occurrence)
@@ -204,13 +213,14 @@ class EventRecorder:
         if self._host:
             source["host"] = self._host
         acted = {"action": occurrence.action} if occurrence.action else {}
+        noted = {"annotations": dict(occurrence.annotations)} if occurrence.annotations else {}
         await self._client.create(
             "events",
             {
                 **acted,
                 "apiVersion": "v1",
                 "kind": "Event",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace} | noted,
                 "involvedObject": involved,
                 "reason": occurrence.reason,
                 "message": message,

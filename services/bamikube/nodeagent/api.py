@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bamikube.api.errors import ApiError
@@ -38,7 +39,16 @@ class PodApi(Protocol):
     async def delete(self, pod: JSON) -> None:
         """Remove the API object of exactly this pod, at once."""
 
-    def event(self, pod: JSON, type: str, reason: str, message: str, container: str = "") -> None: ...
+    def event(
+        self,
+        pod: JSON,
+        type: str,
+        reason: str,
+        message: str,
+        container: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Tell of something about the pod, or about one of its containers. ``annotations`` are the event's own."""
 
 
 class ClusterApi:
@@ -106,11 +116,19 @@ class ClusterApi:
             if error.code not in (404, 409):  # gone already, or another pod of that name
                 raise
 
-    def event(self, pod: JSON, type: str, reason: str, message: str, container: str = "") -> None:
+    def event(
+        self,
+        pod: JSON,
+        type: str,
+        reason: str,
+        message: str,
+        container: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
         subject = {"apiVersion": "v1", "kind": "Pod"} | pod
         path = ""
         if container:
             kinds = ("initContainers", "ephemeralContainers")
             named = (k for k in kinds if any(c["name"] == container for c in pod["spec"].get(k) or ()))
             path = f"spec.{next(named, 'containers')}{{{container}}}"
-        self._recorder.event(subject, type, reason, message, field_path=path)
+        self._recorder.event(subject, type, reason, message, field_path=path, annotations=annotations)

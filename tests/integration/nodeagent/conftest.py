@@ -79,7 +79,9 @@ class Recorded:
     async def delete(self, pod: JSON) -> None:
         self.deleted.append(pod["metadata"]["name"])
 
-    def event(self, pod: JSON, type: str, reason: str, message: str, container: str = "") -> None:
+    def event(
+        self, pod: JSON, type: str, reason: str, message: str, container: str = "", annotations: Any = None
+    ) -> None:
         self.events.append((reason, message))
 
     def said(self, reason: str) -> list[str]:

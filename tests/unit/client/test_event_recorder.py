@@ -129,3 +129,19 @@ def test_components_of_one_process_sign_their_own_events() -> None:
         (one["source"]["component"], one["reportingComponent"], one["count"]) for one in events.held.values()
     ]
     assert found == [("a-controller", "a-controller", 2), ("test", "test", 1)]
+
+
+def test_what_is_noted_for_programs_is_an_annotation_of_the_event() -> None:
+    events = Events()
+
+    async def main() -> None:
+        client: Any = events
+        recorder = EventRecorder(client, World(LoopClock(), Chance(1)), "test")
+        running = asyncio.ensure_future(recorder.run())
+        recorder.event(POD, "Warning", "Evicted", "It has to go", annotations={"starved_resource": "memory"})
+        await asyncio.sleep(1)
+        running.cancel()
+
+    run(main())
+    (made,) = events.held.values()
+    assert made["metadata"]["annotations"] == {"starved_resource": "memory"}

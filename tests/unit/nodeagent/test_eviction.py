@@ -211,15 +211,22 @@ class Node:
     said: list[tuple[str, ...]] = field(default_factory=list)
     freed: int = 0  # what removing images gives back
     clock: Turned = field(default_factory=Turned)
-    asked: list[bool] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     async def glance(self) -> Observations:
         now = self.clock.now()
         return {signal: Observation(left, most, now) for signal, (left, most) in self.left.items()}
 
-    async def uses(self, files: bool) -> Uses:
-        self.asked.append(files)
+    async def uses(self) -> Uses:
+        self.asked.append("uses")
         return Uses(self.use)
+
+    async def taken(self) -> Uses:
+        self.asked.append("taken")
+        return Uses(self.use)
+
+    def tell(self, pod: JSON, *words: str, annotations: Any = None) -> None:
+        self.said.append((pod["metadata"]["name"], *words, *(annotations or {}).values()))
 
     async def free(self) -> None:
         self.left = {s: (left + self.freed, most) for s, (left, most) in self.left.items()}
@@ -227,7 +234,7 @@ class Node:
     def evictor(self, policy: Policy) -> Evictor:
         return Evictor(
             World(self.clock), policy, self, lambda: self.workers, lambda *w: self.said.append(w),
-            lambda pod, *w: self.said.append((pod["metadata"]["name"], *w)), self.free,
+            self.tell, self.free,
         )  # fmt: skip
 
 
@@ -247,9 +254,9 @@ async def test_one_pod_goes_at_a_time_and_critical_ones_stay() -> None:
     assert node.workers[1].memory.rejected == Rejection("Evicted", message, 1.0, True)
     assert node.said == [
         ("EvictionThresholdMet", "Attempting to reclaim memory"),
-        ("big", "Warning", "Evicted", message),
+        ("big", "Warning", "Evicted", message, "app", "500Mi", "memory"),
     ]
-    assert evictor.conditions == ("MemoryPressure",) and node.asked == [False]
+    assert evictor.conditions == ("MemoryPressure",) and node.asked == ["uses"]
     assert await evictor.round() == [], "the same observation is not acted on twice"
 
 
@@ -287,7 +294,7 @@ async def test_limits_of_pods_end_them_without_a_disruption() -> None:
     assert gone == node.workers[:1] and node.workers[0].memory.rejected == Rejection(
         "Evicted", text, 1.0, False
     )
-    assert await node.evictor(Policy()).hold_to_limits() == [] and node.asked == [True], (
+    assert await node.evictor(Policy()).hold_to_limits() == [] and node.asked == ["taken"], (
         "nobody has limits now"
     )
 

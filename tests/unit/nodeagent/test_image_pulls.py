@@ -197,7 +197,9 @@ class Shared:
         self.runtime, self.world, self.puller = runtime, World(), Puller()
         self.api, self.events = self, []  # type: ignore[var-annotated]
 
-    def event(self, pod: Any, kind: str, reason: str, message: str, container: str = "") -> None:
+    def event(
+        self, pod: Any, kind: str, reason: str, message: str, container: str = "", annotations: Any = None
+    ) -> None:
         self.events.append((kind, reason, message))
 
     async def secret(self, namespace: str, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bamikube.nodeagent.eviction.decide import Observations
 from bamikube.nodeagent.eviction.usage import Uses, observations, uses
-from bamikube.nodeagent.stats.sampler import Files, Sampler
+from bamikube.nodeagent.stats.sampler import Files, Sample, Sampler
 from bamikube.nodeagent.stats.system import limits
 
 
@@ -16,8 +16,11 @@ class Looks(Protocol):
     async def glance(self) -> Observations:
         """What is left of everything."""
 
-    async def uses(self, files: bool) -> Uses:
-        """What pods use; with ``files`` also what they take on disks, which takes longer to find out."""
+    async def uses(self) -> Uses:
+        """What pods use of memory and processes."""
+
+    async def taken(self) -> Uses:
+        """What pods take on disks, which takes longer to find out."""
 
 
 class SampledLooks:
@@ -29,7 +32,9 @@ class SampledLooks:
     async def glance(self) -> Observations:
         return observations(await self._sampler.whole(), await self._sampler.room(), limits())
 
-    async def uses(self, files: bool) -> Uses:
-        taken = await self._sampler.files() if files else Files()
-        sample = await self._sampler.sample(detailed=True)
-        return uses(sample, taken, (await self._sampler.room()).dedicated)
+    async def uses(self) -> Uses:
+        return uses(await self._sampler.sample(detailed=True), Files())
+
+    async def taken(self) -> Uses:
+        files, room = await self._sampler.files(), await self._sampler.room()
+        return uses(Sample(room.time, self._sampler.subjects()), files, room.dedicated)

@@ -8,7 +8,7 @@ has to be counted file by file, so the second loop does not hold up the first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,14 @@ class Evictable(Protocol):
     def forget_dead(self) -> None: ...
 
 
+class Tells(Protocol):
+    """Writes an event about a pod."""
+
+    def __call__(
+        self, pod: JSON, type: str, reason: str, message: str, *, annotations: Mapping[str, str] | None
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """``transition``: seconds a condition stays; ``most_grace``: seconds a pod gets at most at a soft threshold."""
@@ -66,7 +74,7 @@ class Evictor:
         looks: Looks,
         workers: Callable[[], Iterable[Evictable]],
         tell: Callable[[str, str], None],
-        event: Callable[[JSON, str, str, str], None],
+        event: Tells,
         free: Callable[[], Awaitable[object]],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -86,6 +94,8 @@ class Evictor:
                 gone = await self.round()
             except (RuntimeFailure, OSError) as failure:
                 log.warning("cannot see what the node has left: %s", failure)
+            except Exception:  # a node nobody looks after any more would be worse than one look that failed
+                log.exception("looking at what the node has left failed")
             if gone:
                 await self._end_of(gone)
             else:
@@ -105,7 +115,7 @@ class Evictor:
         log.warning("the node is short of %s (%s): attempting to reclaim it", resource, first.signal)
         self._tell("EvictionThresholdMet", f"Attempting to reclaim {resource}")
         on_disk = resource in ("ephemeral-storage", "inodes")
-        used = await self._looks.uses(files=on_disk)
+        used = await (self._looks.taken() if on_disk else self._looks.uses())
         if on_disk and await self._reclaimed(first, used.dedicated):
             log.info("freed enough %s without ending a pod", resource)
             return []
@@ -143,7 +153,8 @@ class Evictor:
             grace = IMMEDIATE if first.hard else min(self._policy.most_grace, facts.grace(pod))
             use = used.pods.get(facts.uid(pod))
             text = words.starved(pod, use, resource, verdict.due, observed)
-            if self._evict(running[facts.uid(pod)], text, grace, first.signal, disrupted=True):
+            notes = words.notes(pod, use, resource)
+            if self._evict(running[facts.uid(pod)], text, grace, first.signal, notes):
                 return [running[facts.uid(pod)]]
         log.warning("the node is short of %s, and every pod that runs is critical", resource)
         return []
@@ -157,6 +168,8 @@ class Evictor:
                 await self.hold_to_limits()
             except (RuntimeFailure, OSError) as failure:
                 log.warning("cannot see what pods take on disks: %s", failure)
+            except Exception:
+                log.exception("looking at what pods take on disks failed")
             await self._world.clock.sleep(PERIOD)
 
     async def hold_to_limits(self) -> list[Evictable]:
@@ -164,11 +177,11 @@ class Evictor:
         limited = [worker for worker in self._active() if local.bounded(worker.pod)]
         if not limited:
             return []
-        used, gone = await self._looks.uses(files=True), []
+        used, gone = await self._looks.taken(), []
         for worker in limited:
             use = used.pods.get(facts.uid(worker.pod))
             above = local.above_limit(worker.pod, use, used.dedicated) if use is not None else None
-            if above is not None and self._evict(worker, above[1], IMMEDIATE, above[0], disrupted=False):
+            if above is not None and self._evict(worker, above[1], IMMEDIATE, above[0]):
                 gone.append(worker)
         return gone
 
@@ -182,7 +195,10 @@ class Evictor:
             if w.state.running() and w.memory.rejected is None and not facts.terminal({"status": w.status})
         ]
 
-    def _evict(self, worker: Evictable, text: str, grace: float, signal: str, *, disrupted: bool) -> bool:
+    def _evict(
+        self, worker: Evictable, text: str, grace: float, signal: str, notes: dict[str, str] | None = None
+    ) -> bool:
+        """Tell a pod to go. ``notes`` are there when it goes for the node's sake: then it is a disruption."""
         name = facts.full_name(worker.pod)
         if facts.critical(worker.pod):
             log.warning("pod %s is critical and is not evicted: %s", name, text)
@@ -190,9 +206,9 @@ class Evictor:
         if worker.memory.rejected is not None:
             return False  # the other loop was first
         log.warning("evicting pod %s: %s", name, text)
-        self._event(worker.pod, "Warning", words.REASON, text)
+        self._event(worker.pod, "Warning", words.REASON, text, annotations=notes)
         figures.EVICTIONS.of(signal).inc()
-        worker.put_out(Rejection(words.REASON, text, grace, disrupted))
+        worker.put_out(Rejection(words.REASON, text, grace, disrupted=notes is not None))
         return True
 
     async def _end_of(self, gone: list[Evictable]) -> None:

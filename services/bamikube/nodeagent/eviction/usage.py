@@ -66,7 +66,7 @@ class Uses:
     dedicated: bool = False
 
 
-def uses(sample: Sample, files: Files, dedicated: bool) -> Uses:
+def uses(sample: Sample, files: Files, dedicated: bool = False) -> Uses:
     return Uses({subject.uid: _use(subject, sample, files) for subject in sample.subjects}, dedicated)
 
 

@@ -25,14 +25,32 @@ def starved(
             wanted = threshold.value.of(seen.capacity, threshold.signal)
             text += f"Threshold quantity: {wanted}, available: {seen.left()}. "
             break
+    for name, amount, request in _above(pod, use, resource):
+        text += f"Container {name} was using {amount}, request is {request}, has larger consumption of {resource}. "
+    return text
+
+
+def notes(pod: JSON, use: PodUse | None, resource: str) -> dict[str, str]:
+    """The same for programs, on the event."""
+    above = _above(pod, use, resource)
+    return {
+        "offending_containers": ",".join(name for name, _, _ in above),
+        "offending_containers_usage": ",".join(str(amount) for _, amount, _ in above),
+        "starved_resource": resource,
+    }
+
+
+def _above(pod: JSON, use: PodUse | None, resource: str) -> list[tuple[str, Quantity, Quantity]]:
+    """The containers that use more than they request: name, use, request."""
+    found = []
     for name, container in (use.containers if use is not None else {}).items():
         spec = next((c for c in facts.containers(pod) if c["name"] == name), None)
         if spec is None:
             continue
         amount, wanted = _amount(container, resource), _request(spec, resource)
         if amount is not None and amount > wanted:
-            text += f"Container {name} was using {amount}, request is {wanted}, has larger consumption of {resource}. "
-    return text
+            found.append((name, amount, wanted))
+    return found
 
 
 def _amount(container: ContainerUse, resource: str) -> Quantity | None:

@@ -81,8 +81,8 @@ def _end(d: Decision, reason: str, message: str) -> None:
     alive = [c for c in d.state.containers if c.state in ("running", "unknown")]
     put_out = d.memory.rejected
     grace = facts.grace(d.pod)
-    if put_out is not None and put_out.grace is not None and not facts.deleted(d.pod):
-        grace = put_out.grace
+    if put_out is not None and put_out.grace is not None:
+        grace = min(grace, put_out.grace)  # also of a pod that is being deleted: it had to hurry
     for container in alive:
         text = f"Stopping container {container.name}"
         d.stop(container, "Killing", text, grace, _before(d.pod, container, alive))
