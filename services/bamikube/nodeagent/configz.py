@@ -84,6 +84,8 @@ def _node(options: NodeAgentOptions) -> JSON:
             for priority, seconds in sorted(options.shutdown_grace_period_by_pod_priority.items())
         ],
         kubeReserved=options.kube_reserved,
+        kubeReservedCgroup=options.kube_reserved_cgroup,
+        systemReservedCgroup=options.system_reserved_cgroup,
         systemReserved=options.system_reserved,
         reservedSystemCPUs=options.reserved_cpus,
         evictionSoft=options.eviction_soft,

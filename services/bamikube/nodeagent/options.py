@@ -101,8 +101,11 @@ class NodeAgentOptions(Options):
     )
     enforce_node_allocatable: list[str] = Field(
         default_factory=lambda: ["pods"],
-        description="pods: all pods together are bound to what is not reserved; none: nothing is",
+        description="pods: all pods together are bound to what is not reserved; system-reserved, kube-reserved: daemons are bound to "
+        "what is reserved for them; none: nothing is bound",
     )
+    kube_reserved_cgroup: str = Field("", description="the cgroup of the node agent and the runtime")
+    system_reserved_cgroup: str = Field("", description="the cgroup of the other daemons of the machine")
     eviction_hard: dict[str, str] = Field(
         default_factory=lambda: dict(thresholds.DEFAULT_HARD),
         description="when pods are evicted at once, signal<value,...; a value of 0% or 100% switches a signal off",

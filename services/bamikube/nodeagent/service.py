@@ -165,17 +165,22 @@ class NodeAgent:
         return (shutdown.STATUS,) if self._shutdown.under_way else ()
 
     def _bind(self) -> None:
-        """Bind all pods together to what is not reserved."""
-        if not self._config.reserved.enforced:
-            return
+        """Bind all pods together to what is not reserved, and daemons to what is. Raises HostFailure for the daemons'."""
+        given = self._config.reserved
         try:
-            self._host.bound(reservations.bounds(self._machine, self._config.reserved))
+            if given.enforced:
+                self._host.bound(reservations.bounds(self._machine, given))
+                self._node_event(
+                    "Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"
+                )
         except HostFailure as failure:
             log.warning("pods are not bound to what the node may give: %s", failure)
             text = f'Failed to update Node Allocatable Limits ["kubepods"]: {failure}'
             self._tell("FailedNodeAllocatableEnforcement", text)
-            return
-        self._node_event("Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
+        for daemons in given.daemons:
+            self._host.bound(daemons.bounds, daemons.cgroup)
+            text = f"Updated limits on {daemons.name} reserved cgroup {daemons.cgroup}"
+            self._node_event("Normal", "NodeAllocatableEnforced", text)
 
     def _tell(self, reason: str, message: str) -> None:
         """A warning about the node itself."""

@@ -52,4 +52,5 @@ def reserved(
         limits,
         options.enforce_node_allocatable,
         machine,
+        {"kube": options.kube_reserved_cgroup, "system": options.system_reserved_cgroup},
     )

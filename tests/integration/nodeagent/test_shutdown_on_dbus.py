@@ -14,6 +14,7 @@ import pytest
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
+from bamikube.kit.world import World
 from bamikube.nodeagent.shutdown.keeper import ShutdownKeeper
 from bamikube.nodeagent.shutdown.logind import LOGIN, Logind
 from bamikube.nodeagent.shutdown.plan import MESSAGE, periods
@@ -63,30 +64,45 @@ class StandIn:
             return True
 
 
-@pytest.fixture
-async def logind(tmp_path: Path) -> AsyncIterator[tuple[StandIn, str, Path]]:
-    config, address = tmp_path / "bus.conf", f"unix:path={tmp_path}/bus"
-    config.write_text(CONFIG.format(tmp_path / "bus"))
-    daemon = await asyncio.create_subprocess_exec("dbus-daemon", f"--config-file={config}", "--nofork")
-    try:
+class Bus:
+    """A D-Bus daemon of our own, with the stand-in on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address, self.drop_in = f"unix:path={folder}/bus", folder / "logind.conf.d/99-kubelet.conf"
+        self._folder = folder
+
+    async def start(self) -> StandIn:
+        config, socket = self._folder / "bus.conf", self._folder / "bus"
+        config.write_text(CONFIG.format(socket))
+        socket.unlink(missing_ok=True)
+        self._daemon = await asyncio.create_subprocess_exec(
+            "dbus-daemon", f"--config-file={config}", "--nofork"
+        )
         async with asyncio.timeout(10):
-            while not (tmp_path / "bus").exists():  # noqa: ASYNC110 - a poll is all a test needs
+            while not socket.exists():  # noqa: ASYNC110 - a poll is all a test needs
                 await asyncio.sleep(0.02)
-        bus = await MessageBus(address, negotiate_unix_fd=True).connect()
-        stand_in = StandIn(bus, tmp_path / "logind.conf.d/99-kubelet.conf")
+        bus = await MessageBus(self.address, negotiate_unix_fd=True).connect()
+        stand_in = StandIn(bus, self.drop_in)
         await bus.request_name(LOGIN[0])
         await bus.request_name("org.freedesktop.systemd1")
-        yield stand_in, address, tmp_path / "logind.conf.d/99-kubelet.conf"
-        bus.disconnect()
-    finally:
-        daemon.terminate()
-        await daemon.wait()
+        return stand_in
+
+    async def stop(self) -> None:
+        self._daemon.terminate()
+        await self._daemon.wait()
+
+
+@pytest.fixture
+async def logind(tmp_path: Path) -> AsyncIterator[Bus]:
+    bus = Bus(tmp_path)
+    yield bus
+    await bus.stop()
 
 
 async def test_pods_end_in_order_before_the_lock_is_given_back(
     node: Any, until: Any, logind: Any, tmp_path: Path
 ) -> None:
-    stand_in, address, drop_in = logind
+    stand_in = await logind.start()
     web = node.run(node.pod("web", {"containers": [{"name": "app", "command": FOREVER}]}))
     last = node.run(
         node.pod("last", {"priority": 2_000_001_000, "containers": [{"name": "app", "command": FOREVER}]})
@@ -94,13 +110,13 @@ async def test_pods_end_in_order_before_the_lock_is_given_back(
     await until(lambda: web.status.get("phase") == last.status.get("phase") == "Running")
     told: list[str] = []
     keeper = ShutdownKeeper(
-        node.shared.world, periods(30, 10, {}), lambda: Logind.connect(address, drop_in), lambda: [web, last],
+        node.shared.world, periods(30, 10, {}), lambda: Logind.connect(logind.address, logind.drop_in), lambda: [web, last],
         lambda kind, reason, text: told.append(text), lambda: told.append("status"), tmp_path,
     )  # fmt: skip
     task = asyncio.ensure_future(keeper.run())
     try:
         await until(lambda: stand_in.locks)
-        assert drop_in.read_text().endswith("[Login]\nInhibitDelayMaxSec=30\n") and stand_in.held(0)
+        assert logind.drop_in.read_text().endswith("[Login]\nInhibitDelayMaxSec=30\n") and stand_in.held(0)
         await stand_in.tell(True)
         await until(lambda: not stand_in.held(0))
         assert not web.state.running() and not last.state.running() and keeper.under_way
@@ -122,11 +138,28 @@ async def test_pods_end_in_order_before_the_lock_is_given_back(
 
 
 async def test_no_bus_and_no_login_manager_are_told_apart(logind: Any, tmp_path: Path) -> None:
-    _, address, _ = logind
+    await logind.start()
     with pytest.raises(OSError, match=r"no system bus|No such file"):
         await Logind.connect(f"unix:path={tmp_path}/none")
     with pytest.raises(OSError):
         await Logind.connect("nonsense")
-    found = await Logind.connect(address)
+    found = await Logind.connect(logind.address)
     assert await found.delay() == 5.0
     await found.close()
+
+
+async def test_a_bus_that_ends_is_looked_for_again(logind: Bus, until: Any, tmp_path: Path) -> None:
+    first = await logind.start()
+    keeper = ShutdownKeeper(
+        World(), periods(3, 1, {}), lambda: Logind.connect(logind.address, logind.drop_in), list, lambda *_: None, lambda: None, tmp_path
+    )  # fmt: skip
+    task = asyncio.ensure_future(keeper.run())
+    await until(lambda: first.locks and first.held(0))
+    await logind.stop()
+    await until(lambda: not first.held(0))
+    second = await logind.start()
+    await until(lambda: second.locks and second.held(0))
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: not second.held(0))

@@ -350,6 +350,18 @@ def test_conditions_and_their_events() -> None:
         "NodeHasInsufficientPID",
     ]
     assert status.turns(short, short) == []
+    for before, now, said in (
+        ("Unknown", "True", ["NodeReady"]),
+        ("True", "False", ["NodeNotReady"]),
+        ("True", "True", []),
+    ):
+        fresh = {"conditions": [*short["conditions"][:3], {"type": "Ready", "status": now}]}
+        assert (
+            status.turns(
+                {"conditions": [*short["conditions"][:3], {"type": "Ready", "status": before}]}, fresh
+            )
+            == said
+        )
 
 
 async def test_work_that_hangs_is_not_begun_again() -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from bamikube.kit.options import parse_options
 from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.host.linux import LinuxHost
+from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.node.facts import Machine, huge_pages
-from bamikube.nodeagent.node.reservations import Bounds, allocatable, bounds, capacity
+from bamikube.nodeagent.node.reservations import Bounds, Daemons, allocatable, bounds, capacity
 from bamikube.nodeagent.node.status import shown
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.settings import eviction_policy, reserved
@@ -61,7 +63,8 @@ def test_named_processors_take_the_place_of_amounts() -> None:
         ("--reserved-cpus=0-7", 'resource "cpu" has a reservation of 8 but capacity of 4'),
         ("--enforce-node-allocatable=all", "--enforce-node-allocatable: 'all' is none of pods,"),
         ("--enforce-node-allocatable=pods,none", "none cannot be given beside others"),
-        ("--enforce-node-allocatable=kube-reserved", "kube-reserved is not carried out here; give pods or none"),
+        ("--enforce-node-allocatable=kube-reserved", 'kubeReservedCgroup (--kube-reserved-cgroup) must be specified when "kube-reserved"'),
+        ("--enforce-node-allocatable=system-reserved", 'systemReservedCgroup (--system-reserved-cgroup) must be specified'),
     ],
 )  # fmt: skip
 def test_bad_reservations_are_named(flag: str, said: str) -> None:
@@ -80,14 +83,43 @@ def test_huge_pages_are_those_the_kernel_set_aside(tmp_path: Path) -> None:
 def test_all_pods_are_bound_in_both_versions_of_cgroups(tmp_path: Path) -> None:
     for name in ("cpu", "memory", "pids"):
         (tmp_path / "1" / name / "n/kubepods").mkdir(parents=True)
-    Cgroups("/n", "cgroupfs", tmp_path / "1").bound(3584, 1000, 99)
+    Cgroups("/n", "cgroupfs", tmp_path / "1").bound_pods(Bounds(3584, 1000, 99))
     written = {p.name: p.read_text() for p in (tmp_path / "1").rglob("*") if p.is_file()}
     assert written == {"cpu.shares": "3584", "memory.limit_in_bytes": "1000", "pids.max": "99"}
     (tmp_path / "2/n/kubepods").mkdir(parents=True)
     (tmp_path / "2/cgroup.controllers").write_text("cpu memory pids")
-    Cgroups("/n", "cgroupfs", tmp_path / "2").bound(1024, 1000, 99)
+    Cgroups("/n", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1024, 1000, 99))
     found = {p.name: p.read_text() for p in (tmp_path / "2/n/kubepods").iterdir()}
     assert found == {"cpu.weight": "39", "memory.max": "1000", "pids.max": "99"}
-    Cgroups("/n", "systemd", tmp_path / "none").bound(1, 1, 1)
+    Cgroups("/n", "systemd", tmp_path / "none").bound_pods(Bounds(1, 1, 1))
     with pytest.raises(OSError):
-        Cgroups("/other", "cgroupfs", tmp_path / "2").bound(1, 1, 1)
+        Cgroups("/other", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1, 1, 1))
+
+
+def test_daemons_are_bound_to_what_is_reserved_for_them(tmp_path: Path) -> None:
+    options = parse_options(
+        NodeAgentOptions,
+        [
+            "--kube-reserved=memory=1Gi,pid=100", "--system-reserved=cpu=500m", "--kube-reserved-cgroup=/kube",
+            "--enforce-node-allocatable=pods,kube-reserved,system-reserved", "--system-reserved-cgroup=/system.slice",
+        ],
+        "nodeagent",
+    )  # fmt: skip
+    found = reserved(options, (), MACHINE)
+    assert found.enforced and found.daemons == (
+        Daemons("system", "/system.slice", Bounds(shares=512)),
+        Daemons("kube", "/kube", Bounds(memory=2**30, pids=100)),
+    )
+    for name in ("cpu", "memory", "pids"):
+        (tmp_path / name / "kube").mkdir(parents=True)
+    host = LinuxHost(tmp_path / "root", tmp_path / "log", Cgroups("/", "systemd", tmp_path))
+    host.bound(found.daemons[1].bounds, "/kube")
+    written = {p.name: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
+    assert written == {"memory.limit_in_bytes": str(2**30), "pids.max": "100"}
+    with pytest.raises(HostFailure, match=r'^"/system.slice" cgroup does not exist'):
+        host.bound(found.daemons[0].bounds, "/system.slice")
+    named = parse_options(
+        NodeAgentOptions, ["--reserved-cpus=0", "--kube-reserved-cgroup=/kube"], "nodeagent"
+    )
+    with pytest.raises(ValueError, match="--reserved-cpus: can't use reservedSystemCPUs"):
+        reserved(named, (), MACHINE)

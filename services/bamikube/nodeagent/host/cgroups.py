@@ -18,6 +18,7 @@ import logging
 from pathlib import Path
 
 from bamikube.api.qos import qos_class
+from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Resources
@@ -101,22 +102,29 @@ class Cgroups:
             elif hierarchy.name == "memory" and values.memory_limit:
                 _put(path / "memory.limit_in_bytes", str(values.memory_limit))
 
-    def bound(self, shares: int, memory: int, pids: int) -> None:
+    def bound_pods(self, bounds: Bounds) -> None:
         """Bind all pods together to so much. Raises OSError; systemd's slices are left as they are."""
         if self._driver == "systemd":
             log.warning("pods as a whole are not bound to what the node may give: systemd owns their cgroups")
             return
+        self.bound(f"{self._root.rstrip('/')}/kubepods", bounds)
+
+    def bound(self, group: str, bounds: Bounds) -> None:
+        """Bind a cgroup, which has to be there, to so much. Raises OSError."""
+        shares, memory, pids = bounds.shares, bounds.memory, bounds.pids
         v1 = {
             "cpu": {"cpu.shares": shares},
             "cpu,cpuacct": {"cpu.shares": shares},
             "memory": {"memory.limit_in_bytes": memory},
             "pids": {"pids.max": pids},
         }
-        v2 = {"cpu.weight": _weight(shares), "memory.max": memory, "pids.max": pids}
+        weight = _weight(shares) if shares is not None else None
+        v2 = {"cpu.weight": weight, "memory.max": memory, "pids.max": pids}
         for hierarchy in self._hierarchies():
-            folder = hierarchy / self._root.strip("/") / "kubepods"
+            folder = hierarchy / group.strip("/")
             for name, value in (v2 if self.v2 else v1.get(hierarchy.name, {})).items():
-                (folder / name).write_text(str(value))
+                if value is not None:
+                    (folder / name).write_text(str(value))
 
     def _limit_v2(self, path: Path, values: Resources) -> None:
         _put(path / "cpu.weight", str(_weight(values.cpu_shares)))

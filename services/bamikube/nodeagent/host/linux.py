@@ -49,10 +49,15 @@ class LinuxHost:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}; check --root-dir") from error
         self._cgroups.start()
 
-    def bound(self, bounds: Bounds) -> None:
-        """Bind all pods together to what the node may give. Raises HostFailure."""
+    def bound(self, bounds: Bounds, cgroup: str = "") -> None:
+        """Bind all pods together, or this cgroup, to so much. Raises HostFailure."""
         try:
-            self._cgroups.bound(bounds.shares, bounds.memory, bounds.pids)
+            if cgroup:
+                self._cgroups.bound(cgroup, bounds)
+            else:
+                self._cgroups.bound_pods(bounds)
+        except FileNotFoundError as error:
+            raise HostFailure(f'"{cgroup or "kubepods"}" cgroup does not exist ({error.filename})') from error
         except OSError as error:
             raise HostFailure(f"cannot write {error.filename}: {error.strerror}") from error
 

@@ -80,7 +80,7 @@ class Registrar:
     async def _register(self) -> None:
         wanted = status.registration(self._config, self._machine)
         wanted["status"] = await self._status({})
-        self._announce({}, wanted["status"])
+        ready = [c for c in wanted["status"]["conditions"] if c["type"] == "Ready"]
         try:
             self.node = await self._client.create("nodes", wanted)
             log.info("registered node %s", self._config.name)
@@ -88,6 +88,8 @@ class Registrar:
             if error.reason != "AlreadyExists":
                 raise
             self.node = await self._client.get("nodes", self._config.name)
+            known = (self.node.get("status") or {}).get("conditions") or ()
+            ready = [c for c in known if c["type"] == "Ready"]
             missing = {
                 key: value
                 for key, value in wanted["metadata"]["labels"].items()
@@ -96,6 +98,10 @@ class Registrar:
             if missing:
                 patch = {"metadata": {"labels": missing}}
                 self.node = await self._client.patch("nodes", self._config.name, patch, kind="merge")
+        # What the node is short of is told at every start, that it is ready only when it was not before.
+        self._announce({"conditions": ready}, wanted["status"])
+        pressures = [c for c in wanted["status"]["conditions"] if c["type"] != "Ready"]
+        self._told = {"conditions": [*pressures, *ready]}
 
     async def _status(self, old: JSON) -> JSON:
         conditions: list[Condition] | None = None
@@ -113,7 +119,7 @@ class Registrar:
         )
 
     def _announce(self, old: JSON, new: JSON) -> None:
-        """Tell of what the node has become short of, or no longer is."""
+        """Tell of what the node has become short of, or no longer is, and of whether it is ready."""
         for reason in status.turns(old, new):
             self._tell("Normal", reason, f"Node {self._config.name} status is now: {reason}")
 
@@ -121,7 +127,7 @@ class Registrar:
         """Write the status if it changed or the heartbeat is due; whether the node is ready."""
         old = self.node.get("status") or {}
         new = await self._status(old)
-        self._announce(self._told or old, new)
+        self._announce(self._told, new)
         self._told = new
         now = self._world.clock.monotonic()
         if status.meaningful(old, new) or now - self._written >= HEARTBEAT:

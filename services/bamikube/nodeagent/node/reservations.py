@@ -18,25 +18,38 @@ from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.pod.qos import shares
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
-ENFORCED = (
-    "pods",
-    "system-reserved",
-    "kube-reserved",
-    "system-reserved-compressible",
-    "kube-reserved-compressible",
-    "none",
-)
+ENFORCED = ("pods", "system-reserved", "kube-reserved", "none")
 
 Amounts = Mapping[str, Quantity]
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a cgroup may have: CPU shares, bytes of memory, processes; None for no bound of this kind."""
+
+    shares: int | None = None
+    memory: int | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Daemons:
+    """A cgroup of daemons that is bound to what is reserved for them; ``name``: ``kube`` or ``system``."""
+
+    name: str
+    cgroup: str
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
-    """``system``: what pods cannot have; ``eviction``: what they had better not use up. ``enforced``: pods are bound to it."""
+    """``system``: what pods cannot have; ``eviction``: what they had better not use up. ``enforced``: pods are bound to it,
+    and ``daemons`` to their own part."""
 
     system: Amounts
     eviction: Amounts
     enforced: bool = True
+    daemons: tuple[Daemons, ...] = ()
 
 
 def parse(flag: str, given: Mapping[str, str]) -> dict[str, Quantity]:
@@ -74,16 +87,27 @@ def reserve(
     thresholds: Iterable[Threshold],
     enforce: Iterable[str],
     machine: Machine,
+    cgroups: Mapping[str, str],
 ) -> Reservation:
-    """All reservations together. Named processors take the place of amounts of CPU. Raises ValueError for impossible ones."""
+    """All reservations together; named processors take the place of amounts of CPU.
+
+    ``cgroups``: those of the daemons, by ``kube`` and ``system``. Raises ValueError for what cannot be.
+    """
     for name in (ways := tuple(enforce)):
         if name not in ENFORCED:
             raise ValueError(f"--enforce-node-allocatable: {name!r} is none of {', '.join(ENFORCED)}")
     if "none" in ways and len(ways) > 1:
         raise ValueError("--enforce-node-allocatable: none cannot be given beside others")
-    for name in ways:
-        if name not in ("pods", "none"):
-            raise ValueError(f"--enforce-node-allocatable: {name} is not carried out here; give pods or none")
+    if cpus and any(cgroups.values()):
+        raise ValueError(
+            "--reserved-cpus: can't use reservedSystemCPUs (--reserved-cpus) with systemReservedCgroup "
+            "(--system-reserved-cgroup) or kubeReservedCgroup (--kube-reserved-cgroup)"
+        )
+    daemons = tuple(
+        _daemons(name, cgroups.get(name, ""), amounts)
+        for name, amounts in (("system", system), ("kube", kube))
+        if f"{name}-reserved" in ways
+    )
     total: dict[str, Quantity] = {}
     for amounts in (kube, system):
         for name, amount in amounts.items():
@@ -98,7 +122,22 @@ def reserve(
                 f'invalid Node Allocatable configuration: resource "{name}" has a reservation of {wanted} but '
                 f"capacity of {most}. Expected capacity >= reservation."
             )
-    return Reservation(total, held, "pods" in ways)
+    return Reservation(total, held, "pods" in ways, daemons)
+
+
+def _daemons(name: str, cgroup: str, reserved: Amounts) -> Daemons:
+    if not cgroup:
+        raise ValueError(
+            f'--enforce-node-allocatable: {name}ReservedCgroup (--{name}-reserved-cgroup) must be specified when "{name}-reserved" '
+            "contained in enforceNodeAllocatable (--enforce-node-allocatable)"
+        )
+    cpu, memory, pids = (reserved.get(resource) for resource in ("cpu", "memory", "pid"))
+    bounds = Bounds(
+        shares(cpu.milli_value()) if cpu is not None else None,
+        memory.value() if memory is not None else None,
+        pids.value() if pids is not None else None,
+    )
+    return Daemons(name, cgroup, bounds)
 
 
 def eviction(thresholds: Iterable[Threshold], machine: Machine) -> dict[str, Quantity]:
@@ -140,15 +179,6 @@ def _take(found: dict[str, Quantity], amounts: Amounts) -> None:
         if name in found:
             rest = found[name].sub(amount)
             found[name] = rest if rest.sign() > 0 else Quantity(0, found[name].format)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What all pods together may have: CPU shares, bytes of memory, processes."""
-
-    shares: int
-    memory: int
-    pids: int
 
 
 def bounds(machine: Machine, reservation: Reservation) -> Bounds:

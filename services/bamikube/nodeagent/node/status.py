@@ -143,14 +143,17 @@ def _pressures(short: Collection[str]) -> list[tuple[str, bool, str, str]]:
 
 
 def turns(old: JSON, new: JSON) -> list[str]:
-    """The reasons of the events that tell of conditions of pressure that have changed. Pure."""
+    """The reasons of the events that tell of conditions that have changed. Pure."""
     before = {c["type"]: c.get("status") for c in old.get("conditions") or ()}
     after = {c["type"]: c["status"] for c in new["conditions"]}
-    return [
+    found = [
         f"NodeHas{bad if after[kind] == 'True' else good}"
         for kind, (bad, good, _) in PRESSURES.items()
         if before.get(kind) != after[kind]
     ]
+    if "Ready" in before and before["Ready"] != after["Ready"]:
+        found.append("NodeReady" if after["Ready"] == "True" else "NodeNotReady")
+    return found
 
 
 def ready(runtime: Sequence[Condition] | None, others: Sequence[str] = ()) -> tuple[bool, str, str]:

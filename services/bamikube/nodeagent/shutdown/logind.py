@@ -33,7 +33,8 @@ class Logind:
     def __init__(self, bus: MessageBus, drop_in: Path = DROP_IN) -> None:
         self._bus, self._drop_in = bus, drop_in
         self._lock: int | None = None
-        self._signals: asyncio.Queue[bool | None] = asyncio.Queue()
+        self._signals: asyncio.Queue[bool | None] = asyncio.Queue()  # None: the connection has ended
+        self._watch = asyncio.ensure_future(self._disconnected())
 
     @classmethod
     async def connect(cls, address: str = "", drop_in: Path = DROP_IN) -> Logind:
@@ -50,6 +51,11 @@ class Logind:
         except Exception as error:  # the library has many ways to say that there is no bus
             raise OSError(f"no system bus: {error}") from error
         return found
+
+    async def _disconnected(self) -> None:
+        with contextlib.suppress(Exception):  # why it ended is of no use
+            await self._bus.wait_for_disconnect()
+        self._signals.put_nowait(None)
 
     async def _call(
         self, whom: tuple[str, str, str], member: str, signature: str, body: list[Any]
@@ -118,21 +124,10 @@ class Logind:
 
     async def events(self) -> AsyncIterator[bool]:
         """True when the machine is about to go down, False when it stays after all; ends with the connection."""
-        ended = asyncio.ensure_future(self._bus.wait_for_disconnect())
-        ended.add_done_callback(self._ended)
-        try:
-            while (event := await self._signals.get()) is not None:
-                yield event
-        finally:
-            ended.cancel()
-
-    def _ended(self, future: asyncio.Future[None]) -> None:
-        if not future.cancelled():
-            future.exception()  # why the connection ended is of no use
-        self._signals.put_nowait(None)
+        while (event := await self._signals.get()) is not None:
+            yield event
 
     async def close(self) -> None:
         self.release()
         self._bus.disconnect()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._bus.wait_for_disconnect(), 1.0)
+        await asyncio.wait({self._watch}, timeout=1.0)
