@@ -1,7 +1,7 @@
 """Discovery: which groups, versions and resources there are.
 
 Clients ask in three ways: group by group (``/api``, ``/apis``, ``/apis/apps``, ``/apis/apps/v1``), or for everything
-at once with an Accept header that names ``apidiscovery.k8s.io`` in version v2 or, older, v2beta1. All are functions of
+at once with an Accept header that names ``apidiscovery.k8s.io`` in version v2 or, older, v2beta1, as JSON, YAML or protobuf. All are functions of
 the rows of the resource table; they are made when first asked for and kept, as JSON, until the rows change. Who asks
 group by group gets them in any form that objects come in: YAML, protobuf, indented for curl.
 
@@ -17,11 +17,22 @@ from typing import Any
 
 import orjson
 
+from bamikube.api import protobuf
 from bamikube.api.resources import Resource
 from bamikube.apiserver.aggregation import documents
 from bamikube.apiserver.aggregation.documents import Offer
 from bamikube.apiserver.aggregation.registration import version_rank
-from bamikube.apiserver.negotiation import SUPPORTED, accepted, answer_object, check_route, takes_plain
+from bamikube.apiserver.negotiation import (
+    JSON,
+    PROTOBUF,
+    SUPPORTED,
+    YAML,
+    accepted,
+    answer_object,
+    check_route,
+    dump_yaml,
+    takes_plain,
+)
 from bamikube.kit.http import Request, Response
 
 Rows = Callable[[], Sequence[Resource]]
@@ -98,8 +109,8 @@ class Discovery:
         parts = path.split("/")[1:]
         if (parts[0] == "api" and len(parts) > 2) or len(parts) > 3:
             return None
-        if len(parts) == 1 and (version := _aggregated_version(request.headers.get("accept", ""))):
-            return self._aggregated(parts[0], version, request)
+        if len(parts) == 1 and (form := _aggregated_form(request.headers.get("accept", ""))):
+            return self._aggregated(parts[0], *form, request)
         body = self._plain(path, parts)
         if body is None:
             return None
@@ -156,37 +167,52 @@ class Discovery:
                 return resource_list(rows, group, version) if group else None
         return None
 
-    def _aggregated(self, root: str, version: str, request: Request) -> Response:
+    def _aggregated(self, root: str, media: str, version: str, request: Request) -> Response:
         rows = self._refresh()
-        key = f"{root}#{version}"
+        key = f"{root}#{version}#{media}"
         known = self._documents.get(key)
         if known is None:
             document = aggregated(rows, core=root == "api", version=version)
             if self._offered and root == "apis":
                 document = documents.with_discovery(document, self._offered)
-            body = orjson.dumps(document)
+            body = _written(media, document)
             known = self._documents[key] = (body, '"' + hashlib.sha512(body).hexdigest().upper() + '"')
         body, etag = known
         headers = {"ETag": etag, "Vary": "Accept", "Cache-Control": "public"}
-        content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+        content_type = f"{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
         if request.headers.get("if-none-match", "").strip() == etag:
             return Response(304, b"", headers, content_type)
         return Response(200, body, headers, content_type)
 
 
-def _aggregated_version(accept: str) -> str:
-    """The first version of aggregated discovery that the client takes and we have, "" for plain discovery."""
+_ALL = ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
+_FORMS = {JSON: JSON, PROTOBUF: PROTOBUF, YAML: YAML, "application/*": JSON, "*/*": JSON}
+
+
+def _aggregated_form(accept: str) -> tuple[str, str] | None:
+    """The media type and version of aggregated discovery that the client likes best; None for plain discovery."""
+    wanted: list[tuple[float, tuple[str, str] | None]] = []
     for option in accept.split(","):
         media, *parameters = (part.strip() for part in option.split(";"))
         said = dict(parameter.partition("=")[::2] for parameter in parameters)
-        if media not in ("application/json", "application/*", "*/*", "application/vnd.kubernetes.protobuf"):
+        form = _FORMS.get(media.lower())
+        if form is None:
             continue
-        if said.get("g") == "apidiscovery.k8s.io" and said.get("as") == "APIGroupDiscoveryList":
-            if media == "application/json" and said.get("v", "") in _AGGREGATED:
-                return said["v"]
-        elif media == "application/json" and "as" not in said:
-            return ""
-    return ""
+        try:
+            quality = float(said.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        if "as" not in said:
+            wanted.append((-quality, None))
+        elif (said.get("g"), said["as"]) == _ALL and said.get("v", "") in _AGGREGATED:
+            wanted.append((-quality, (form, said["v"])))
+    return min(wanted, key=lambda entry: entry[0])[1] if wanted else None
+
+
+def _written(media: str, document: dict[str, Any]) -> bytes:
+    if media == PROTOBUF:
+        return protobuf.encode(document)
+    return dump_yaml(document) if media == YAML else orjson.dumps(document)
 
 
 def groups(rows: Iterable[Resource]) -> list[tuple[str, list[str]]]:
