@@ -120,7 +120,6 @@ def test_empty_lists_and_maps_are_not_there() -> None:
         ("roles.rbac.authorization.k8s.io", {"rules": []}),
         ("endpointslices.discovery.k8s.io", {"addressType": "IPv4", "endpoints": [], "ports": []}),
         ("networkpolicies.networking.k8s.io", {"spec": {"podSelector": {}, "ingress": [{}]}}),
-        ("tokenreviews.authentication.k8s.io", {"spec": {"token": ""}}),
     ]:
         before = copy.deepcopy(obj)
         assert not schema.check(table.by_name(name), obj).errors and obj == before
@@ -146,3 +145,72 @@ def test_merge_questions() -> None:
     ports = schema.property("io.k8s.api.core.v1.ServiceSpec", "ports")
     assert ports is not None and ports.list_map_keys == ("port", "protocol")
     assert schema.property("io.k8s.api.core.v1.PodSpec", "nothing") is None
+
+
+def test_zeros_that_say_nothing_are_not_there() -> None:
+    """Pointers and what is always written stay; of lists and maps nothing goes."""
+    container = {
+        "name": "a",
+        "image": "",
+        "tty": False,
+        "ports": [{"containerPort": 80, "hostPort": 0, "name": ""}],
+        "env": [{"name": "A", "value": ""}],
+        "command": [""],
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": False, "subPath": ""}],
+        "securityContext": {"privileged": False, "runAsUser": 0},
+        "livenessProbe": {
+            "grpc": {"port": 1, "service": ""},
+            "periodSeconds": 0,
+            "terminationGracePeriodSeconds": 0,
+        },
+    }
+    pod = {
+        "metadata": {"name": "a", "generateName": "", "labels": {"x": ""}, "generation": 0},
+        "spec": {
+            "nodeName": "",
+            "hostNetwork": False,
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "runtimeClassName": "",
+            "containers": [container],
+            "volumes": [
+                {"name": "h", "hostPath": {"path": "/", "type": ""}},
+                {"name": "c", "csi": {"driver": "d", "readOnly": False}},
+                {"name": "n", "nfs": {"server": "s", "path": "/", "readOnly": False}},
+                {"name": "s", "secret": {"secretName": "s", "optional": False}},
+            ],
+        },
+    }
+    assert not schema.check(PODS, pod).errors
+    assert pod["metadata"] == {"name": "a", "labels": {"x": ""}}
+    assert pod["spec"] == {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "runtimeClassName": "",
+        "containers": [
+            {
+                "name": "a",
+                "ports": [{"containerPort": 80}],
+                "env": [{"name": "A"}],
+                "command": [""],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "securityContext": {"privileged": False, "runAsUser": 0},
+                "livenessProbe": {"grpc": {"port": 1, "service": ""}, "terminationGracePeriodSeconds": 0},
+            }
+        ],
+        "volumes": [
+            {"name": "h", "hostPath": {"path": "/", "type": ""}},
+            {"name": "c", "csi": {"driver": "d", "readOnly": False}},
+            {"name": "n", "nfs": {"server": "s", "path": "/"}},
+            {"name": "s", "secret": {"secretName": "s", "optional": False}},
+        ],
+    }
+    scaled = deployment(replicas=0, paused=False, minReadySeconds=0, template={"spec": {"containers": []}})
+    assert not schema.check(DEPLOYMENTS, scaled).errors
+    assert scaled["spec"] == {"replicas": 0, "template": {"spec": {"containers": []}}}
+    claim = {"metadata": {"name": "c"}, "spec": {"storageClassName": "", "volumeName": ""}}
+    assert not schema.check(table.by_name("persistentvolumeclaims"), claim).errors
+    assert claim["spec"] == {"storageClassName": ""}
+    slices = {"addressType": "IPv4", "endpoints": [], "ports": [{"name": "", "port": 80}]}
+    assert not schema.check(table.by_name("endpointslices.discovery.k8s.io"), slices).errors
+    assert slices["ports"] == [{"name": "", "port": 80}]

@@ -293,3 +293,26 @@ async def test_a_write_that_the_watch_brings_before_its_answer_is_not_read_again
         assert slot.items["default/one"].labels == {"from": "another"}
     server.cache.feed([Change(key, value, revision + 3)])
     assert slot.items["default/one"].labels == {}
+
+
+async def test_a_zero_that_is_never_written_is_owned_all_the_same(server: ApiServer) -> None:
+    """``hostPID: false`` is not seen again, and changes nothing; who says it holds the field against others."""
+    pod = ("spec", "template", "spec")
+    doc = changed(DEPLOYMENT, *pod, "hostPID", value=False)
+    _, first = await apply(server, doc)
+    assert "hostPID" not in first["spec"]["template"]["spec"]
+    owned = first["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]
+    assert owned["f:hostPID"] == {}
+    await caught_up(server, first)
+    _, again = await apply(server, doc)
+    _, more = await apply(server, changed(doc, *pod, "nodeName", value=""))
+    assert again == first and more.get("spec") == first["spec"], more
+    status, refused = await apply(server, changed(DEPLOYMENT, *pod, "hostPID", value=True), manager="other")
+    assert status == 409 and 'conflict with "me"' in refused["message"]
+    _, on = await apply(server, changed(DEPLOYMENT, *pod, "hostPID", value=True))
+    assert on["spec"]["template"]["spec"]["hostPID"] is True
+    _, off = await apply(server, doc)
+    assert off["spec"]["template"]["spec"] == first["spec"]["template"]["spec"]
+    assert (
+        off["metadata"]["managedFields"][0]["fieldsV1"] == first["metadata"]["managedFields"][0]["fieldsV1"]
+    )

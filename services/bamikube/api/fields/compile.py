@@ -20,6 +20,7 @@ from typing import Any
 from bamikube.api.fields.lists import ListMap, ListSet
 from bamikube.api.fields.presence import KEY_DEFAULTS, UNTRACKED
 from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, Map, Object, Type
+from bamikube.api.omitted import left_out
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 from bamikube.api.schema.written import zeros
 
@@ -117,7 +118,12 @@ def _fields(schema: Schema, name: str) -> dict[str, Field]:
     always = {*schema.get("required", ()), *zeros(name), "metadata"}
     embedded = schema.get("x-kubernetes-embedded-resource")
     fields = {
-        field: Field(f"f:{field}", type_of(inner), field in always)
+        field: Field(
+            f"f:{field}",
+            type_of(inner),
+            field in always,
+            silent=field not in always and _silent(name, field, inner),
+        )
         for field, inner in schema.get("properties", {}).items()
     }
     if embedded:
@@ -125,6 +131,10 @@ def _fields(schema: Schema, name: str) -> dict[str, Field]:
         fields["kind"] = Field("f:kind", Type("string"))
         fields["metadata"] = Field("f:metadata", _defined(_META), True)
     return fields
+
+
+def _silent(name: str, field: str, schema: Schema) -> bool:
+    return bool(name) and left_out(name, field, schema) in (str, bool, int)
 
 
 def _list(schema: Schema) -> Type:
@@ -158,7 +168,7 @@ def _untracked_metadata() -> Type:
     meta = _defined(_META)
     assert isinstance(meta, Map)
     fields = {
-        name: Field(field.step, field.type, field.always, name not in UNTRACKED)
+        name: Field(field.step, field.type, field.always, name not in UNTRACKED, field.silent)
         for name, field in meta.fields.items()
     }
     return Map(None, fields, nulls=False)

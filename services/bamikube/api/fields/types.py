@@ -132,12 +132,14 @@ def go_value(expects: str, value: Any) -> str:
 
 @dataclass(slots=True)
 class Field:
-    """A struct's field. ``always``: Go's type writes it even when it is not given; ``tracked``: anybody can own it."""
+    """A struct's field. ``always``: Go's type writes it even when it is not given; ``tracked``: anybody can own it;
+    ``silent``: its zero is never written (:mod:`bamikube.api.omitted`), so to say it of what is not there changes nothing."""
 
     step: str
     type: Type
     always: bool = False
     tracked: bool = True
+    silent: bool = False
 
 
 _ZEROS = ("", 0, False, None)
@@ -256,7 +258,9 @@ class Map(Type):
                 before = old[name]
                 if before is value or before == value:
                     continue
-            elif value is None and not self.nulls:
+            elif (value is None and not self.nulls) or (
+                known is not None and known.silent and value in _ZEROS
+            ):
                 continue
             elif known is None or not known.always:
                 if known is None:
@@ -310,6 +314,8 @@ class Map(Type):
             known = fields.get(name)
             kind = known.type if known is not None else rest
             if there == value and (there is not None or name in live) and _as_said(kind, there, value):
+                continue
+            if there is None and known is not None and known.silent and value in _ZEROS:
                 continue
             if value is not None and there is not None and kind is not None and not kind.leaf:
                 value = kind.merge(there, value)

@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bamikube.api.memory import Approved, mark_of, remembered
+from bamikube.api.omitted import left_out
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 from bamikube.api.schema.written import zeros
@@ -323,20 +324,14 @@ def _leaf_type(visitor: Visitor) -> type | None:
     return leaves.get(visitor)
 
 
-def _container(schema: dict[str, Any]) -> type | None:
-    """The Python type of a list or map, which Go writes only when there is something in it."""
-    if schema.get("type") == "array":
-        return list
-    return dict if "additionalProperties" in schema else None
-
-
 def _struct(name: str) -> Visitor:
     schema = definition(name)
     always = {*schema.get("required", ()), *zeros(name)}
     properties: dict[str, tuple[Visitor, type | None, type | None]] = {}
     for key, each in schema["properties"].items():
         visitor = visitor_of(each)
-        properties[key] = (visitor, _leaf_type(visitor), None if key in always else _container(each))
+        empty = None if key in always else left_out(name, key, each)
+        properties[key] = (visitor, _leaf_type(visitor), empty)
     wanted = short_name(name)
     struct = name.rpartition(".")[2]
 
@@ -350,12 +345,9 @@ def _struct(name: str) -> Visitor:
             if known is None:
                 issues = [*(issues or ()), Issue(field, unknown=True)]
                 dropped = [*(dropped or ()), field]
-            elif each is None:
+            elif each is None or (not each and type(each) is known[2]):
                 dropped = [*(dropped or ()), field]
             elif type(each) is not known[1]:
-                if not each and type(each) is known[2]:
-                    dropped = [*(dropped or ()), field]
-                    continue
                 found = known[0](each, value, field)
                 if found is not None:
                     for issue in found:

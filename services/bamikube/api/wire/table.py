@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
+from bamikube.api.omitted import says_nothing
+
 META = "k8s.io.apimachinery.pkg.apis.meta.v1."
 RAW_EXTENSION = "k8s.io.apimachinery.pkg.runtime.RawExtension"
 
@@ -34,83 +36,6 @@ _EVERYWHERE = {
     "WatchEvent",
 }
 
-# Go writes fields that are not pointers even when they are zero; its JSON leaves those out again. The wire does not
-# tell a pointer from a value, so the fields whose zero says nothing are named here (``field`` or ``Message.field``).
-# A zero that is not named is kept: for a pointer it means something (``replicas: 0``), else it is the default anyway.
-_SILENT_ZEROS = frozenset(
-    [
-        "DeploymentStatus.replicas",
-        "active",
-        "availableReplicas",
-        "code",
-        "completedIndexes",
-        "count",
-        "currentReplicas",
-        "failed",
-        "generation",
-        "healthCheckNodePort",
-        "hostIPC",
-        "hostNetwork",
-        "hostPID",
-        "hostPort",
-        "insecureSkipTLSVerify",
-        "minReadySeconds",
-        "nodePort",
-        "numberAvailable",
-        "numberUnavailable",
-        "observedGeneration",
-        "paused",
-        "publishNotReadyAddresses",
-        "readOnly",
-        "readyReplicas",
-        "retryAfterSeconds",
-        "signal",
-        "stdin",
-        "stdinOnce",
-        "succeeded",
-        "tty",
-        "unavailableReplicas",
-        "unschedulable",
-        "updatedNumberScheduled",
-        "updatedReplicas",
-        "Probe.failureThreshold",
-        "Probe.initialDelaySeconds",
-        "Probe.periodSeconds",
-        "Probe.successThreshold",
-        "Probe.timeoutSeconds",
-        "ContainerImage.sizeBytes",
-        "CustomResourceColumnDefinition.priority",
-        "CustomResourceDefinitionSpec.preserveUnknownFields",
-        "CustomResourceDefinitionVersion.deprecated",
-        "Event.deprecatedCount",
-        "JSONSchemaProps.exclusiveMaximum",
-        "JSONSchemaProps.exclusiveMinimum",
-        "JSONSchemaProps.nullable",
-        "JSONSchemaProps.uniqueItems",
-        "JSONSchemaProps.x-kubernetes-embedded-resource",
-        "JSONSchemaProps.x-kubernetes-int-or-string",
-        "PriorityClass.globalDefault",
-        "QueuingConfiguration.handSize",
-        "QueuingConfiguration.queueLengthLimit",
-        "QueuingConfiguration.queues",
-        "ReplicaSetStatus.fullyLabeledReplicas",
-        "ReplicationControllerStatus.fullyLabeledReplicas",
-        "ResourcePolicyRule.clusterScope",
-        "ServiceBackendPort.number",
-        "SubjectAccessReviewStatus.denied",
-        "TokenReviewStatus.authenticated",
-        "chapAuthDiscovery",
-        "chapAuthSession",
-        "sslEnabled",
-        "GCEPersistentDiskVolumeSource.partition",
-        "AWSElasticBlockStoreVolumeSource.partition",
-    ]
-)
-# Strings for which the empty text is a statement of its own.
-_SPEAKING_STRINGS = frozenset(
-    {"PersistentVolumeClaimSpec.storageClassName", "PersistentVolumeClaimSpec.volumeAttributesClassName"}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -133,13 +58,9 @@ def _load() -> dict[str, list[tuple[int, str, str, str]]]:
 @cache
 def fields(message: str) -> tuple[Field, ...]:
     """The fields of a message, by number. Raises ``KeyError`` for unknown messages."""
-    short = message.rpartition(".")[2]
     result = []
     for number, name, kind, label in _load()[message]:
-        if kind == "string":
-            keeps = f"{short}.{name}" in _SPEAKING_STRINGS
-        else:
-            keeps = name not in _SILENT_ZEROS and f"{short}.{name}" not in _SILENT_ZEROS
+        keeps = not says_nothing(message, name, text=kind == "string")
         result.append(Field(number, name, kind, label, keeps))
     return tuple(sorted(result, key=lambda field: field.number))
 

@@ -7,6 +7,7 @@ that names a resourceVersion is held to it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -119,11 +120,15 @@ def check_document(resource: Resource, doc: dict[str, Any], namespace: str, name
             raise untyped(resource, namespace, name, faults)
         if report.errors:
             raise schema.decode_error(resource, report)
-    nulls = (not text or b"null" in text) and _restore_nulls(doc, said())
+    nulls = (not text or _NOTHING.search(text) is not None) and _restore_nulls(doc, said())
     try:
         return Document(doc, kind.stated(doc), nulls, said)
     except Unfit:
         raise untyped(resource, namespace, name, kind.check(said()) or []) from None
+
+
+_NOTHING = re.compile(rb':(?:null|false|0|"")[,}]')
+_ZEROS = ("", 0, False)
 
 
 def _text_of(doc: dict[str, Any]) -> bytes:
@@ -145,15 +150,15 @@ def untyped(resource: Resource, namespace: str, name: str, faults: Faults) -> er
 
 
 def _restore_nulls(normal: Any, doc: Any) -> bool:
-    """Put back the nulls that the schema's check dropped: who says null owns the field, and wants it empty.
+    """Put back the nulls and zeros that the schema's check dropped: who says so owns the field, and wants it empty.
 
     Says whether there were any.
     """
     found = False
     if isinstance(doc, dict) and isinstance(normal, dict):
         for key, value in doc.items():
-            if value is None:
-                normal[key] = None
+            if value is None or (value in _ZEROS and key not in normal):
+                normal[key] = value
                 found = True
             elif isinstance(value, dict | list) and key in normal:
                 found |= _restore_nulls(normal[key], value)
