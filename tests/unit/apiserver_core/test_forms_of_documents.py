@@ -113,3 +113,20 @@ async def test_what_is_liked_best_is_given(server: ApiServer) -> None:
     ]:
         answer = await ask(server, "/apis", accept)
         assert answer.status == 200 and orjson.loads(answer.joined())["kind"] == kind, accept
+
+
+async def test_openapi_in_the_forms_that_there_are(server: ApiServer) -> None:
+    for path, version in (("/openapi/v2", "v2"), ("/openapi/v3/apis/apps/v1", "v3")):
+        binary = f"application/com.github.proto-openapi.spec.{version}@v1.0+protobuf"
+        for accept, form in [
+            ("", "application/json"),
+            ("*/*", "application/json"),
+            (binary, binary.replace("@", ".")),
+            (binary.replace("@", "."), binary.replace("@", ".")),
+            (f"application/json;q=0.5, {binary}", binary.replace("@", ".")),
+            (f"application/json, {binary}", "application/json"),
+        ]:
+            answer = await ask(server, path, accept)
+            assert answer.status == 200 and answer.content_type == form, (path, accept)
+            assert answer.joined().startswith(b"{") == (form == "application/json")
+        assert (await ask(server, path, "text/html")).status == 406

@@ -1,4 +1,4 @@
-"""``/openapi/v3`` (an index and a document for each group version) and ``/openapi/v2`` (one document, JSON or protobuf).
+"""``/openapi/v3`` (an index and a document for each group version) and ``/openapi/v2`` (one document), as JSON or protobuf.
 
 A document is made when it is first asked for and kept as bytes until the rows of the resource table change. The
 index carries a hash for each document, made from what the document is made of, so that listing the index does not
@@ -19,9 +19,10 @@ import bamikube
 from bamikube.api.resources import Resource
 from bamikube.api.schema import source
 from bamikube.api.schema.enums import ENUMS
-from bamikube.api.wire import openapi_v2
+from bamikube.api.wire import openapi as wire
 from bamikube.apiserver.aggregation import documents
 from bamikube.apiserver.aggregation.documents import Offer
+from bamikube.apiserver.negotiation import JSON
 from bamikube.apiserver.openapi import v2, v3
 from bamikube.apiserver.openapi.operations import group_root, operations
 from bamikube.apiserver.openapi.schemas import custom
@@ -29,7 +30,7 @@ from bamikube.kit.http import Request, Response
 
 # A year: a hash in the address says that the document is this one. (kube-openapi says so with Expires.)
 _FOR_EVER = "public, immutable, max-age=31536000"
-_PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_PROTOBUF = "application/com.github.proto-openapi.spec.%s.v1.0+protobuf"
 
 
 class OpenApi:
@@ -78,7 +79,7 @@ class OpenApi:
         self._documents = {
             name: body
             for name, body in self._documents.items()
-            if name in before and before[name] == self._hashes.get(name)
+            if (of := name.partition("#")[0]) in before and before[of] == self._hashes.get(of)
         }
         self._v2_hash = _digest(version, *self._hashes.values(), *(offer.digest for offer in offered))
 
@@ -95,13 +96,17 @@ class OpenApi:
         return _cached(request, body, digest, "application/json")
 
     def _v3(self, name: str, request: Request) -> Response:
-        body = self._documents.get(name)
+        form = _form(request, "v3")
+        if form is None:
+            return Response(406, b"", {"Vary": "Accept"}, "")
+        key = name if form == JSON else f"{name}#protobuf"
+        body = self._documents.get(key)
         if body is None:
             rows = [row for row in self._seen if _name(row) == name]
-            body = orjson.dumps(v3.document(operations(rows), source.KUBERNETES, custom(rows)))
-            self._documents[name] = body
+            document = v3.document(operations(rows), source.KUBERNETES, custom(rows))
+            body = self._documents[key] = orjson.dumps(document) if form == JSON else wire.encode_v3(document)
         digest = self._hashes[name]
-        answer = _cached(request, body, digest, "application/json")
+        answer = _cached(request, body, digest, form)
         wanted = request.param("hash")
         if wanted == digest:
             answer.headers["Cache-Control"] = _FOR_EVER
@@ -111,13 +116,14 @@ class OpenApi:
         return answer
 
     def _v2(self, request: Request) -> Response:
-        protobuf = "proto-openapi" in request.headers.get("accept", "")
-        key = "v2.protobuf" if protobuf else "v2.json"
-        body = self._documents.get(key)
+        form = _form(request, "v2")
+        if form is None:
+            return Response(406, b"", {"Vary": "Accept"}, "")
+        body = self._documents.get(f"v2#{form}")
         if body is None:
-            body = self._v2_protobuf() if protobuf else orjson.dumps(self._v2_document(self._seen))
-            self._documents[key] = body
-        return _cached(request, body, self._v2_hash, _PROTOBUF_V2 if protobuf else "application/json")
+            body = self._v2_protobuf() if form != JSON else orjson.dumps(self._v2_document(self._seen))
+            self._documents[f"v2#{form}"] = body
+        return _cached(request, body, self._v2_hash, form)
 
     def _v2_document(self, rows: Sequence[Resource]) -> dict[str, Any]:
         document = v2.document(operations(rows), source.KUBERNETES, custom(rows, v2=True))
@@ -129,16 +135,33 @@ class OpenApi:
         What other servers offer may change anything in the document, so then it is encoded as a whole.
         """
         if self._offered:
-            return openapi_v2.encode_document(self._v2_document(self._seen))
+            return wire.encode_v2(self._v2_document(self._seen))
         if not self._builtin:
             builtin = [row for row in self._seen if row.custom is None]
-            self._builtin = openapi_v2.encode_document(self._v2_document(builtin))
+            self._builtin = wire.encode_v2(self._v2_document(builtin))
         rows = [row for row in self._seen if row.custom is not None]
         if not rows:
             return self._builtin
         more = custom(rows, v2=True)
         paths = v2.document(operations(rows), source.KUBERNETES, more)["paths"]
-        return self._builtin + openapi_v2.encode_document({"paths": paths, "definitions": dict(more)})
+        return self._builtin + wire.encode_v2({"paths": paths, "definitions": dict(more)})
+
+
+def _form(request: Request, version: str) -> str | None:
+    """JSON or protobuf, what the client likes best; None when it takes neither."""
+    names = (_PROTOBUF % version, f"application/com.github.proto-openapi.spec.{version}@v1.0+protobuf")
+    forms = dict.fromkeys(names, names[0]) | dict.fromkeys((JSON, "application/*", "*/*"), JSON)
+    wanted: list[tuple[float, str]] = []
+    for option in (request.headers.get("accept") or "*/*").split(","):
+        media, *parameters = (part.strip() for part in option.split(";"))
+        said = dict(parameter.partition("=")[::2] for parameter in parameters)
+        try:
+            quality = float(said.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        if media in forms:
+            wanted.append((-quality, forms[media]))
+    return min(wanted, key=lambda entry: entry[0])[1] if wanted else None
 
 
 def _name(row: Resource) -> str:
