@@ -68,3 +68,19 @@ def test_a_node_tells_what_it_has_enough_of(kubectl: Any, eventually: Callable[.
     eventually(
         lambda: wanted <= {e["message"] for e in kubectl.json(*events)["items"]}, 20, "events of the node"
     )
+
+
+def test_a_pod_that_is_refused_shows_why(
+    kubectl: Any, namespace: str, eventually: Callable[..., Any]
+) -> None:
+    """It never had containers, so the list of pods has room for the reason."""
+    kubectl = kubectl.within(namespace)
+    eventually(lambda: kubectl.run("get", "sa", "default").returncode == 0, 20, "account")
+    ports = {"ports": [{"containerPort": 80, "hostPort": 28471}]}
+    pods = [pod("first", "true", **ports), pod("second", "true", **ports)]
+    kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
+    eventually(lambda: "NodePorts" in kubectl("get", "pods", "--no-headers"), 20, "a pod is refused")
+    refused = [p["status"] for p in kubectl.json("get", "pods")["items"] if p["status"]["phase"] == "Failed"]
+    assert [(s["reason"], s.get("containerStatuses")) for s in refused] == [("NodePorts", None)]
+    words = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    assert refused[0]["message"] == words

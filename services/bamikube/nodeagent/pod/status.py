@@ -76,10 +76,15 @@ def compute(
     if ips:
         result["podIP"] = ips[0]
         result["podIPs"] = [{"ip": ip} for ip in ips]
-    if init:
+    refused = memory.rejected is not None or (facts.terminal(pod) and bool(old.get("reason")))
+    begun = state.sandboxes or state.containers or old.get("containerStatuses")
+    if init and (begun or not refused):
         result["initContainerStatuses"] = init
-    result["containerStatuses"] = sorted(main, key=lambda item: str(item["name"]))
-    if debug:
+    if (
+        begun or not refused
+    ):  # a pod that was refused has no containers to tell of: clients show the reason then
+        result["containerStatuses"] = sorted(main, key=lambda item: str(item["name"]))
+    if debug and (begun or not refused):
         result["ephemeralContainerStatuses"] = sorted(debug, key=lambda item: str(item["name"]))
     if generation is not None:
         result["observedGeneration"] = generation
