@@ -55,7 +55,26 @@ OBJECTS: list[Pod] = [
     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "live"}, "data": {"version": "one"}},
 ]
 
+CLASSES: list[Pod] = [
+    {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": f"t-plain-{os.getpid()}"},
+        "handler": "runc",
+        "overhead": {"podFixed": {"cpu": "10m", "memory": "16Mi"}},
+    },
+    {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": f"t-odd-{os.getpid()}"},
+        "handler": "kata",
+    },
+]
+
 PODS: list[Pod] = [
+    # -- runtime classes
+    once("class-plain", "true", runtimeClassName=CLASSES[0]["metadata"]["name"]),
+    once("class-odd", "true", runtimeClassName=CLASSES[1]["metadata"]["name"]),
     # -- images
     once("image-missing", "true", container={"image": "127.0.0.1:5000/none/such:v9"}),
     once("image-never", "true", container={"image": "nothing/here:v1", "imagePullPolicy": "Never"}),
@@ -333,12 +352,21 @@ class Room:
 def room(kubectl: Any, eventually: Callable[..., Any]) -> Iterator[Room]:
     name = f"t-pods-features-{os.getpid()}"
     kubectl("create", "namespace", name)
-    given = {"apiVersion": "v1", "kind": "List", "items": [*OBJECTS, *PODS]}
+    given = {"apiVersion": "v1", "kind": "List", "items": [*OBJECTS, *CLASSES, *PODS]}
     made = Room(kubectl, name, eventually)
     eventually(lambda: made.kubectl.run("get", "serviceaccount", "default").returncode == 0, 20, "account")
     made.kubectl("create", "-f", "-", stdin=json.dumps(given))
     yield made
     kubectl.run("delete", "namespace", name, "--wait=false")
+    kubectl.run("delete", "runtimeclass", *(item["metadata"]["name"] for item in CLASSES))
+
+
+# -- runtime classes -------------------------------------------------------------------------------------------
+
+
+def test_the_handler_of_a_runtime_class_runs_the_pod(room: Room) -> None:
+    assert room.phase("class-plain", "Succeeded")["spec"]["overhead"] == {"cpu": "10m", "memory": "16Mi"}
+    room.event("class-odd", "FailedCreatePodSandBox", 'no runtime for "kata" is configured')
 
 
 # -- images ----------------------------------------------------------------------------------------------------

@@ -52,6 +52,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.sna
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
       Root = "{base}/runc"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.second]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.second.options]
+      SystemdCgroup = false
+      Root = "{base}/second"
 """
 
 CNI = {

@@ -33,7 +33,13 @@ class NodeFacts:
 
 
 def sandbox_spec(
-    pod: JSON, attempt: int, node: NodeFacts, *, cgroup_parent: str, log_directory: str
+    pod: JSON,
+    attempt: int,
+    node: NodeFacts,
+    *,
+    cgroup_parent: str,
+    log_directory: str,
+    runtime_handler: str = "",
 ) -> SandboxSpec:
     """What RunPodSandbox is told."""
     meta, spec = pod["metadata"], pod["spec"]
@@ -69,6 +75,9 @@ def sandbox_spec(
         run_as_group=context.get("runAsGroup") if context.get("runAsUser") is not None else None,
         supplemental_groups=security.supplemental_groups(pod),
         seccomp=Profile("RuntimeDefault"),
+        runtime_handler=runtime_handler,
+        resources=qos.sandbox_resources(pod),
+        overhead=qos.overhead(pod),
     )
 
 

@@ -60,6 +60,24 @@ def pod_cgroup(pod: JSON) -> Resources:
     )
 
 
+def sandbox_resources(pod: JSON) -> Resources:
+    """What the containers may use together, for runtimes that make the sandbox (a small machine, say) that large."""
+    return pod_cgroup({"spec": {key: value for key, value in pod["spec"].items() if key != "overhead"}})
+
+
+def overhead(pod: JSON) -> Resources:
+    """What the sandbox itself needs beside its containers, as the pod's RuntimeClass says."""
+    given = podresources.amounts(pod["spec"].get("overhead"))
+    if not given:
+        return Resources()
+    return Resources(
+        cpu_shares=shares(given["cpu"].milli_value()) if "cpu" in given else 0,
+        cpu_quota=quota(given["cpu"].milli_value()) if "cpu" in given else 0,
+        cpu_period=PERIOD,
+        memory_limit=given["memory"].value() if "memory" in given else 0,
+    )
+
+
 def oom_score(pod: JSON, spec: JSON, node_memory: int) -> int:
     """Who goes first when memory runs out: 1000 best effort, -997 guaranteed, between them by request."""
     if pod["spec"].get("priorityClassName") == "system-node-critical":

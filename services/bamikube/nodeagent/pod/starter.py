@@ -24,7 +24,7 @@ from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
-from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox
+from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox, SandboxSpec
 from bamikube.nodeagent.volumes.image import mounted_by, pull_of
 from bamikube.nodeagent.volumes.keeper import PodVolumes
 
@@ -103,7 +103,7 @@ class Starter:
 
     # -- the sandbox -------------------------------------------------------------------------------------------
 
-    def sandbox_spec(self, pod: JSON, attempt: int) -> Any:
+    def sandbox_spec(self, pod: JSON, attempt: int, handler: str = "") -> SandboxSpec:
         host = self._shared.host
         return sandbox_spec(
             pod,
@@ -111,7 +111,18 @@ class Starter:
             self._shared.node,
             cgroup_parent=host.cgroup_parent(pod),
             log_directory=host.log_directory(pod),
+            runtime_handler=handler,
         )
+
+    async def _handler(self, pod: JSON) -> str:
+        """How the runtime calls what the pod's RuntimeClass stands for. Raises ConfigError, ApiError and OSError."""
+        name = pod["spec"].get("runtimeClassName")
+        if not name:
+            return ""
+        found = await self._shared.api.find("runtimeclasses.node.k8s.io", "", name)
+        if found is None:
+            raise ConfigError(f'runtimeclass.node.k8s.io "{name}" not found')
+        return str(found["handler"])
 
     async def create_sandbox(self, pod: JSON, action: Action) -> bool:
         if action.reason == "SandboxChanged":
@@ -120,14 +131,14 @@ class Starter:
         lacking = dns.warnings(pod, node=node.resolver, cluster_dns=node.cluster_dns, domain=node.domain)
         for reason, text in lacking:
             self._event(pod, "Warning", reason, text)
-        begun = self._now()
+        begun, spec = self._now(), None
         try:
-            spec = self.sandbox_spec(pod, action.attempt)
+            spec = self.sandbox_spec(pod, action.attempt, await self._handler(pod))
             async with self._shared.slots:
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(spec))
-        except (RuntimeFailure, ConfigError) as failure:
-            figures.SANDBOX_ERRORS.labels("").inc()
+        except (RuntimeFailure, ConfigError, ApiError, OSError) as failure:
+            figures.SANDBOX_ERRORS.labels(spec.runtime_handler if spec else "").inc()
             figures.STARTED_PODS_ERRORS.labels("failed to create pod sandbox").inc()
             text = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
             message = f"Failed to create pod sandbox: {text}"

@@ -408,6 +408,8 @@ def _sandbox_config(spec: SandboxSpec) -> Any:
                 supplemental_groups=spec.supplemental_groups,
                 seccomp=_profile(spec.seccomp),
             ),
+            resources=_resources(spec.resources) if spec.resources != Resources() else None,
+            overhead=_resources(spec.overhead) if spec.overhead != Resources() else None,
         ),
     )
 

@@ -123,7 +123,9 @@ class SandboxSpec:
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
     seccomp: Profile = field(default_factory=Profile)
-    runtime_handler: str = ""
+    runtime_handler: str = ""  # "" for the runtime's own choice
+    resources: Resources = field(default_factory=Resources)  # of all containers together
+    overhead: Resources = field(default_factory=Resources)  # of the sandbox itself, beside them
 
 
 @dataclass(frozen=True, slots=True)
