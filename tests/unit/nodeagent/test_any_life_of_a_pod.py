@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.plan import plan
-from bamikube.nodeagent.pod.state import Memory, ProbeState, RuntimeState, Trouble
+from bamikube.nodeagent.pod.state import Memory, ProbeState, Rejection, RuntimeState, Trouble
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.runtime.port import Container, Sandbox
 
@@ -42,6 +42,7 @@ events = st.lists(
         st.tuples(st.just("restart"), st.just(0), st.just(0)),
         st.tuples(st.just("reboot"), st.just(0), st.just(0)),
         st.tuples(st.just("delete"), st.just(0), st.just(0)),
+        st.tuples(st.just("evict"), st.just(0), st.just(0)),
     ),
     max_size=14,
 )
@@ -119,6 +120,8 @@ class World:
             self.memory = Memory()
         elif kind == "reboot":
             self.memory, self.sandboxes, self.containers = Memory(), [], []
+        elif kind == "evict" and self.state().running() and not facts.terminal(self.pod):
+            self.memory.rejected = self.memory.rejected or Rejection("Evicted", "The node was low", 1.0, True)
         elif kind == "delete":
             meta = self.pod["metadata"] | {"deletionTimestamp": "x", "deletionGracePeriodSeconds": 30}
             self.pod = self.pod | {"metadata": meta}
@@ -240,9 +243,11 @@ def _legal_entry(item: JSON, old: JSON | None, field: str) -> None:
 def _legal_conditions(pod: JSON, before: JSON, status: JSON) -> None:
     found = {c["type"]: c for c in status["conditions"]}
     assert len(found) == len(status["conditions"])
-    assert set(found) == {
+    assert set(found) - {"DisruptionTarget"} == {
         "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
     }  # fmt: skip
+    if "DisruptionTarget" in found:
+        assert status["phase"] == "Failed" or facts.deleted(pod)
     old = {c["type"]: c for c in before.get("conditions") or ()}
     for kind, condition in found.items():
         assert condition["status"] in ("True", "False")
@@ -288,7 +293,9 @@ def test_every_status_on_the_way_is_legal_and_the_last_one_final(
     if facts.deleted(world.pod):
         assert world.gone and status["phase"] in ("Succeeded", "Failed")
         assert not world.state().running()
-    elif status["phase"] in ("Succeeded", "Failed"):
+    elif world.memory.rejected is not None or status["phase"] in ("Succeeded", "Failed"):
+        if world.memory.rejected is not None:
+            assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
         assert not world.state().running() and not any(s.ready for s in world.sandboxes)
     else:
         assert status["phase"] == "Running"

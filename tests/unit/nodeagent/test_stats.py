@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.world import World
 from bamikube.nodeagent.figures import image_size, runtime_operation
+from bamikube.nodeagent.node.facts import meminfo
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import system
@@ -24,6 +25,7 @@ from bamikube.nodeagent.stats.resource import resource_metrics
 from bamikube.nodeagent.stats.sampler import Files, Sample, Sampler
 from bamikube.nodeagent.stats.subjects import Subject, subjects
 from bamikube.nodeagent.stats.summary import summary
+from tests.unit.nodeagent.test_eviction import Turned
 
 NET = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
@@ -100,6 +102,15 @@ def test_version_2_cgroups(tmp_path: Path) -> None:
         3,
         1,
     )
+
+
+def test_the_root_of_version_2_uses_what_is_not_free(tmp_path: Path) -> None:
+    write(
+        tmp_path, {"cgroup.controllers": "memory", "memory.stat": "anon 400\nfile 450\ninactive_file 100\n"}
+    )
+    found, memory = Groups(tmp_path).read("/", 1.0), meminfo()
+    assert found is not None and found.memory > 1000
+    assert abs(found.working_set - (memory["MemTotal"] - memory["MemFree"] - 100)) < 256 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -280,3 +291,38 @@ async def test_a_runtime_that_hangs_does_not_hang_those_who_ask_us(tmp_path: Pat
     async with asyncio.timeout(5):
         files = [await sampler.files() for _ in range(3)]
     assert files[0].node.capacity > 0 and runtime.asked == 1
+
+
+class Quick:
+    """A runtime that answers at once."""
+
+    async def image_filesystem(self) -> tuple[str, int]:
+        return "/nowhere/that/we/see", 7
+
+    async def layers(self) -> list[LayerUsage]:
+        return []
+
+
+async def test_files_are_counted_as_often_as_that_is_cheap(tmp_path: Path) -> None:
+    runtime: Any = Quick()
+    world, counts, costs = World(Turned(1000.0)), [], [0.0]
+    sampler = Sampler(world, runtime, list, tmp_path, lambda s: "", lambda uid: {}, Groups(tmp_path))
+
+    def count(chosen: list[Subject], images: str) -> Files:
+        counts.append(world.clock.now())
+        world.clock.time += costs[0]  # type: ignore[attr-defined]
+        return Files()
+
+    sampler._count = count  # type: ignore[method-assign]
+    for cost, pause in ((0.01, 10.0), (0.2, 40.0), (10.0, 60.0)):
+        sampler._counted, counts[:], costs[0] = float("-inf"), [], cost
+        await sampler.files()
+        begun = counts[0]
+        for _ in range(200):
+            world.clock.time += 1.0  # type: ignore[attr-defined]
+            await sampler.files()
+            if len(counts) == 2:
+                break
+        assert counts[1] - begun == pytest.approx(pause, abs=2.0)
+    room = await sampler.room()
+    assert room.node.capacity > 0 and room.images == Disk() and not room.dedicated

@@ -7,6 +7,7 @@ has to be counted file by file, so the second loop does not hold up the first.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 PERIOD = 10.0  # seconds between two looks
 IMMEDIATE = 1.0  # seconds of grace where there is no time to lose
 CLEANUP = 30.0  # seconds the end of a pod is waited for
+FREEING = 60.0  # seconds the runtime is given to remove images
 POLL = 0.25
 
 
@@ -132,9 +134,10 @@ class Evictor:
         while any(w.state.containers for w in ended) and self._world.clock.monotonic() < until:
             await self._world.clock.sleep(POLL)
         try:
-            await self._free()
-        except RuntimeFailure as failure:
-            log.warning("cannot remove unused images: %s", failure)
+            async with asyncio.timeout(FREEING):
+                await self._free()
+        except (RuntimeFailure, TimeoutError) as failure:
+            log.warning("cannot remove unused images: %s", str(failure) or "the runtime takes too long")
         return not met(self._policy.thresholds, await self._looks.glance(), reclaimed=True)
 
     def _evict_one(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bamikube.nodeagent.node.facts import meminfo
+
 TICK = 10_000_000  # nanoseconds of a USER_HZ tick
 _MOST = 16 * 1024  # bytes read at once
 _CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "blkio")
@@ -97,9 +99,16 @@ class Groups:
         relative = group.strip("/")
         if self.v2:
             folder = f"{self._base}/{relative}"
-            return _read_v2(folder, now, detailed) if os.path.isdir(folder) else None
+            if not os.path.isdir(folder):
+                return None
+            return _read_v2(folder, now, detailed, 0 if relative else self._machine_use())
         folders = {name: f"{self._base}/{name}/{relative}" for name in _CONTROLLERS}
         return _read_v1(folders, now, detailed) if os.path.isdir(folders["memory"]) else None
+
+    def _machine_use(self) -> int:
+        """What the machine uses of its memory: the root of version 2 does not say, and its parts leave the kernel's own out."""
+        found = meminfo()
+        return found.get("MemTotal", 0) - found.get("MemFree", 0)
 
     def processes(self, group: str) -> tuple[int, ...]:
         """The processes of exactly this cgroup."""
@@ -163,9 +172,10 @@ def _read_v1(folders: dict[str, str], now: float, detailed: bool) -> Figures:
     )
 
 
-def _read_v2(folder: str, now: float, detailed: bool) -> Figures:
+def _read_v2(folder: str, now: float, detailed: bool, used: int = 0) -> Figures:
+    """``used``: memory, where the group itself does not say."""
     stat, cpu = _table(f"{folder}/memory.stat"), _table(f"{folder}/cpu.stat")
-    used = _number(f"{folder}/memory.current") or stat.get("anon", 0) + stat.get("file", 0)
+    used = _number(f"{folder}/memory.current") or used
     swap = _number(f"{folder}/memory.swap.current")
     limit = _number(f"{folder}/memory.max")
     most_swap = f"{folder}/memory.swap.max"

@@ -157,7 +157,9 @@ class Sampler:
                 said = str(failure) or "it does not answer"
                 log.warning("the runtime does not tell what images and containers take: %s", said)
         fresh = min(FILES_FRESH, max(LAYERS_FRESH, self._spent / SHARE))
-        if now - self._counted >= fresh or not self._knows_all():
+        soon = min(fresh, 20 * self._spent)  # pods that are new want to be seen, but not at any price
+        age = now - self._counted
+        if age >= fresh or (age >= soon and not self._knows_all()):
             chosen = self.subjects()
             counted = await self._counting.run(lambda: self._count(chosen, self._images), PATIENCE)
             if counted is not None:
@@ -191,14 +193,13 @@ class Sampler:
         now, images = self._world.clock.now(), self._images or self._root
 
         def measure() -> Room:
-            apart = os.stat(images).st_dev != os.stat(self._root).st_dev
+            try:
+                apart = os.stat(images).st_dev != os.stat(self._root).st_dev
+            except OSError:  # the runtime sees a path that we do not
+                return Room(now, disks.disk(self._root))
             return Room(now, disks.disk(self._root), disks.disk(images), apart)
 
-        try:
-            found = await self._measuring.run(measure, self.patience)
-        except OSError as error:
-            log.warning("cannot see how full the disks are: %s", error)
-            return self._room
+        found = await self._measuring.run(measure, self.patience)
         if found is None:
             log.warning("a file system does not answer: how full it is cannot be seen now")
         self._room = found or self._room
