@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -133,10 +134,10 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster_of(others: Others) -> AsyncIterator[Cluster]:
+async def cluster_of(others: Others, **options: Any) -> AsyncIterator[Cluster]:
     world = World(chance=Chance(7))
     store = ModelStore(world)
-    server = ApiServer(store, ApiServerOptions(), world, methods=(HeaderMethod(),), caller=others)
+    server = ApiServer(store, ApiServerOptions(**options), world, methods=(HeaderMethod(),), caller=others)
     task = asyncio.ensure_future(server.run())
     try:
         async with asyncio.timeout(20):
@@ -659,6 +660,80 @@ async def test_a_binding_is_shown_as_it_was_sent(cluster: Cluster, others: Other
     assert request["object"] == {"kind": "Binding", "apiVersion": "v1", **body}
     bound = await cluster.call("GET", "/api/v1/namespaces/default/pods/p")
     assert bound["spec"]["nodeName"] == "other"
+
+
+async def test_reviews_pass_admission_as_what_is_created_does(cluster: Cluster, others: Others) -> None:
+    def rename(request: Review) -> Review:
+        return patch(request, {"op": "replace", "path": "/spec/user", "value": "nobody"})
+
+    reviews = [
+        rule("CREATE", groups=group, resources=["*"])
+        for group in ("authorization.k8s.io", "authentication.k8s.io")
+    ]
+    subject = [rule("CREATE", groups="authorization.k8s.io", resources=["subjectaccessreviews"])]
+    await cluster.configure(MUTATING, "m", hook("rename", others, rename, rules=subject))
+    await cluster.configure(VALIDATING, "v", hook("judge", others, allow, rules=reviews))
+    asked = {"resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "default"}}
+    root = "/apis/authorization.k8s.io/v1"
+    review = await cluster.call(
+        "POST", f"{root}/subjectaccessreviews", {"spec": {**asked, "user": "jane"}}, 201
+    )
+    assert review["spec"]["user"] == "nobody" and others.names() == ["rename", "judge"]
+    local = {"metadata": {"namespace": "default"}, "spec": {**asked, "user": "jane"}}
+    await cluster.call("POST", f"{root}/namespaces/default/localsubjectaccessreviews", local, 201)
+    await cluster.call("POST", f"{root}/selfsubjectaccessreviews", {"spec": asked}, 201)
+    await cluster.call("POST", f"{root}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}, 201)
+    root = "/apis/authentication.k8s.io/v1"
+    await cluster.call("POST", f"{root}/tokenreviews", {"spec": {"token": "x"}}, 201)
+    await cluster.call("POST", f"{root}/selfsubjectreviews", {}, 201)
+    assert others.names() == ["rename", *["judge"] * 6]
+    # What is wrong with a review is said before anybody judges it; a refusal is the answer.
+    await cluster.call("POST", f"{root}/tokenreviews", {"spec": {}}, 400)
+    others.judges["judge"] = lambda request: deny(request, message="not today")
+    refused = await cluster.call("POST", f"{root}/tokenreviews", {"spec": {"token": "x"}}, 400)
+    assert refused["message"].endswith("denied the request: not today")
+
+
+async def test_what_a_webhook_patches_is_recorded_where_bodies_are(tmp_path: Path) -> None:
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {
+                "level": "Request",
+                "resources": [{"group": "", "resources": ["configmaps"]}],
+                "namespaces": ["default"],
+            },
+            {"level": "Metadata"},
+        ],
+    }
+    (tmp_path / "policy").write_bytes(orjson.dumps(policy))
+    log = tmp_path / "log"
+    options = {"audit_policy_file": str(tmp_path / "policy"), "audit_log_path": str(log)}
+    async with cluster_of(Others(), **options) as cluster:
+        await cluster.configure(MUTATING, "m", hook("first", cluster.others, add("first", when="start")))
+        for namespace in ("default", "kube-public"):
+            body = {"metadata": {"name": "one"}, "data": {"start": "1"}}
+            await cluster.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", body, 201)
+    events = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    found = {
+        event["objectRef"]["namespace"]: event["annotations"]
+        for event in events
+        if event.get("objectRef", {}).get("name") == "one"
+    }
+    outcome = {"configuration": "m", "webhook": "first.example.com"}
+    for told_of in found.values():
+        told = orjson.loads(told_of["mutation.webhook.admission.k8s.io/round_0_index_0"])
+        assert told == {**outcome, "mutated": True}
+    place = "patch.webhook.admission.k8s.io/round_0_index_0"
+    assert place not in found["kube-public"]
+    operation = {"op": "add", "path": "/data/first", "value": "yes"}
+    assert orjson.loads(found["default"][place]) == {
+        **outcome,
+        "patch": [operation],
+        "patchType": "JSONPatch",
+    }
 
 
 async def test_a_service_is_called_at_a_ready_endpoint(cluster: Cluster, others: Others) -> None:

@@ -44,6 +44,14 @@ def exempt(resource: Resource) -> bool:
     return resource.group == EXEMPT_GROUP and resource.plural in EXEMPT
 
 
+_REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+
+
+def beyond_policies(resource: Resource) -> bool:
+    """Whether policies never look at a resource: at what is exempt, nor at reviews of tokens and access."""
+    return exempt(resource) or resource.group in _REVIEWS
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. ``resources`` are pairs of plural and subresource; ``*`` is any of each.

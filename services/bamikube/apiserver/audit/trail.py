@@ -38,6 +38,12 @@ Event = dict[str, Any]
 _TRAIL: ContextVar[Trail | None] = ContextVar("audit", default=None)
 
 
+def records_bodies() -> bool:
+    """Whether the record of the running request holds what was sent (level Request and above)."""
+    trail = _TRAIL.get()
+    return trail is not None and trail.records_bodies
+
+
 def annotate(annotations: Mapping[str, str]) -> None:
     """Put annotations into the record of the running request, if there is one. The first value of a key stays."""
     trail = _TRAIL.get()
@@ -58,6 +64,10 @@ class Trail:
         self._decision: Decision | None = None
         self._event: Event = {}
         self.annotations: dict[str, str] = {}
+
+    @property
+    def records_bodies(self) -> bool:
+        return self._decision is not None and self._decision.level >= Level.REQUEST
 
     async def follow(self, handle: Callable[[Request, Trail], Awaitable[Answer]]) -> Answer:
         """Let ``handle`` answer the request, and record it."""

@@ -18,7 +18,7 @@ from bamikube.api.validation.rules import forbidden, invalid, required
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.identity import User
-from bamikube.apiserver.subresources.rewriting import Object
+from bamikube.apiserver.subresources.rewriting import Object, admitted
 from bamikube.kit.http import Answer
 
 GROUP = "authorization.k8s.io"
@@ -26,40 +26,44 @@ GROUP = "authorization.k8s.io"
 
 async def review_access(call: Call) -> Answer:
     """SubjectAccessReview: about anybody."""
-    body = await call.decode()
-    spec = body.get("spec") or {}
-    _check(call, _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body))
+    async with admitted(call, await call.decode()) as body:
+        spec = body.get("spec") or {}
+        _check(call, _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body))
     return _answer(call, body, _subject(spec), spec)
 
 
 async def review_local_access(call: Call) -> Answer:
     """LocalSubjectAccessReview: about anybody, in the namespace of the request only."""
-    body = await call.decode()
-    spec = body.get("spec") or {}
-    causes = _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body, local=True)
-    wanted = (spec.get("resourceAttributes") or {}).get("namespace") or ""
-    if spec.get("resourceAttributes") is not None and wanted != call.namespace:
-        causes.append(invalid("spec.resourceAttributes.namespace", wanted, "must match metadata.namespace"))
-    if (paths := spec.get("nonResourceAttributes")) is not None:
-        causes.append(invalid("spec.nonResourceAttributes", paths, "disallowed on this kind of request"))
-    _check(call, causes)
+    async with admitted(call, await call.decode()) as body:
+        spec = body.get("spec") or {}
+        causes = (
+            _wish_causes(spec) + _subject_causes(spec) + _selector_fields(spec) + _named(body, local=True)
+        )
+        wanted = (spec.get("resourceAttributes") or {}).get("namespace") or ""
+        if spec.get("resourceAttributes") is not None and wanted != call.namespace:
+            causes.append(
+                invalid("spec.resourceAttributes.namespace", wanted, "must match metadata.namespace")
+            )
+        if (paths := spec.get("nonResourceAttributes")) is not None:
+            causes.append(invalid("spec.nonResourceAttributes", paths, "disallowed on this kind of request"))
+        _check(call, causes)
     return _answer(call, body, _subject(spec), spec)
 
 
 async def review_own_access(call: Call) -> Answer:
     """SelfSubjectAccessReview: about oneself."""
-    body = await call.decode()
-    spec = body.get("spec") or {}
-    _check(call, _wish_causes(spec) + _selector_fields(spec) + _named(body))
+    async with admitted(call, await call.decode()) as body:
+        spec = body.get("spec") or {}
+        _check(call, _wish_causes(spec) + _selector_fields(spec) + _named(body))
     return _answer(call, body, call.user, spec)
 
 
 async def review_own_rules(call: Call) -> Answer:
     """SelfSubjectRulesReview: everything one may do in a namespace (``kubectl auth can-i --list``)."""
-    body = await call.decode()
-    namespace = str((body.get("spec") or {}).get("namespace") or "")
-    if not namespace:
-        raise errors.bad_request("no namespace on request")
+    async with admitted(call, await call.decode()) as body:
+        namespace = str((body.get("spec") or {}).get("namespace") or "")
+        if not namespace:
+            raise errors.bad_request("no namespace on request")
     resources: list[Object] = []
     paths: list[Object] = []
     for rule in call.services.authorizer.rules_for(call.user, namespace):

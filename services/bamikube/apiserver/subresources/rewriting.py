@@ -7,7 +7,8 @@ Whoever was faster makes it start again from what is there now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bamikube.api import errors
@@ -89,6 +90,22 @@ async def rewrite(
             return done.decode()
         item, fresh = registry.item_of(resource, there), True
     raise errors.conflict(resource.plural, call.name, errors.MODIFIED, resource.group)
+
+
+@asynccontextmanager
+async def admitted(call: Call, body: Object) -> AsyncIterator[Object]:
+    """What is asked, for the answer alone, passes admission like anything that is created: what mutating admission has made of
+    ``body``. At the end of the block, where it has been found in order, the others judge it. Raises ApiError."""
+    admission = call.services.admission
+    if admission is None:
+        yield body
+        return
+    name = str((body.get("metadata") or {}).get("name") or "")
+    ctx = AdmissionContext("CREATE", call.resource, call.namespace, name, call.user, body, dry_run=dry(call))
+    await admission.mutate(ctx)
+    yield ctx.object or body
+    await admission.validate(ctx)
+    call.warnings.extend(ctx.warnings)
 
 
 def dry(call: Call) -> bool:

@@ -18,7 +18,7 @@ from bamikube.apiserver.audit.trail import annotate
 from bamikube.apiserver.authn.authenticator import BadCredentials
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.identity import user_info
-from bamikube.apiserver.subresources.rewriting import Object, current, dry
+from bamikube.apiserver.subresources.rewriting import Object, admitted, current, dry
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.http import Answer, Request, Response
 from bamikube.pki.tokens import Bound, TokenVerifier
@@ -166,11 +166,11 @@ async def _bound(call: Call, reference: Object) -> dict[str, Bound]:
 
 async def review_token(call: Call) -> Answer:
     """``POST /apis/authentication.k8s.io/v1/tokenreviews``."""
-    body = await call.decode()
-    spec = body.get("spec") or {}
-    token = str(spec.get("token") or "")
-    if not token:
-        raise errors.bad_request("token is required for TokenReview in authentication")
+    async with admitted(call, await call.decode()) as body:
+        spec = body.get("spec") or {}
+        token = str(spec.get("token") or "")
+        if not token:
+            raise errors.bad_request("token is required for TokenReview in authentication")
     audiences = [str(one) for one in spec.get("audiences") or []]
     status: Object
     try:
@@ -193,6 +193,8 @@ async def review_token(call: Call) -> Answer:
 
 async def review_self(call: Call) -> Answer:
     """``POST /apis/authentication.k8s.io/v1/selfsubjectreviews`` (kubectl auth whoami)."""
+    async with admitted(call, await call.decode()):
+        pass  # there is nothing in it to be judged here
     answer = {
         "kind": "SelfSubjectReview",
         "apiVersion": "authentication.k8s.io/v1",

@@ -131,7 +131,7 @@ class Policies:
             others = matching.equivalents(resource, self.rows())
             found = self._known[question] = (
                 ()
-                if matching.exempt(resource)
+                if matching.beyond_policies(resource)
                 else tuple(
                     policy
                     for policy in held

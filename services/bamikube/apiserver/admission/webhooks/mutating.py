@@ -20,6 +20,7 @@ from bamikube.apiserver.admission.webhooks.conditions import Conditions
 from bamikube.apiserver.admission.webhooks.forms import shown, take_over
 from bamikube.apiserver.admission.webhooks.hooks import MUTATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import Verdict, denial, named_annotations
+from bamikube.apiserver.audit.trail import records_bodies
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.apiserver.registry.reader import Reader
@@ -112,6 +113,10 @@ class MutatingAdmissionWebhook(Plugin):
         changed = self._patch(ctx, hook, row, obj, verdict)
         outcome = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
         ctx.annotations[f"mutation.webhook.admission.k8s.io/{place}"] = orjson.dumps(outcome).decode()
+        if changed and verdict.patch is not None and records_bodies():
+            told = {"configuration": hook.configuration, "webhook": hook.name}
+            told |= {"patch": orjson.loads(verdict.patch), "patchType": "JSONPatch"}
+            ctx.annotations[f"patch.webhook.admission.k8s.io/{place}"] = orjson.dumps(told).decode()
         return changed
 
     @staticmethod
