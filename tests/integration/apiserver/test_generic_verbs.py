@@ -191,8 +191,36 @@ async def test_propagation_is_written_down_as_finalizers(api: Api) -> None:
         await api.post(CMS, cm(finalizer.lower()))
         marked = await api.delete(f"{CMS}/{finalizer.lower()}", {"propagationPolicy": policy})
         assert marked["metadata"]["finalizers"] == [finalizer]
-    wrong = await api.call("DELETE", f"{CMS}/orphan", {"preconditions": {"uid": "other"}}, 409)
-    assert "UID in precondition: other" in wrong["message"]
+
+
+async def test_another_object_than_meant(api: Api) -> None:
+    made = await api.post(CMS, cm("meant"))
+    uid, at = made["metadata"]["uid"], made["metadata"]["resourceVersion"]
+    stored = (
+        'Operation cannot be fulfilled on configmaps "{}": StorageError: invalid object, Code: 4, Key: {}, '
+    )
+    stored += (
+        "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: other, UID in "
+    )
+    stored += "object meta: {}"
+    for name, there, target in (("meant", uid, "meant"), ("gone", "", "gone")):
+        wrong = await api.put(f"{CMS}/{target}", cm(name, metadata={"uid": "other"}), 409)
+        assert wrong["message"] == stored.format(name, f"/registry/configmaps/default/{name}", there)
+        assert wrong["details"] == {"name": name, "kind": "configmaps"}
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    lease = {"metadata": {"name": "gone", "uid": "other"}, "spec": {}}
+    await api.put(f"{leases}/gone", lease, 409)  # though an update creates leases
+    frozen = await api.patch(f"{CMS}/meant", {"metadata": {"uid": "other"}}, 422)
+    assert frozen["message"].endswith('is invalid: metadata.uid: Invalid value: "other": field is immutable')
+    record = 'Operation cannot be fulfilled on ConfigMap "meant": the {0} in the precondition (5) does not match the '
+    record += "{0} in record ({1}). The object might have been {2}"
+    for field, name, there, perhaps in (
+        ("uid", "UID", uid, "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", at, "modified"),
+    ):
+        wrong = await api.call("DELETE", f"{CMS}/meant", {"preconditions": {field: "5"}}, 409)
+        assert wrong["message"] == record.format(name, there, perhaps)
+        assert wrong["details"]["kind"] == "ConfigMap"
 
 
 async def test_a_collection_is_deleted_by_selector(api: Api) -> None:

@@ -185,7 +185,8 @@ async def test_preconditions(api: Api) -> None:
     await apply(api, f"{MAPS}/m", config({}, resourceVersion="7"), code=404)
     made = await apply(api, f"{MAPS}/m", config({"a": "b"}), code=201)
     await apply(api, f"{MAPS}/m", config({}, resourceVersion="1"), code=409)
-    await apply(api, f"{MAPS}/m", config({}, uid="other"), code=409)
+    other = await apply(api, f"{MAPS}/m", config({}, uid="other"), code=422)
+    assert other["details"]["causes"][0]["field"] == "metadata.uid"
     kept = {name: made["metadata"][name] for name in ("uid", "resourceVersion")}
     await apply(api, f"{MAPS}/m", config({"a": "c"}, **kept))
 

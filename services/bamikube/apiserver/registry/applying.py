@@ -25,7 +25,8 @@ from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership as owners
 from bamikube.apiserver.registry.base import TRIES, deep
 from bamikube.apiserver.registry.patching import Patching
-from bamikube.apiserver.registry.writing import Written, uid_conflict
+from bamikube.apiserver.registry.preconditions import frozen_uid
+from bamikube.apiserver.registry.writing import Written
 
 
 def parse_document(body: bytes, field_validation: str) -> tuple[dict[str, Any], list[str]]:
@@ -269,7 +270,7 @@ class Applying(Patching):
             if version not in ("", "0") and version != there.get("resourceVersion"):
                 raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
             if uid and uid != there.get("uid"):
-                raise uid_conflict(resource, name, uid, there.get("uid", ""))
+                raise frozen_uid(resource, name, uid)
             return applied(resource, old, document(), author, self._now(), force)
 
         async def absent() -> Written:

@@ -27,8 +27,9 @@ from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import policy
 from bamikube.apiserver.registry.base import TRIES, deep
 from bamikube.apiserver.registry.hooks import NOTHING
+from bamikube.apiserver.registry.preconditions import before_deletion
 from bamikube.apiserver.registry.reading import ListOptions, Reading
-from bamikube.apiserver.registry.writing import Writing, Written, goes, uid_conflict
+from bamikube.apiserver.registry.writing import Writing, Written, goes
 from bamikube.kit.clock import parse_rfc3339, rfc3339
 
 ORPHAN = "orphan"
@@ -157,16 +158,7 @@ class Deleting(Reading, Writing):
         stored = self.stored(resource)
         old = item.decode()
         metadata = old["metadata"]
-        if options.uid and options.uid != metadata.get("uid"):
-            raise uid_conflict(resource, name, options.uid, metadata.get("uid", ""))
-        if options.resource_version and options.resource_version != metadata.get("resourceVersion"):
-            raise errors.conflict(
-                resource.plural,
-                name,
-                f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-                f"ResourceVersion in object meta: {metadata.get('resourceVersion')}",
-                resource.group,
-            )
+        before_deletion(resource, metadata, options.uid, options.resource_version)
         seen = old if stored is resource else await self.shown(resource, item)
         asked = options.asked()
         ctx = AdmissionContext(

@@ -18,12 +18,12 @@ from bamikube.apiserver import decoding
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import ownership
 from bamikube.apiserver.registry.base import deep
+from bamikube.apiserver.registry.preconditions import frozen_uid
 from bamikube.apiserver.registry.writing import (
     FOREIGN_NAMESPACE,
     Change,
     Writing,
     Written,
-    uid_conflict,
 )
 from bamikube.apiserver.warnings import telling, with_warnings
 
@@ -175,7 +175,7 @@ def _same_object(resource: Resource, name: str, new: dict[str, Any], before: dic
     if version not in ("", "0") and version != before.get("resourceVersion"):
         raise errors.conflict(resource.plural, name, errors.MODIFIED, resource.group)
     if after.get("uid") and after["uid"] != before.get("uid"):
-        raise uid_conflict(resource, name, after["uid"], before.get("uid", ""))
+        raise frozen_uid(resource, name, after["uid"])
     if resource.namespaced and after.get("namespace", before["namespace"]) != before["namespace"]:
         raise errors.bad_request(FOREIGN_NAMESPACE)
     if resource.namespaced:

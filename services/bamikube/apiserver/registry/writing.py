@@ -29,6 +29,7 @@ from bamikube.apiserver.converting import calls_out
 from bamikube.apiserver.identity import SYSTEM, User
 from bamikube.apiserver.registry import owners, ownership, policy
 from bamikube.apiserver.registry.base import FREE_TRIES, READ_BACK, TRIES, Base, deep, same
+from bamikube.apiserver.registry.preconditions import another_object
 from bamikube.kit.clock import rfc3339
 from bamikube.store.port import Compare, Delete, Put
 
@@ -426,7 +427,7 @@ class Writing(Base):
         async def change(old: dict[str, Any]) -> dict[str, Any]:
             there = old["metadata"]
             if uid and uid != there.get("uid"):
-                raise uid_conflict(resource, name, uid, there.get("uid", ""))
+                raise another_object(self.stored(resource), namespace, name, uid, there.get("uid", ""))
             if unconditional:
                 if policy.needs_version(resource):
                     missing = Cause(
@@ -440,7 +441,9 @@ class Writing(Base):
             return deep(obj)
 
         async def absent() -> Written:
-            if unconditional and not uid and not subresource:
+            if uid:
+                raise another_object(self.stored(resource), namespace, name, uid, "")
+            if unconditional and not subresource and policy.creates_on_update(resource):
                 may_create()
                 return await self.create_item(
                     resource,
@@ -464,7 +467,7 @@ class Writing(Base):
             options=options,
             manager=manager,
             private=False,
-            absent=absent if policy.creates_on_update(resource) else None,
+            absent=absent,
         )
 
     async def update(
@@ -538,11 +541,6 @@ def without_version(obj: dict[str, Any]) -> dict[str, Any]:
     obj = deep(obj)
     obj["metadata"].pop("resourceVersion", None)
     return obj
-
-
-def uid_conflict(resource: Resource, name: str, wanted: str, there: str) -> errors.ApiError:
-    message = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {there}"
-    return errors.conflict(resource.plural, name, message, resource.group)
 
 
 def refuse(resource: Resource, name: str, causes: list[Cause]) -> None:

@@ -14,6 +14,7 @@ from bamikube.api import errors, table
 from bamikube.api.errors import Cause
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.call import Call
+from bamikube.apiserver.registry.preconditions import another_object
 from bamikube.apiserver.subresources.rewriting import Object, dry, rewrite, success
 from bamikube.kit.clock import rfc3339
 from bamikube.kit.http import Answer
@@ -82,11 +83,7 @@ def assign(pod: Object, node: str, *, uid: str, annotations: dict[str, str], now
     metadata, spec = pod["metadata"], pod.setdefault("spec", {})
     name = metadata["name"]
     if uid and uid != metadata.get("uid"):
-        raise errors.conflict(
-            "pods/binding",
-            name,
-            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}",
-        )
+        raise another_object(table.by_name("pods"), metadata["namespace"], name, uid, metadata.get("uid", ""))
     if metadata.get("deletionTimestamp"):
         raise errors.conflict(
             "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host"

@@ -19,6 +19,7 @@ from typing import Any
 from bamikube.api import errors, selectors, table
 from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.call import Call
+from bamikube.apiserver.registry.preconditions import before_deletion
 from bamikube.apiserver.subresources.binding import set_condition
 from bamikube.apiserver.subresources.rewriting import Object, current, dry, rewrite, success
 from bamikube.kit.clock import rfc3339
@@ -41,21 +42,12 @@ async def evict(call: Call) -> Answer:
     preconditions = options.get("preconditions") or {}
     dry_run = dry(call) or bool(options.get("dryRun"))
     pod = await current(call)
-    if preconditions.get("uid") and preconditions["uid"] != pod["metadata"].get("uid"):
-        raise errors.conflict(
-            "pods",
-            call.name,
-            f"Precondition failed: UID in precondition: {preconditions['uid']}, "
-            f"UID in object meta: {pod['metadata'].get('uid')}",
-        )
-    version = preconditions.get("resourceVersion")
-    if version and version != pod["metadata"].get("resourceVersion"):
-        raise errors.conflict(
-            "pods",
-            call.name,
-            f"Precondition failed: ResourceVersion in precondition: {version}, "
-            f"ResourceVersion in object meta: {pod['metadata'].get('resourceVersion')}",
-        )
+    before_deletion(
+        call.resource,
+        pod["metadata"],
+        preconditions.get("uid") or "",
+        preconditions.get("resourceVersion") or "",
+    )
     ctx = AdmissionContext(
         "CREATE", call.resource, call.namespace, call.name, call.user, body, None, "eviction", dry_run
     )
