@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
+import pytest
+
 from bamikube.kit.world import World
+from bamikube.nodeagent.images import collector as module
 from bamikube.nodeagent.images.collector import (
     ImageCollector,
     Policy,
@@ -109,6 +114,23 @@ async def test_under_pressure_everything_unused_goes_and_a_failure_stops_nothing
     assert await collector.collect() == [] and told == ["InvalidDiskCapacity"]
     assert {image.id for image in await collector.remove_unused()} == {"older", "new"}
     assert set(runtime.images) == {"old", "busy", "pause", "pinned"}
+
+
+async def test_a_disk_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, told = threading.Event(), list[str]()
+
+    def hang(path: str) -> Disk:
+        release.wait(5)
+        return Disk()
+
+    monkeypatch.setattr(module, "disk", hang)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    runtime: Any = Store()
+    found = ImageCollector(World(), runtime, Policy(), list, lambda reason, text: told.append(reason))
+    try:
+        assert await asyncio.wait_for(found.collect(), 2) == [] and told == []
+    finally:
+        release.set()
 
 
 def test_a_message_that_is_gone_is_removed_from_a_merged_condition() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bamikube.kit.world import World
 from bamikube.nodeagent import figures
+from bamikube.nodeagent.host.threads import OneAtATime
 from bamikube.nodeagent.images import names
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Container, Image, Runtime, RuntimeFailure
@@ -24,6 +25,7 @@ from bamikube.nodeagent.stats.disks import Disk, disk
 log = logging.getLogger(__name__)
 
 PERIOD = 300.0  # seconds between two looks at the disk
+PATIENCE = 10.0  # seconds the disk is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class ImageCollector:
         self._pods, self._tell = pods, tell
         self._seen: dict[str, Seen] = {}
         self._since = world.clock.now()
+        self._measuring = OneAtATime("images-disk")
 
     async def run(self) -> None:
         while True:
@@ -157,7 +160,10 @@ class ImageCollector:
         old = too_old(images, self._seen, busy, now, policy, self._since)
         removed = await self._remove(old, "age")
         path, _ = await self._runtime.image_filesystem()
-        found = disk(path)
+        found = await self._measuring.run(lambda: disk(path), PATIENCE)
+        if found is None:
+            log.warning("%s does not answer: whether images have to go for space cannot be seen now", path)
+            return removed
         if not found.capacity:
             self._tell("InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
         wanted = excess(found, policy)
