@@ -258,3 +258,14 @@ async def test_of_rivals_for_one_key_one_wins(store: Store) -> None:
         *(store.txn([Compare(b"/one", 0)], [Put(b"/one", b"%d" % n)]) for n in range(50))
     )
     assert sum(outcome.succeeded for outcome in outcomes) == 1
+
+
+async def test_what_is_written_takes_room(store: Store) -> None:
+    assert await store.size() >= 0
+    for number in range(8):
+        await store.txn([], [Put(b"/big/%d" % number, b"x" * 200_000)])
+    for _ in range(200):  # etcd's file grows when it is next written, ten times a second
+        if await store.size() >= 1_600_000:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("what was written takes no room")

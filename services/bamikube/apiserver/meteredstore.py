@@ -59,6 +59,9 @@ class MeteredStore:
     async def grant(self, ttl: int) -> int:
         return await self._store.grant(ttl)
 
+    async def size(self) -> int:
+        return await self._store.size()
+
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)
 

@@ -45,6 +45,7 @@ class Paths:
             return await self._health.answer(request)
         if path == "/metrics":
             apimetrics.refresh(self._cache, self._under_way)
+            await apimetrics.measure(self._cache)
             for tell in self._tellers:
                 tell()
             return Response(200, metrics.render(), content_type=metrics.CONTENT_TYPE)

@@ -10,7 +10,7 @@ What a caller can rely on:
   a write raises :class:`Unavailable`, nobody knows whether it happened. The rule for callers: *give every write a
   guard*, and after ``Unavailable`` read the key. A guard on the old ``mod_revision`` makes the second attempt
   fail, harmlessly, if the first one did happen; what the key then holds tells which of the two it was.
-* **A watch outlives etcd.** It reopens from the last revision it has handed out plus one, whatever ended the stream:
+* **A watch outlives etcd.** It has begun within that deadline, or is asked for again. It reopens from the last revision it has handed out plus one, whatever ended the stream:
   a restart, a lost leader (the ``hasleader`` header asks etcd to end streams on a member without one), or a member
   that died without a word (pings notice it). Only :class:`Compacted` ends it.
 * **A batch never splits a revision.** etcd itself sends a revision whole, or in fragments that are put together here.
@@ -121,6 +121,12 @@ def _is_address(host: str) -> bool:
     return ":" in host or all(part.isdigit() for part in host.split("."))
 
 
+async def _taken(flow: Flow, patience: float) -> list[bytes]:
+    """What the flow brings. Raises TimeoutError when nothing comes in time."""
+    async with asyncio.timeout(patience):
+        return await flow.take()
+
+
 class EtcdStore:
     """:class:`bamikube.store.port.Store` over etcd. Create it inside the running event loop; ``close`` it there.
 
@@ -153,6 +159,7 @@ class EtcdStore:
         self._compact = method("KV/Compact")
         self._grant = method("Lease/LeaseGrant")
         self._revoke = method("Lease/LeaseRevoke")
+        self._status = method("Maintenance/Status")
         self._watch = method("Watch/Watch")
 
     # ---- reads
@@ -257,6 +264,11 @@ class EtcdStore:
                 return
             await self._fail(error, error.code, error.text, revision)
 
+    async def size(self) -> int:
+        """The size of the database file of the member that answers, in bytes."""
+        answer = await self._call(self._status, rpc_pb2.StatusRequest())
+        return int(rpc_pb2.StatusResponse.FromString(answer).dbSize)
+
     async def _call(self, method: Method, request: Any) -> bytes:
         """One unary call, exactly once. Returns the answer's message."""
         try:
@@ -276,8 +288,10 @@ class EtcdStore:
         while not self._closed:
             flow = self._open_watch(create)
             parts: list[Any] = []
+            patience: float | None = self._timeout  # for etcd to say that the watch has begun
             try:
-                while messages := await flow.take():
+                while messages := await (flow.take() if patience is None else _taken(flow, patience)):
+                    patience = None
                     changes: list[Change] = []
                     refused: rpc_pb2.WatchResponse | None = None
                     for message in messages:
@@ -303,6 +317,8 @@ class EtcdStore:
                 if error.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                     raise StoreError(f"etcd refuses the watch: {error.text}") from error
                 log.info("etcd's watch stream ended (%s); reopening", error.text or error.code.name)
+            except TimeoutError:
+                log.warning("etcd did not begin a watch within %g s; asking again", self._timeout)
             finally:
                 self._client.drop(flow)
             await self._world.clock.sleep(pause)

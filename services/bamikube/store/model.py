@@ -234,6 +234,14 @@ class ModelStore:
         for stream in self._streams:
             stream.put_nowait(batch)
 
+    async def size(self) -> int:
+        await self._arrive()
+        return sum(
+            len(key) + (len(one.kv.value) if one.kv is not None else 0)
+            for key, versions in self._versions.items()
+            for one in versions
+        )
+
     async def compact(self, revision: int) -> None:
         await self._arrive(write=True)
         if revision > self._revision:

@@ -122,6 +122,9 @@ class Store(Protocol):
     async def grant(self, ttl: int) -> int:
         """A lease of ``ttl`` seconds; keys bound to it vanish with it."""
 
+    async def size(self) -> int:
+        """The bytes that all of it takes, history included."""
+
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``."""
 

@@ -61,6 +61,7 @@ def test_metrics_of_the_api_server(kubectl: Kubectl, wire: Wire, namespace: str)
     assert grown("etcd_request_duration_seconds_count", operation="update", resource="configmaps") == 1
     assert grown("apiserver_watch_events_total", resource="configmaps") >= 1
     assert total(after, "apiserver_storage_objects", resource="configmaps") >= 1
+    assert total(after, "apiserver_storage_size_bytes", storage_cluster_id="etcd-0") > 16_000
     assert total(after, "apiserver_longrunning_requests", verb="WATCH", resource="configmaps") >= 1
     assert total(after, "apiserver_current_inflight_requests", request_kind="readOnly") >= 1
     assert total(after, "kubernetes_build_info", major="1", minor="34") == 1

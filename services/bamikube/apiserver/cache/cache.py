@@ -301,6 +301,10 @@ class Cache:
             if entry in self._waiting:
                 self._waiting.remove(entry)
 
+    async def store_size(self) -> int:
+        """The bytes the store takes. Raises StoreError."""
+        return await self._store.size()
+
     async def current(self) -> int:
         """The store's revision, asked after this call began; the question is shared."""
         answer: asyncio.Future[int]
