@@ -16,6 +16,7 @@ from bamikube.kit.clock import LoopClock
 from bamikube.kit.world import World
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.gate import Gate
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.probing.checks import Result
@@ -397,3 +398,14 @@ def waiting(worker: PodWorker) -> str:
 
 def running(worker: PodWorker) -> bool:
     return "running" in (item(worker).get("state") or {})
+
+
+def gate(max_pods: int = 110, name: str = "node-1", **more: Any) -> Gate:
+    """The gate of a node with two cores and eight GiB, and the name and number of pods given."""
+    amounts = {"cpu": "2", "memory": "8Gi", "ephemeral-storage": "10Gi", "pods": str(max_pods)}
+    node: JSON = {"metadata": {"name": name}, "status": {"allocatable": amounts}}
+
+    async def fresh() -> JSON:
+        return node
+
+    return Gate(lambda: node, fresh, **more)

@@ -11,39 +11,40 @@ import asyncio
 import logging
 from typing import Any
 
+from bamikube.api.errors import ApiError
 from bamikube.client.informer import Informer
 from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent import figures
-from bamikube.nodeagent.eviction.refusing import refusal as under_pressure
 from bamikube.nodeagent.host.port import HostFailure
-from bamikube.nodeagent.pod import facts
-from bamikube.nodeagent.pod.admission import admit
+from bamikube.nodeagent.pod import facts, gate, preemption
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.gate import Gate, Verdict
 from bamikube.nodeagent.pod.resizer import holds, judge_all
 from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
-from bamikube.nodeagent.shutdown import plan as shutdown
 
 log = logging.getLogger(__name__)
 
 RELIST = 15.0  # seconds
 RECONNECT = 1.0  # seconds until the event stream is opened again
 ORPHAN_GRACE = 5.0  # seconds
+MAKING_ROOM = 10.0  # seconds that pods are given at least to make room for a critical one
+POLL = 0.05  # seconds between two looks whether they have
 
 
 class PodAgent:
     """The workers of one node. ``run`` needs the informer to be run by its owner."""
 
-    def __init__(self, shared: Shared, pods: Informer, referenced: Referenced, max_pods: int = 110) -> None:
+    def __init__(self, shared: Shared, pods: Informer, referenced: Referenced, gate: Gate) -> None:
         self.workers: dict[str, PodWorker] = {}
         self._shared = shared
         self._pods = pods
         self._referenced = referenced
         referenced.tell = self._referred
-        self._max_pods = max_pods
+        self._gate = gate
         self._owner: dict[str, str] = {}  # container and sandbox ids -> pod uid
         self._states: dict[str, str] = {}  # ids -> state, as of the last relist
         self._tasks = Tasks("pods")
@@ -60,8 +61,8 @@ class PodAgent:
             if worker is not None:
                 worker.removed()
                 judge_all(self.workers.values())
-        if new is None:
-            return
+        if new is None or not self._pods.synced.is_set():
+            return  # what the first list says is looked at as a whole
         worker = self.workers.get(facts.uid(new))
         if worker is not None:
             self._refer(new)
@@ -72,21 +73,71 @@ class PodAgent:
         else:
             self._begin(new)
 
+    def _begin_all(self) -> None:
+        """Begin with the pods of the first list: those that were taken in before hold their places, then the oldest."""
+        pods = [pod for pod in self._pods.items() if facts.uid(pod) not in self.workers]
+
+        def order(pod: JSON) -> tuple[bool, str]:
+            return facts.start_time(pod) is None, str(pod["metadata"].get("creationTimestamp") or "")
+
+        for pod in sorted(pods, key=order):
+            self._begin(pod)
+
     def _begin(self, pod: JSON) -> None:
         worker = PodWorker(self._shared, pod, self._finished)
-        others = [w.resize.promised() for w in self.workers.values() if holds(w)]
-        if not (pod.get("status") or {}).get("startTime") and not facts.deleted(pod):
-            refusal = under_pressure(pod, self._shared.pressures())
-            refusal = refusal or admit(pod, others, self._shared.node.name, self._max_pods)
-            refusal = refusal or (shutdown.REFUSAL if self._shared.shutting_down() else None)
-            if refusal is not None:
-                reason, message = refusal
-                worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")
-                self._shared.api.event(pod, "Warning", reason, message)
-        self.workers[facts.uid(pod)] = worker
+        verdict = gate.TAKEN
+        if facts.start_time(pod) is None and not facts.deleted(pod) and not facts.terminal(pod):
+            verdict = self._gate.judge(pod, self._others(worker))
+        self.workers[worker.uid] = worker
         self._refer(pod)
-        worker.spawn()
+        if verdict.doubt:
+            self._tasks.spawn(self._judge_again(worker, verdict), f"gate/{worker.uid}")
+        else:
+            self._settle(worker, verdict)
         judge_all(self.workers.values())
+
+    def _others(self, worker: PodWorker) -> list[JSON]:
+        """The pods that have a place on the node, as they were promised it, but for one."""
+        return [w.resize.promised() for w in self.workers.values() if w is not worker and holds(w)]
+
+    async def _judge_again(self, worker: PodWorker, verdict: Verdict) -> None:
+        """What is known of the node may be too old: ask for it."""
+        try:
+            node = await self._gate.fresh()
+            verdict = self._gate.judge(worker.pod, self._others(worker), node)
+        except (ApiError, OSError) as error:
+            log.warning("cannot ask for the node's labels: %s", error)
+        self._settle(worker, verdict)
+
+    def _settle(self, worker: PodWorker, verdict: Verdict) -> None:
+        """Let a pod begin that was judged, at once or when others have made room for it, or tell that it was refused."""
+        if verdict.victims:
+            gone = {facts.uid(pod) for pod in verdict.victims}
+            victims = [w for uid, w in self.workers.items() if uid in gone]
+            self._tasks.spawn(self._make_room(worker, victims, verdict.short), f"room/{worker.uid}")
+            return
+        if verdict.refusal is not None:
+            reason, message = verdict.refusal
+            worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")
+            self._shared.api.event(worker.pod, "Warning", reason, message)
+            gate.count(reason)
+        worker.spawn()
+
+    async def _make_room(self, worker: PodWorker, victims: list[PodWorker], short: str) -> None:
+        """End ``victims``; then the critical pod they make room for may begin."""
+        clock = self._shared.world.clock
+        for victim in victims:
+            log.info("pod %s makes room for %s", facts.full_name(victim.pod), facts.full_name(worker.pod))
+            self._shared.api.event(victim.pod, "Warning", preemption.REASON, preemption.MESSAGE)
+            victim.put_out(preemption.REJECTION)
+            figures.PREEMPTIONS.of(short).inc()
+        until = clock.monotonic() + max([MAKING_ROOM, *(1.5 * facts.grace(v.pod) for v in victims)])
+        while any(holds(victim) and facts.uid(victim.pod) in self.workers for victim in victims):
+            if clock.monotonic() >= until:
+                log.warning("pod %s begins before all that were to make room for it have ended", worker.uid)
+                break
+            await clock.sleep(POLL)
+        worker.spawn()
 
     def _refer(self, pod: JSON) -> None:
         """Watch what the pod refers to for as long as it may run."""
@@ -121,6 +172,7 @@ class PodAgent:
     async def run(self) -> None:
         try:
             await self._pods.synced.wait()
+            self._begin_all()
             self._tasks.spawn(self._listen(), "events")
             while True:
                 try:

@@ -78,6 +78,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         ),
     } | _given(
         registerWithTaints=taints,
+        allowedUnsafeSysctls=options.allowed_unsafe_sysctls,
         maxParallelImagePulls=options.max_parallel_image_pulls,
         shutdownGracePeriodByPodPriority=[
             {"priority": priority, "shutdownGracePeriodSeconds": seconds}

@@ -160,6 +160,17 @@ EVICTIONS = Counters(
     ("eviction_signal",),
     total=False,
 )
+PREEMPTIONS = Counters(
+    "kubelet_preemptions",
+    "Cumulative number of pod preemptions by preemption resource",
+    ("preemption_signal",),
+    total=False,
+)
+REJECTIONS = Counters(
+    "kubelet_admission_rejections",
+    "Cumulative number pod admission rejections by the Kubelet.",
+    ("reason",),
+)
 EVICTION_STATS_AGE = _histogram(
     "kubelet_eviction_stats_age_seconds",
     "Time between when stats are collected, and when pod is evicted based on those stats by eviction signal",

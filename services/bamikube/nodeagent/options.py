@@ -89,6 +89,10 @@ class NodeAgentOptions(Options):
         default_factory=dict,
         description="in place of the two: seconds for pods of each priority and above, 0=20,1000=10",
     )
+    allowed_unsafe_sysctls: list[str] = Field(
+        default_factory=list,
+        description="sysctls that pods may set beside the safe ones, by name or as net.core.*",
+    )
     kube_reserved: dict[str, str] = Field(
         default_factory=dict,
         description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",

@@ -34,11 +34,14 @@ from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import facts, reservations, status
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
+from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod import facts as pod_facts
 from bamikube.nodeagent.pod.context import Shared
+from bamikube.nodeagent.pod.gate import Gate
 from bamikube.nodeagent.pod.status import HostFacts
+from bamikube.nodeagent.pod.sysctls import Allowed
 from bamikube.nodeagent.probing.checks import NodeChecks
 from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.referenced import Referenced
@@ -119,13 +122,22 @@ class NodeAgent:
             ),
             addresses=HostFacts(ips, deep=mounting.sets_recursively()),
             checks=self._checks,
-            pressures=self._pressures,
-            shutting_down=lambda: self._shutdown.under_way,
             began=world.clock.now(),
             allocatable=lambda: allocatable,
             puller=_puller(options, root, world),
         )
-        self.agent = PodAgent(shared, self._pods, referenced, options.max_pods)
+        at_first = status.registration(self._config, machine)
+        at_first["status"] = {"allocatable": allocatable}
+        self._own = OwnNode(self._client, world, node, at_first)
+        gate = Gate(
+            self._own.current,
+            self._own.fresh,
+            Allowed(options.allowed_unsafe_sysctls),
+            self._pressures,
+            lambda: self._shutdown.under_way,
+            facts.apparmor(),
+        )
+        self.agent = PodAgent(shared, self._pods, referenced, gate)
         sampler = self._sampler(root)
         stats = Stats(world, sampler, node, machine, options.container_runtime_endpoint)
         self._images = ImageCollector(
@@ -222,6 +234,8 @@ class NodeAgent:
             tasks.spawn(self._registrar.run(), "node")
             tasks.spawn(self._registrar.renew(), "lease")
             await self._registrar.registered.wait()
+            tasks.spawn(self._own.run(), "own node")
+            await self._own.synced.wait()
             await self._services.synced.wait()
             tasks.spawn(self._pods.run(), "pods")
             working = tasks.spawn(self.agent.run(), "agent")

@@ -26,7 +26,9 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.pod.gate import Gate
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.store.model import ModelStore
 
@@ -48,8 +50,9 @@ async def cluster(node: Any, tmp_path: Path) -> AsyncIterator[Any]:
     pods = Informer(client, "pods", world, fields="spec.nodeName=node-1")
     referenced = Referenced(client, world)
     node.shared.api = ClusterApi(client, recorder, services, referenced)
-    agent = PodAgent(node.shared, pods, referenced)
     config = status.NodeConfig("node-1", "node-1", ("192.0.2.1",), {"role": "test"}, (), 10250, 110)
+    own = OwnNode(client, world, "node-1", {"metadata": {"name": "node-1"}, "status": {}})
+    agent = PodAgent(node.shared, pods, referenced, Gate(own.current, own.fresh))
     told: list[tuple[str, str, str]] = []
 
     def tell(*words: str) -> None:
@@ -59,11 +62,16 @@ async def cluster(node: Any, tmp_path: Path) -> AsyncIterator[Any]:
         client, world, node.runtime, config, facts.inspect(tmp_path), lambda: ("DiskPressure",), tell
     )
     for name, work in (
-        ("events", recorder.run()), ("services", services.run()), ("pods", pods.run()),
-        ("agent", agent.run()), ("node", registrar.run()), ("lease", registrar.renew()),
+        ("events", recorder.run()), ("services", services.run()), ("own", own.run()),
+        ("node", registrar.run()), ("lease", registrar.renew()),
     ):  # fmt: skip
         tasks.spawn(work, name)
+    await registrar.registered.wait()
+    await own.synced.wait()
+    for name, work in (("pods", pods.run()), ("agent", agent.run())):
+        tasks.spawn(work, name)
     client.told = told  # type: ignore[attr-defined]
+    client.own = own  # type: ignore[attr-defined]
     client.agent = agent  # type: ignore[attr-defined]
     yield client
     await tasks.close()
@@ -221,3 +229,72 @@ async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: A
     await until(lambda: "late" not in files())
     await cluster.delete("pods", "web", "default")
     await eventually(world, cluster, where, lambda p: p is None)
+
+
+def bound(name: str, **spec: Any) -> dict[str, Any]:
+    container = {"name": "app", "image": "bamikube.test/busybox:1", "command": ["sleep", "1000"]} | spec.pop(
+        "container", {}
+    )
+    spec = {
+        "nodeName": "node-1", "containers": [container], "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False
+    } | spec  # fmt: skip
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
+async def test_a_node_refuses_what_it_cannot_hold_and_follows_its_own_node_object(cluster: Any) -> None:
+    world = World()
+    await prepare(world, cluster)
+    large = {"resources": {"requests": {"cpu": "1000"}}}
+    await cluster.create("pods", bound("large", container=large))
+    refused = await eventually(
+        world, cluster, ("pods", "large", "default"), lambda p: p["status"]["phase"] == "Failed"
+    )
+    cpus = facts.inspect(Path("/")).cpus * 1000
+    text = f"Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: {cpus}"
+    assert refused["status"]["reason"] == "OutOfcpu"
+    assert refused["status"]["message"] == f"Pod was rejected: {text}"
+    assert "containerStatuses" not in refused["status"]
+
+    await cluster.create("pods", bound("unlabelled", nodeSelector={"disk": "fast"}))
+    refused = await eventually(
+        world, cluster, ("pods", "unlabelled", "default"), lambda p: p["status"]["phase"] == "Failed"
+    )
+    assert refused["status"]["reason"] == "NodeAffinity"
+    await cluster.patch("nodes", "node-1", {"metadata": {"labels": {"disk": "fast"}}}, kind="merge")
+    gpus = {"status": {"capacity": {"example.com/gpu": "1"}, "allocatable": {"example.com/gpu": "1"}}}
+    await cluster.patch("nodes", "node-1", gpus, kind="merge", subresource="status")
+    await cluster.create("pods", bound("labelled", nodeSelector={"disk": "fast"}))
+    await eventually(
+        world, cluster, ("pods", "labelled", "default"), lambda p: p["status"]["phase"] == "Running"
+    )
+    two = {"resources": {"requests": {"example.com/gpu": "2"}, "limits": {"example.com/gpu": "2"}}}
+    for _ in range(200):  # until the node agent has seen it
+        if "example.com/gpu" in cluster.own.current()["status"]["allocatable"]:
+            break
+        await world.clock.sleep(0.02)
+    await cluster.create("pods", bound("devices", container=two))
+    refused = await eventually(
+        world, cluster, ("pods", "devices", "default"), lambda p: p["status"]["phase"] == "Failed"
+    )
+    assert refused["status"]["reason"] == "OutOfexample.com/gpu"
+    taint = {"spec": {"taints": [{"key": "gone", "effect": "NoExecute"}]}}
+    await cluster.patch("nodes", "node-1", taint, kind="merge")
+    for _ in range(200):
+        if cluster.own.current()["spec"].get("taints"):
+            break
+        await world.clock.sleep(0.02)
+    await cluster.create("pods", bound("tainted"))
+    refused = await eventually(
+        world, cluster, ("pods", "tainted", "default"), lambda p: p["status"]["phase"] == "Failed"
+    )
+    assert refused["status"]["reason"] == "TaintToleration"
+    events = (await cluster.list("events", "default"))["items"]
+    said = {e["message"] for e in events if e["involvedObject"]["name"] == "large"}
+    assert text in said, "without the prefix that the status has"
+    await cluster.delete("pods", "labelled", "default")
+    await eventually(world, cluster, ("pods", "labelled", "default"), lambda p: p is None)

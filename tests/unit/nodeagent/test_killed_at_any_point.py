@@ -15,7 +15,7 @@ import pytest
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 from tests.simulation import virtual
-from tests.support.hollow_pods import HollowNode
+from tests.support.hollow_pods import HollowNode, gate
 
 JSON = dict[str, Any]
 OUTAGE = 5.0  # seconds
@@ -93,6 +93,9 @@ class Cluster:
     def on_change(self, change: Any) -> None:
         self.change = change
 
+    def items(self) -> list[JSON]:
+        return []
+
     def hold(self, pod: JSON) -> None: ...
 
     def release(self, uid: str) -> None: ...
@@ -103,7 +106,7 @@ class Cluster:
 
     def begin(self) -> None:
         self.node.shared.began = self.node.clock.now()
-        self.agent = PodAgent(self.node.shared, self, self)  # type: ignore[arg-type]
+        self.agent = PodAgent(self.node.shared, self, self, gate())  # type: ignore[arg-type]
         if self.pod is not None:
             known = self.node.api.status.get("web")
             self.change("default/web", None, self.pod | {"status": known or {}})

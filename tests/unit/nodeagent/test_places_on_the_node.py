@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from bamikube.nodeagent.agent import PodAgent
-from bamikube.nodeagent.pod.admission import admit
+from bamikube.nodeagent.pod.gate import Gate
 from tests.simulation import virtual
-from tests.support.hollow_pods import HollowNode
+from tests.support.hollow_pods import HollowNode, gate
 
 JSON = dict[str, Any]
 
@@ -20,9 +20,13 @@ class Informer:
         self.synced = asyncio.Event()
         self.synced.set()
         self.tell: Any = None
+        self.first: list[JSON] = []
 
     def on_change(self, change: Any) -> None:
         self.change = change
+
+    def items(self) -> list[JSON]:
+        return list(self.first)
 
     def hold(self, pod: JSON) -> None: ...
 
@@ -44,7 +48,7 @@ def pod(name: str, uid: str, **spec: Any) -> JSON:
 def test_a_pod_deleted_by_force_gives_its_place_up_at_once() -> None:
     async def life() -> None:
         node, informer = HollowNode(), Informer()
-        agent = PodAgent(node.shared, informer, informer, max_pods=1)  # type: ignore[arg-type]
+        agent = PodAgent(node.shared, informer, informer, gate(1))  # type: ignore[arg-type]
         running = asyncio.ensure_future(agent.run())
         node.runtime.stubborn.add("app")  # it takes its whole grace to end
         first = pod("a", "1")
@@ -70,7 +74,7 @@ def test_a_pod_deleted_by_force_gives_its_place_up_at_once() -> None:
 def test_the_runtime_was_last_asked_at_a_time_of_day() -> None:
     async def life() -> None:
         node, informer = HollowNode(), Informer()
-        agent = PodAgent(node.shared, informer, informer)  # type: ignore[arg-type]
+        agent = PodAgent(node.shared, informer, informer, gate())  # type: ignore[arg-type]
         assert agent.relisted == 0
         await agent.relist()
         assert abs(agent.relisted - node.clock.now()) < 1
@@ -78,33 +82,13 @@ def test_the_runtime_was_last_asked_at_a_time_of_day() -> None:
     virtual.run(life())
 
 
-def test_node_ports_and_names() -> None:
-    def taking(container: JSON, **spec: Any) -> JSON:
-        return pod("p", "u", containers=[{"name": "app", **container}], **spec)
-
-    port = {"ports": [{"containerPort": 80, "hostPort": 8080}]}
-    once = {"name": "init", **port}
-    assert admit(taking(port), [taking(port)], "n1", 110) == (
-        "NodePorts",
-        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
-    )
-    assert admit(taking(port), [], "n1", 110) is None
-    assert admit(taking(port), [taking({}, initContainers=[once])], "n1", 110) is None  # it ends before
-    side = once | {"restartPolicy": "Always"}
-    assert admit(taking(port), [taking({}, initContainers=[side])], "n1", 110) is not None
-    assert admit(taking({}, nodeName="other"), [], "n1", 110) == (
-        "NodeName",
-        "Predicate NodeName failed: node(s) didn't match the requested node name",
-    )
-
-
 def test_a_node_that_is_short_of_something_or_goes_down_takes_no_pods() -> None:
     async def life() -> None:
         node, informer = HollowNode(), Informer()
         short: list[str] = ["DiskPressure"]
         down: list[bool] = []
-        node.shared.pressures, node.shared.shutting_down = lambda: tuple(short), lambda: bool(down)
-        agent = PodAgent(node.shared, informer, informer)  # type: ignore[arg-type]
+        watched = gate(pressures=lambda: tuple(short), shutting_down=lambda: bool(down))
+        agent = PodAgent(node.shared, informer, informer, watched)  # type: ignore[arg-type]
         running = asyncio.ensure_future(agent.run())
         informer.change("default/a", None, pod("a", "1"))
         informer.change("default/b", None, pod("b", "2", priority=2_000_000_000))
@@ -118,6 +102,69 @@ def test_a_node_that_is_short_of_something_or_goes_down_takes_no_pods() -> None:
             "c": ("NodeShutdown", "Pod was rejected: Pod was rejected as the node is shutting down."),
         }
         assert agent.workers["2"].memory.rejected is None, "critical pods are taken in whatever is short"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_a_critical_pod_begins_when_others_have_made_room() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        agent = PodAgent(node.shared, informer, informer, gate(2))  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        node.runtime.stubborn.add("app")
+        for name, uid in (("a", "1"), ("b", "2")):
+            informer.change(f"default/{name}", None, pod(name, uid, terminationGracePeriodSeconds=5))
+        await node.until(lambda: sum(c.state == "running" for c in node.runtime.containers.values()) == 2)
+        informer.change("default/c", None, pod("c", "3", priority=2_000_000_000))
+        informer.change("default/d", None, pod("d", "4"))
+        await node.until(lambda: node.api.status.get("c", {}).get("phase") == "Running")
+        gone = [n for n in "ab" if node.api.status[n].get("reason") == "Preempting"]
+        assert len(gone) == 1 and node.api.status[gone[0]]["phase"] == "Failed"
+        assert node.api.said("Preempting") == ["Preempted in order to admit critical pod"]
+        condition = next(c for c in node.api.status[gone[0]]["conditions"] if c["type"] == "DisruptionTarget")
+        assert (condition["reason"], condition["message"]) == (
+            "TerminationByKubelet",
+            "Pod was preempted by Kubelet to accommodate a critical pod.",
+        )
+        assert node.api.status["d"]["reason"] == "OutOfpods", "room that is being made is nobody else's"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_labels_set_just_before_the_pod_was_bound_count() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        old = {"metadata": {"name": "node-1"}, "status": {"allocatable": {"pods": "9"}}}
+        new: JSON = old | {"metadata": {"name": "node-1", "labels": {"disk": "fast"}}}
+
+        async def fresh() -> JSON:
+            return new
+
+        agent = PodAgent(node.shared, informer, informer, Gate(lambda: old, fresh))  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        informer.change("default/a", None, pod("a", "1", nodeSelector={"disk": "fast"}))
+        informer.change("default/b", None, pod("b", "2", nodeSelector={"disk": "slow"}))
+        await node.until(lambda: node.api.status.get("a", {}).get("phase") == "Running")
+        await node.until(lambda: node.api.status.get("b", {}).get("reason") == "NodeAffinity")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_pods_that_were_here_before_keep_their_places_when_the_agent_starts_anew() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        before = pod("b", "2") | {"status": {"startTime": "2026-01-01T00:00:00Z", "phase": "Running"}}
+        informer.first = [pod("a", "1"), before]
+        agent = PodAgent(node.shared, informer, informer, gate(1))  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        await node.until(lambda: node.api.status.get("a", {}).get("reason") == "OutOfpods")
+        await node.until(lambda: node.api.status.get("b", {}).get("phase") == "Running")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

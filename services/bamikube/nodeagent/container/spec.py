@@ -10,6 +10,7 @@ from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import expand
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.sysctls import plain
 from bamikube.nodeagent.runtime.port import (
     ContainerSpec,
     Device,
@@ -69,7 +70,7 @@ def sandbox_spec(
         ports=ports,
         cgroup_parent=cgroup_parent,
         namespaces=security.namespaces(pod),
-        sysctls={s["name"]: s["value"] for s in context.get("sysctls") or ()},
+        sysctls={plain(s["name"]): s["value"] for s in context.get("sysctls") or ()},
         privileged=any(security.privileged(c) for c in facts.all_containers(pod)),
         run_as_user=context.get("runAsUser"),
         run_as_group=context.get("runAsGroup") if context.get("runAsUser") is not None else None,

@@ -61,6 +61,12 @@ def huge_pages(folder: Path) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(found))
 
 
+def apparmor() -> bool:
+    """Whether this kernel enforces AppArmor profiles."""
+    enabled = _text("/sys/module/apparmor/parameters/enabled").startswith("Y")
+    return enabled and Path("/sys/kernel/security/apparmor").is_dir()
+
+
 def meminfo() -> dict[str, int]:
     """``/proc/meminfo`` in bytes."""
     found = {}

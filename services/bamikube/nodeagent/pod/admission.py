@@ -1,25 +1,62 @@
-"""What a node refuses although the scheduler (or a person, with spec.nodeName) sent it here. Pure."""
+"""What a node refuses although the scheduler (or a person, with spec.nodeName) sent it here, in the kubelet's words. Pure.
+
+Each function here is one question to a pod that arrives; :mod:`bamikube.nodeagent.pod.gate` asks them in order.
+"""
 
 from __future__ import annotations
 
-from bamikube.api.predicates.ports import clash, host_ports
+from collections.abc import Mapping, Sequence
+
+from bamikube.api.predicates.general import Failure, Insufficient, Unmet, failures
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 
+OS = "kubernetes.io/os"
+Refusal = tuple[str, str]  # reason and message
 
-def admit(pod: JSON, others: list[JSON], node: str, max_pods: int) -> tuple[str, str] | None:
-    """Reason and message of a refusal, or None. ``others`` are the pods that hold their place on the node."""
-    name = pod["spec"].get("nodeName")
-    if name and name != node:
-        return "NodeName", "Predicate NodeName failed: node(s) didn't match the requested node name"
-    if len(others) >= max_pods:
+
+def system(pod: JSON, node: Mapping[str, object]) -> Refusal | None:
+    """Whether the pod is made for another operating system, or asks for groups this node cannot give."""
+    label = (pod["metadata"].get("labels") or {}).get(OS)
+    if label is not None and label != "linux":
+        text = f"Failed to admit pod as the `{OS}` label doesn't match node label"
+        return "PodOSSelectorNodeLabelDoesNotMatch", text
+    if (wanted := (pod["spec"].get("os") or {}).get("name")) and wanted != "linux":
+        return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    policy = (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy")
+    status = node.get("status")
+    features = (status.get("features") if isinstance(status, dict) else None) or {}
+    if policy == "Strict" and not features.get("supplementalGroupsPolicy"):
+        text = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return "SupplementalGroupsPolicyNotSupported", text
+    return None
+
+
+def fits(pod: JSON, others: Sequence[JSON], node: JSON) -> list[Failure]:
+    """Everything that keeps the node from holding the pod beside ``others``, which hold their places."""
+    return failures(pod, others, node, static=facts.static(pod))
+
+
+def told(failure: Failure) -> Refusal:
+    """A failure as reason and message."""
+    if isinstance(failure, Insufficient):
+        numbers = f"requested: {failure.requested}, used: {failure.used}, capacity: {failure.capacity}"
         return (
-            "OutOfpods",
-            f"Node didn't have enough resource: pods, requested: 1, used: {len(others)}, capacity: {max_pods}",
+            f"OutOf{failure.resource}",
+            f"Node didn't have enough resource: {failure.resource}, {numbers}",
         )
-    wanted = host_ports(pod)
-    if wanted and clash(wanted, (port for other in others for port in host_ports(other))):
-        return (
-            "NodePorts",
-            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
-        )
+    assert isinstance(failure, Unmet)
+    return failure.name, f"Predicate {failure.name} failed: {failure.detail}"
+
+
+def apparmor(pod: JSON, loaded: bool) -> Refusal | None:
+    """Whether a profile is asked for that nobody here would enforce. ``loaded``: the kernel has AppArmor."""
+    if loaded or (pod.get("status") or {}).get("phase") not in (None, "Pending"):
+        return None
+    contexts = [pod["spec"].get("securityContext")]
+    every = (*facts.all_containers(pod), *facts.ephemeral_containers(pod))
+    contexts += [container.get("securityContext") for container in every]
+    kinds = {((context or {}).get("appArmorProfile") or {}).get("type") for context in contexts}
+    if kinds & {"RuntimeDefault", "Localhost"}:
+        return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
     return None

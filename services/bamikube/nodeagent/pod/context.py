@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bamikube.kit.world import World
@@ -30,10 +30,6 @@ class Shared:
     addresses: HostFacts
     checks: Checks
     allocatable: Callable[[], Mapping[str, str]]
-    pressures: Callable[[], Collection[str]] = (
-        tuple  # what the node is short of, as its conditions are called
-    )
-    shutting_down: Callable[[], bool] = bool  # whether the machine is about to go down
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.

@@ -140,6 +140,7 @@ class Rejection:
     message: str
     grace: float | None = None  # seconds its containers get; None: the pod's own grace
     disrupted: bool = False  # it ran, and the node agent ended it: the condition DisruptionTarget says so
+    why: str = ""  # what that condition says, if it is not the message
 
 
 @dataclass(slots=True)

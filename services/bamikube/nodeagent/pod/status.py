@@ -93,7 +93,9 @@ def compute(
     more = [] if reached in ("Succeeded", "Failed") else _resize(memory)
     put_out = memory.rejected
     if put_out is not None and put_out.disrupted and reached in ("Succeeded", "Failed"):
-        more.append(("DisruptionTarget", "TerminationByKubelet", put_out.message, generation or 0))
+        more.append(
+            ("DisruptionTarget", "TerminationByKubelet", put_out.why or put_out.message, generation or 0)
+        )
     result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, more=more)
     return result
 
