@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -141,6 +142,36 @@ class ApiServerOptions(Options):
     audit_log_maxage: int = Field(0, ge=0, description="days rotated audit logs are kept; 0: no limit")
     audit_log_maxbackup: int = Field(0, ge=0, description="rotated audit logs that are kept; 0: all")
     audit_log_maxsize: int = Field(100, ge=0, description="megabytes of an audit log; 0: never rotated")
+    audit_log_mode: Literal["batch", "blocking", "blocking-strict"] = Field(
+        "blocking",
+        description="blocking: written before the request goes on; blocking-strict: or it is refused; batch: beside it",
+    )
+    audit_log_batch_max_size: int = Field(1, ge=1, description="events written in one go in mode batch")
+    audit_log_batch_max_wait: float = Field(
+        0.0, ge=0, description="seconds an event waits for others in mode batch"
+    )
+    audit_log_batch_buffer_size: int = Field(
+        10_000, ge=1, description="events that may wait for the log in mode batch"
+    )
+    audit_log_truncate_enabled: bool = Field(
+        False, description="record events that are too large without their bodies"
+    )
+    audit_log_truncate_max_event_size: int = Field(102_400, ge=1, description="bytes of an event for the log")
+    audit_log_truncate_max_batch_size: int = Field(
+        10_485_760, ge=1, description="accepted; events are written into the log one by one"
+    )
+    audit_webhook_mode: Literal["batch"] = Field(
+        "batch", description="the collector is sent batches; no request waits for it"
+    )
+    audit_webhook_truncate_enabled: bool = Field(
+        False, description="send events that are too large without their bodies"
+    )
+    audit_webhook_truncate_max_event_size: int = Field(
+        102_400, ge=1, description="bytes of an event for the collector"
+    )
+    audit_webhook_truncate_max_batch_size: int = Field(
+        10_485_760, ge=1, description="bytes of a batch for the collector"
+    )
     audit_webhook_config_file: str = Field("", description="kubeconfig of a collector of audit events")
     audit_webhook_batch_max_size: int = Field(400, ge=1, description="events of a batch for the collector")
     audit_webhook_batch_max_wait: float = Field(

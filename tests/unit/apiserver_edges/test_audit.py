@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -11,12 +12,16 @@ import pytest
 import yaml
 
 from bamikube.apiserver.attributes import Attributes
+from bamikube.apiserver.audit.buffered import Buffered
+from bamikube.apiserver.audit.collector import Collector
 from bamikube.apiserver.audit.log import LogFile
 from bamikube.apiserver.audit.policy import Level, policy_of
+from bamikube.apiserver.audit.truncating import Truncating
 from bamikube.apiserver.identity import User
 from bamikube.kit.clock import SystemClock
-from bamikube.kit.http import Request, Stream
+from bamikube.kit.http import Request, Response, Stream
 from bamikube.kit.world import World
+from bamikube.pki.kubeconfig import Access
 from bamikube.store.model import ModelStore
 from tests.unit.apiserver_edges.conftest import running
 
@@ -213,3 +218,81 @@ def test_the_log_is_rotated(tmp_path: Path) -> None:
     last = [json.loads(line)["number"] for line in (tmp_path / "audit.log").read_text().splitlines()]
     assert last[-1] == 11
     assert all((tmp_path / name).stat().st_size <= 200 for name in names)
+
+
+BIG = {"kind": "Event", "auditID": "a", "annotations": {"x": "y"}, "requestObject": {"data": "x" * 500}}
+
+
+class Kept:
+    """A sink that remembers, and fails when it is told to."""
+
+    def __init__(self, works: bool = True) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.works = works
+        self.closed = False
+
+    def write(self, event: dict[str, Any]) -> bool:
+        self.events.append(event)
+        return self.works
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_is_too_large_is_recorded_without_its_bodies() -> None:
+    kept = Kept()
+    sink = Truncating(kept, 300)
+    small = {"auditID": "b", "responseObject": {"a": 1}}
+    for event in (small, BIG, {"auditID": "c", "userAgent": "x" * 500}, {**BIG, "requestURI": "x" * 500}):
+        assert sink.write(event)
+    marked = {"x": "y", "audit.k8s.io/truncated": "true"}
+    assert kept.events == [small, {"kind": "Event", "auditID": "a", "annotations": marked}]
+    sink.close()
+    assert kept.closed
+
+
+async def test_a_log_in_batches_holds_nobody_up_and_loses_what_finds_no_room() -> None:
+    kept = Kept(works=False)
+    buffered = Buffered(kept, World(), size=2, wait=0.0, buffer=3)
+    for number in range(5):
+        assert buffered.write({"number": number})
+    assert kept.events == []
+    writing = asyncio.ensure_future(buffered.run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    buffered.write({"number": 5})
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    buffered.close()
+    assert [event["number"] for event in kept.events] == [0, 1, 2, 5] and kept.closed
+
+
+async def test_batches_have_as_many_events_as_fit() -> None:
+    collector = Collector(
+        Access("https://collector"),
+        None,
+        World(),
+        size=10,
+        wait=1.0,
+        buffer=10,
+        pause=1.0,
+        most=150,  # type: ignore[arg-type]
+    )
+    for number in range(5):
+        collector.write({"number": number, "text": "x" * (20 if number != 3 else 300)})
+    assert [[event["number"] for event in collector._batch()] for _ in range(4)] == [[0, 1, 2], [3], [4], []]
+
+
+async def test_what_cannot_be_recorded_does_not_happen_when_that_is_wanted(tmp_path: Path) -> None:
+    flags = files(tmp_path, {"level": "Metadata"})
+    headers = {"x-test-user": "admin", "x-test-groups": "system:masters"}
+    for mode, status in (("blocking", 200), ("blocking-strict", 500)):
+        world = World()
+        async with running(ModelStore(world), world, audit_log_mode=mode, **flags) as call:
+            assert call.server.auditor is not None
+            call.server.auditor._backends[:] = [Kept(works=False)]
+            answer = await call.server.handle(
+                Request.make("GET", "/api/v1/namespaces/default", headers=headers)
+            )
+            assert isinstance(answer, Response) and answer.status == status
+            assert (b"failed to store audit event" in answer.joined()) is (status == 500)

@@ -33,7 +33,7 @@ FAREWELL = 3.0  # seconds for what is left when the server ends
 
 class Collector:
     """``size`` events make a batch, ``wait`` seconds are the longest an event waits for company, ``buffer`` events may
-    wait, ``pause`` seconds are the first pause after a failure."""
+    wait, ``pause`` seconds are the first pause after a failure. A batch of several events has at most ``most`` bytes (0: any)."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Collector:
         wait: float,
         buffer: int,
         pause: float,
+        most: int = 0,
     ) -> None:
         parts = urlsplit(access.server)
         self._to = Destination(
@@ -63,19 +64,21 @@ class Collector:
         self._caller = caller
         self._world = world
         self._size, self._wait, self._buffer, self._pause = size, wait, buffer, pause
+        self._most = most
         self._waiting: deque[dict[str, Any]] = deque()
         self._filled = asyncio.Event()
         self._some = asyncio.Event()
 
-    def write(self, event: dict[str, Any]) -> None:
-        """Never waits."""
+    def write(self, event: dict[str, Any]) -> bool:
+        """Never waits; what finds no room is lost."""
         if len(self._waiting) >= self._buffer:
             figures.lost("webhook")
-            return
+            return True
         self._waiting.append(event)
         self._some.set()
         if len(self._waiting) >= self._size:
             self._filled.set()
+        return True
 
     async def run(self) -> None:
         """Deliver until cancelled; then once more what is left."""
@@ -96,7 +99,14 @@ class Collector:
             await self._caller.close()
 
     def _batch(self) -> list[dict[str, Any]]:
-        batch = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+        batch: list[dict[str, Any]] = []
+        room = self._most
+        while self._waiting and len(batch) < self._size:
+            if self._most:
+                room -= len(orjson.dumps(self._waiting[0]))
+                if batch and room < 0:
+                    break
+            batch.append(self._waiting.popleft())
         if len(self._waiting) < self._size:
             self._filled.clear()
         if not self._waiting:

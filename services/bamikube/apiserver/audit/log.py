@@ -46,8 +46,8 @@ class LogFile:
         self._file = self._path.open("ab")
         self._written = self._path.stat().st_size
 
-    def write(self, event: dict[str, Any]) -> None:
-        """Never raises: what cannot be written is counted."""
+    def write(self, event: dict[str, Any]) -> bool:
+        """Never raises: what cannot be written is counted, and False."""
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
         try:
             if self._limit and self._written and self._written + len(line) > self._limit:
@@ -56,9 +56,11 @@ class LogFile:
             self._file.write(line)
             self._file.flush()
             self._written += len(line)
+            return True
         except OSError as error:
             figures.lost("log")
             log.error("the audit log %s cannot be written: %s", self._path, error)
+            return False
 
     def _rotate(self) -> None:
         assert self._file is not None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import yaml
 
-from bamikube.api import protobuf
+from bamikube.api import errors, protobuf
 from bamikube.api.errors import ApiError
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.attributes import Attributes
@@ -106,7 +106,8 @@ class Trail:
             self._event["userAgent"] = agent
         if attributes.is_resource:
             self._event["objectRef"] = _reference(attributes)
-        self._emit("RequestReceived")
+        if not self._emit("RequestReceived") and self._auditor.strict:
+            raise errors.internal("failed to store audit event")
         if request.body:
             self._asked(decision)
 
@@ -189,9 +190,10 @@ class Trail:
 
         return serve
 
-    def _emit(self, stage: str) -> None:
+    def _emit(self, stage: str) -> bool:
+        """Whether the stage is recorded, as far as it is to be."""
         if stage in cast(Decision, self._decision).omit_stages:
-            return
+            return True
         now = self._auditor.world.clock.now()
         event = {
             **self._event,
@@ -201,7 +203,7 @@ class Trail:
         }
         if self.annotations:
             event["annotations"] = dict(self.annotations)
-        self._auditor.record(event)
+        return self._auditor.record(event)
 
 
 def _reference(attributes: Attributes) -> Event:
