@@ -18,6 +18,7 @@ import orjson
 
 Answer = TypeVar("Answer")
 LONGEST = 512  # characters of a text that is remembered
+FEW = 4  # of less than this to know what is there costs less than to remember it
 
 
 def remembered(

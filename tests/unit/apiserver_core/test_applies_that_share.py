@@ -285,12 +285,15 @@ async def test_a_write_that_the_watch_brings_before_its_answer_is_not_read_again
     metadata = {"name": "one", "namespace": "default"}
     value = encode({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata})
     told = {"metadata": {**metadata, "labels": {"from": "the writer"}}}
-    with server.cache.writing(key, value, told):
-        server.cache.feed([Change(key, value, revision + 1)])
-        assert slot.items["default/one"].labels == {"from": "the writer"}
-        other = value.replace(b'"default"}', b'"default","labels":{"from":"another"}}')
-        server.cache.feed([Change(key, other, revision + 2)])
-        assert slot.items["default/one"].labels == {"from": "another"}
+    server.cache.writes(key, value, told)
+    server.cache.feed([Change(key, value, revision + 1)])
+    assert slot.items["default/one"].labels == {"from": "the writer"}
+    other = value.replace(b'"default"}', b'"default","labels":{"from":"another"}}')
+    server.cache.feed([Change(key, other, revision + 2)])
+    assert slot.items["default/one"].labels == {"from": "another"}
+    server.cache.wrote(key, {})  # somebody else's
+    assert key in server.cache._written
+    server.cache.wrote(key, told)
     server.cache.feed([Change(key, value, revision + 3)])
     assert slot.items["default/one"].labels == {}
 

@@ -14,9 +14,8 @@ from typing import Any
 from bamikube.api.fields import elements
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member, union
 from bamikube.api.fields.types import CHANGED, NOTHING, Changes, Faults, Type, Unfit, go_value
-from bamikube.api.memory import LONGEST, mark_of
+from bamikube.api.memory import FEW, LONGEST, mark_of
 
-SERIES = 4  # elements from which on a list is worth remembering
 REMEMBERED = 128  # lists of one type
 
 
@@ -111,7 +110,7 @@ class Elements(Type):
         """
         if not value or type(value) is not list:
             return LEAF
-        mark = mark_of(value) if len(value) >= SERIES else b""
+        mark = mark_of(value) if len(value) >= FEW else b""
         known = self._said.get(mark)
         if known is None:
             known = self._stated(value)

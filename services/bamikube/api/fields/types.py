@@ -26,7 +26,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.fields.sets import LEAF, SELF, FieldSet, is_member
-from bamikube.api.memory import mark_of
+from bamikube.api.memory import FEW, mark_of
 
 Changes = tuple["FieldSet | None", "FieldSet | None"]
 # A field's name, its step, and who says what its value states.
@@ -36,7 +36,6 @@ Faults = list[tuple[str, str]]  # the path of what is wrong, as messages show it
 NOTHING: Changes = (None, None)
 CHANGED: Changes = (LEAF, None)
 SHAPES = 128  # of one struct that are remembered
-MANY = 4  # lists and structs of one element from which on it is worth remembering
 
 
 class Unfit(ValueError):
@@ -197,7 +196,7 @@ class Map(Type):
         if not value or type(value) is not dict or self.rest is not None:
             return super().element(value)
         _, element, asked = self._shape(value)
-        if len(asked) < MANY:
+        if len(asked) < FEW:
             return _filled(element, asked, value) if asked else element
         # A container: what it states is settled by which fields it has, and by those that are lists and structs.
         mark = mark_of([tuple(value), *[value[name] for name, _, _ in asked]])

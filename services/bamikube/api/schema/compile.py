@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bamikube.api.memory import Approved, mark_of, remembered
+from bamikube.api.memory import FEW, Approved, mark_of, remembered
 from bamikube.api.omitted import left_out
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
@@ -249,7 +249,6 @@ def _zero(schema: dict[str, Any]) -> Any:
     )
 
 
-SERIES = 4  # elements from which on a list is worth remembering
 REMEMBERED = 256  # lists of one kind
 
 
@@ -265,7 +264,7 @@ def _list(schema: dict[str, Any]) -> Visitor:
     def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
         if type(value) is not list:
             return _wrong(value, wanted)
-        mark = mark_of(value) if leaf is None and len(value) >= SERIES else b""
+        mark = mark_of(value) if leaf is None and len(value) >= FEW else b""
         if mark in clean:
             return None
         issues: list[Issue] | None = None

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from bamikube.api.errors import Cause
-from bamikube.api.memory import Approved
+from bamikube.api.memory import FEW, Approved
 from bamikube.api.names import is_dns1123_subdomain, is_label_value, is_qualified_name
 from bamikube.api.quantity import Quantity
 
@@ -185,7 +185,11 @@ _APPROVED = Approved(2048)
 
 def labels(field: str, values: dict[str, str] | None) -> list[Cause]:
     """Keys and values of a label map."""
-    return _APPROVED.judge(values, lambda: _labels(field, values)) if values else []
+    if not values:
+        return []
+    if len(values) < FEW:
+        return _labels(field, values)
+    return _APPROVED.judge(values, lambda: _labels(field, values))
 
 
 def _labels(field: str, values: dict[str, str]) -> list[Cause]:

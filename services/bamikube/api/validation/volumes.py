@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api.errors import Cause
-from bamikube.api.memory import Approved
+from bamikube.api.memory import FEW, Approved
 from bamikube.api.names import is_dns1123_label, is_dns1123_subdomain
 from bamikube.api.quantity import Quantity
 from bamikube.api.validation.containers import downward_field, resource_field_ref
@@ -152,7 +152,10 @@ _APPROVED = Approved(1024)
 
 def volumes(field: str, given: list[dict[str, Any]]) -> tuple[list[Cause], set[str]]:
     """The volumes of a pod, and their names."""
-    causes = _APPROVED.judge(given, lambda: _volumes(field, given)) if given else []
+    if len(given) < FEW:
+        causes = _volumes(field, given)
+    else:
+        causes = _APPROVED.judge(given, lambda: _volumes(field, given))
     return causes, {name for volume in given if (name := volume.get("name"))}
 
 

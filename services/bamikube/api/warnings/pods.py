@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bamikube.api.memory import Approved
+from bamikube.api.memory import FEW, Approved
 from bamikube.api.names import is_dns1123_label
 from bamikube.api.quantity import Quantity
 
@@ -72,7 +72,9 @@ _APPROVED = Approved(1024)
 
 def _container(path: str, each: dict[str, Any]) -> list[str]:
     about = (each.get("resources"), each.get("env"))
-    return _APPROVED.judge(about, lambda: _container_parts(path, each)) if any(about) else []
+    if len(about[1] or ()) < FEW:
+        return _container_parts(path, each)
+    return _APPROVED.judge(about, lambda: _container_parts(path, each))
 
 
 def _container_parts(path: str, each: dict[str, Any]) -> list[str]:

@@ -22,10 +22,9 @@ into events, so watchers see every object's present, though not each step on the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bamikube.api import errors
@@ -268,21 +267,15 @@ class Cache:
         if revision > self.revision:
             self._hints[key] = (revision, item)
 
-    @contextlib.contextmanager
-    def writing(self, key: bytes, value: bytes, obj: dict[str, Any] | None) -> Iterator[None]:
-        """While a write of ours is under way: the watch may bring it before its answer comes.
+    def writes(self, key: bytes, value: bytes, obj: dict[str, Any]) -> None:
+        """A write of ours begins, of ``value``, which says ``obj``: the watch may bring it before its answer comes, and it
+        need not be decoded again. When it is over, :meth:`wrote` has to be told."""
+        self._written[key] = (value, obj)
 
-        ``obj`` is what ``value`` says, if the caller has it decoded; then it is not decoded again.
-        """
-        if obj is None:
-            yield
-            return
-        mine = self._written[key] = (value, obj)
-        try:
-            yield
-        finally:
-            if self._written.get(key) is mine:
-                del self._written[key]
+    def wrote(self, key: bytes, obj: dict[str, Any]) -> None:
+        mine = self._written.get(key)
+        if mine is not None and mine[1] is obj:
+            del self._written[key]
 
     async def reach(self, revision: int, timeout: float = 3.0) -> bool:
         """Wait until the cache has seen ``revision``. False when it did not within ``timeout`` seconds."""

@@ -168,11 +168,15 @@ class Base:
         namespace = obj["metadata"].get("namespace", "")
         # A custom object enters the cache as any server will see it: by the storage version's fields and defaults.
         plain = obj if resource.custom is None else None
-        with self.cache.writing(key, value, plain):
+        if plain is not None:
+            self.cache.writes(key, value, plain)
+        try:
             if self.ledger is None or not self.ledger.watches(namespace, resource.storage_key):
                 done = await self.store.txn(guards, writes)
             else:
                 done = await self.counted(self.ledger, resource, obj["metadata"], obj, guards, writes)
+        finally:
+            self.cache.wrote(key, obj)
         if not done.succeeded:
             if resource.custom is not None:
                 at = 1 + len(extra.guards)
