@@ -126,7 +126,8 @@ async def _use(cluster: Cluster, number: int) -> None:
         with contextlib.suppress(ApiError, OSError):
             act = world.chance.choice(("create", "create", "patch", "delete"))
             if act == "create":
-                body = {"metadata": {"name": name}, "spec": {"n": n}}
+                head = {"apiVersion": TABS.api_version, "kind": TABS.kind}
+                body = {**head, "metadata": {"name": name}, "spec": {"n": n}}
                 await client.call("POST", path_of(TABS, "default"), body=body)
             elif act == "patch":
                 headers = {"Content-Type": "application/merge-patch+json"}

@@ -38,6 +38,17 @@ def expect_kind(resource: Resource, obj: dict[str, Any]) -> None:
     raise errors.invalid(resource.kind, str(name), [wrong], resource.group)
 
 
+SHOWN = 4096  # bytes of a body that does not say what it is
+
+
+def expect_stated(resource: Resource, obj: dict[str, Any], body: bytes) -> None:
+    """A custom object says itself what it is: nobody else does. Raises 400."""
+    for field, name in (("kind", "Kind"), ("apiVersion", "apiVersion")):
+        if not obj.get(field):
+            why = f"Object '{name}' is missing in '{body[:SHOWN].decode(errors='replace')}'"
+            raise unfit(resource.version, resource.kind, resource.kind, why)
+
+
 def misfit(resource: Resource, version: str, kind: str) -> str:
     """Why an object of this version and kind is none of ``resource``, whatever its version; "" when it may be."""
     known = table.by_kind(version, kind)

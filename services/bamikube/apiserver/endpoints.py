@@ -10,7 +10,7 @@ from typing import Any
 
 from bamikube.api import errors, schema
 from bamikube.api.errors import Cause
-from bamikube.api.kinds import expect_kind
+from bamikube.api.kinds import expect_kind, expect_stated
 from bamikube.api.resources import Resource
 from bamikube.apiserver import bodies, negotiation, websockets
 from bamikube.apiserver.attributes import Attributes
@@ -448,5 +448,7 @@ def repeated_in_patch(request: Request, patch: Any, field_validation: str) -> sc
 def checked(request: Request, resource: Resource, obj: dict[str, Any], field_validation: str) -> list[str]:
     """Kind, types, unknown fields and repeated keys of a body. Returns warnings. Raises 400."""
     repeated = schema.NO_REPEATS if field_validation == "Ignore" else repeated_keys(request, obj)
+    if resource.custom is not None:
+        expect_stated(resource, obj, request.body)
     expect_kind(resource, obj)
     return schema.ensure(resource, obj, field_validation, repeated)

@@ -90,7 +90,10 @@ async def test_strict_warn_and_ignore(api: Api) -> None:
     assert answer.status == 201 and 'unknown field \\"spec.bar\\"' in answer.headers["Warning"]
     answer = await api.raw("POST", f"{ITEMS}?fieldValidation=Ignore", cron("ignored", bar=1))
     assert answer.status == 201 and "Warning" not in answer.headers
-    twice = b'{"metadata":{"name":"twice"},"spec":{"cronSpec":"* * * * *","image":"a","image":"b"}}'
+    said = b'"apiVersion":"stable.example.com/v1","kind":"CronTab"'
+    twice = (
+        b"{" + said + b',"metadata":{"name":"twice"},"spec":{"cronSpec":"* * * * *","image":"a","image":"b"}}'
+    )
     refused = await api.post(f"{ITEMS}?fieldValidation=Strict", twice, 400)
     assert 'duplicate field "spec.image"' in refused["message"]
     refused = await api.call(
@@ -99,12 +102,31 @@ async def test_strict_warn_and_ignore(api: Api) -> None:
     assert "application/merge-patch+json" in refused["message"]
 
 
+async def test_what_does_not_say_what_it_is_is_refused(api: Api) -> None:
+    """Of a custom object nothing is filled in, as nobody but its definition knows it."""
+    await established(api, definition())
+    for missing, name in (("kind", "Kind"), ("apiVersion", "apiVersion")):
+        body = {field: value for field, value in cron("mute").items() if field != missing}
+        refused = await api.post(ITEMS, body, 400)
+        assert refused["message"].startswith(
+            f"CronTab in version \"v1\" cannot be handled as a CronTab: Object '{name}' is missing in '{{"
+        )
+    await api.post(ITEMS, cron("mute"))
+    mute = await api.get(f"{ITEMS}/mute")
+    del mute["kind"]
+    assert "Object 'Kind' is missing" in (await api.put(f"{ITEMS}/mute", mute, 400))["message"]
+    await api.call(
+        "PATCH", f"{ITEMS}/mute", {"spec": {"image": "a"}}, content_type="application/merge-patch+json"
+    )
+
+
 async def test_cluster_scoped_resources(api: Api) -> None:
     await established(
         api, definition("wide.example.com", "Wide", scope="Cluster", subresources={"status": {}})
     )
     root = "/apis/wide.example.com/v1/wides"
-    await api.post(root, {"metadata": {"name": "w"}, "spec": {"cronSpec": "* * * * *"}})
+    wide = {"apiVersion": "wide.example.com/v1", "kind": "Wide", "metadata": {"name": "w"}}
+    await api.post(root, {**wide, "spec": {"cronSpec": "* * * * *"}})
     assert (await api.get(f"{root}/w"))["spec"]["replicas"] == 1
     await api.get("/apis/wide.example.com/v1/namespaces/default/wides", 404)
     named = "application/json;as=Table;g=meta.k8s.io;v=v1"

@@ -29,6 +29,10 @@ def at(version: str) -> str:
     return f"/apis/example.com/{version}/namespaces/default/hosts"
 
 
+def said(version: str) -> dict[str, Any]:
+    return {"apiVersion": f"example.com/{version}", "kind": "Host"}
+
+
 def hosts(strategy: dict[str, Any] | None = None) -> dict[str, Any]:
     """v1 keeps ``hostPort: a:1``, v2 ``host`` and ``port``."""
     text = {"type": "string"}
@@ -49,7 +53,7 @@ def store_v2(crd: dict[str, Any]) -> None:
 
 async def test_versions_that_differ_in_name_only(api: Api) -> None:
     await established(api, hosts())
-    made = await api.post(at("v1"), {"metadata": {"name": "a"}, "hostPort": "x:1"})
+    made = await api.post(at("v1"), {**said("v1"), "metadata": {"name": "a"}, "hostPort": "x:1"})
     assert made["apiVersion"] == "example.com/v1"
     seen = await api.get(f"{at('v2')}/a")
     assert seen["apiVersion"] == "example.com/v2" and "hostPort" not in seen
@@ -148,11 +152,11 @@ async def converted(
 
 async def test_a_webhook_converts(converted: tuple[Api, TlsServer], webhook: Webhook) -> None:
     api, _ = converted
-    await api.post(at("v1"), {"metadata": {"name": "a"}, "hostPort": "x:1"})
+    await api.post(at("v1"), {**said("v1"), "metadata": {"name": "a"}, "hostPort": "x:1"})
     assert webhook.calls == []
     seen = await api.get(f"{at('v2')}/a")
     assert (seen["host"], seen["port"], seen["apiVersion"]) == ("x", "1", "example.com/v2")
-    made = await api.post(at("v2"), {"metadata": {"name": "b"}, "host": "y", "port": "2"})
+    made = await api.post(at("v2"), {**said("v2"), "metadata": {"name": "b"}, "host": "y", "port": "2"})
     assert made["host"] == "y" and (await api.get(f"{at('v1')}/b"))["hostPort"] == "y:2"
     webhook.calls.clear()
     listed = await api.get(at("v2"))
@@ -169,7 +173,7 @@ async def test_a_webhook_converts(converted: tuple[Api, TlsServer], webhook: Web
     assert len((await api.get(at("v2"), accept=partial))["items"]) == 2 and webhook.calls == []
     # Another storage version: what lies in the store is converted when it is read.
     await update(api, NAME, store_v2)
-    await api.post(at("v2"), {"metadata": {"name": "c"}, "host": "z", "port": "4"})
+    await api.post(at("v2"), {**said("v2"), "metadata": {"name": "c"}, "host": "z", "port": "4"})
     assert [item["host"] for item in (await api.get(at("v2")))["items"]] == ["x", "y", "z"]
     assert [item["hostPort"] for item in (await api.get(at("v1")))["items"]] == ["x:3", "y:2", "z:4"]
     await api.patch(f"{at('v1')}/a", {"hostPort": "x:5"})
@@ -194,7 +198,7 @@ async def test_selectors_look_at_what_the_webhook_made(converted: tuple[Api, Tls
     )
     watches = [await api.watch(target) for target in (by_host, by_both, by_text)]
     for name, host, port in (("a", "x", "1"), ("b", "x", "2"), ("c", "y", "1")):
-        await api.post(at("v2"), {"metadata": {"name": name}, "host": host, "port": port})
+        await api.post(at("v2"), {**said("v2"), "metadata": {"name": name}, "host": host, "port": port})
 
     async def names(target: str) -> list[str]:
         return [item["metadata"]["name"] for item in (await api.get(target))["items"]]
@@ -232,7 +236,9 @@ async def test_labels_and_annotations_are_the_webhooks(
     converted: tuple[Api, TlsServer], webhook: Webhook
 ) -> None:
     api, _ = converted
-    await api.post(at("v1"), {"metadata": {"name": "a", "labels": {"v": "1"}}, "hostPort": "x:1"})
+    await api.post(
+        at("v1"), {**said("v1"), "metadata": {"name": "a", "labels": {"v": "1"}}, "hostPort": "x:1"}
+    )
     webhook.spoil = lambda body: relabelled(body, {"v": "2"})
     assert (await api.get(f"{at('v2')}/a"))["metadata"]["labels"] == {"v": "2"}
     assert [len((await api.get(f"{at('v2')}?labelSelector=v%3D{v}"))["items"]) for v in "12"] == [0, 1]
@@ -286,7 +292,7 @@ async def test_a_webhook_that_fails_is_named(
     converted: tuple[Api, TlsServer], webhook: Webhook, spoil: Any, text: str
 ) -> None:
     api, _ = converted
-    await api.post(at("v1"), {"metadata": {"name": "a"}, "hostPort": "x:1"})
+    await api.post(at("v1"), {**said("v1"), "metadata": {"name": "a"}, "hostPort": "x:1"})
     webhook.spoil = spoil
     refused = await api.get(f"{at('v2')}/a", 500)
     assert text in refused["message"]
@@ -299,7 +305,7 @@ async def test_a_webhook_that_fails_is_named(
 
 async def test_a_webhook_that_is_not_there_is_named(converted: tuple[Api, TlsServer]) -> None:
     api, _ = converted
-    await api.post(at("v1"), {"metadata": {"name": "a"}, "hostPort": "x:1"})
+    await api.post(at("v1"), {**said("v1"), "metadata": {"name": "a"}, "hostPort": "x:1"})
 
     def elsewhere(crd: dict[str, Any]) -> None:
         crd["spec"]["conversion"]["webhook"]["clientConfig"]["url"] = "https://127.0.0.1:1/convert"
