@@ -25,8 +25,7 @@ from typing import Any
 import kubernetes
 import pytest
 
-from bamikube.lab import cgroups
-from bamikube.lab.topology import Topology
+from tests.support.footprint import Footprint, footprint, left_behind
 from tests.support.kubectl import until
 from tests.support.ledger import Ledger
 
@@ -155,29 +154,6 @@ def pods(writer: Writer) -> None:
             writer.bound.setdefault(pod.metadata.uid, set()).add(pod.spec.node_name)
 
 
-def footprint(lab: Any, node: str) -> dict[str, set[str]]:
-    """What a node has, by name: two of these are compared."""
-    init = lab.node(node)["pid"]
-    root = Path(f"/proc/{init}/root")
-
-    def names(folder: str) -> set[str]:
-        path = root / folder
-        return {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-
-    mounts = Path(f"/proc/{init}/mountinfo").read_text().splitlines()
-    links = Path(f"/proc/{init}/net/dev").read_text().splitlines()[2:]
-    group = f"{Topology().cgroup}/{node}"
-    groups = [g for h in cgroups.hierarchies() for g in (h / group).glob("kubepods*/**/*pod*") if g.is_dir()]
-    return {
-        "mounts": {line.split()[4] for line in mounts},
-        "links": {line.split(":")[0].strip() for line in links},
-        "addresses": {n for n in names("var/lib/cni/networks/bamikube") if not n.startswith(".")},
-        "folders of pods": names("var/lib/kubelet/pods"),
-        "logs of pods": names("var/log/pods"),
-        "cgroups of pods": {str(g) for g in groups},
-    }
-
-
 def sleeping() -> list[str]:
     """The markers of all pods' processes on this machine, one for each process."""
     found = []
@@ -246,9 +222,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_leaks(lab: Any, kubectl: Any, 
     kubectl("delete", "namespace", NAMESPACE, "--timeout=180s", timeout=200)
     until(lambda: sleeping() == [], timeout=60, what="the end of every process")
 
-    def left() -> dict[str, dict[str, set[str]]]:
-        now = {node: footprint(lab, node) for node in NODES}
-        return {n: {k: v - before[n][k] for k, v in now[n].items() if v - before[n][k]} for n in NODES}
+    def left() -> dict[str, Footprint]:
+        return {node: left_behind(before[node], footprint(lab, node)) for node in NODES}
 
     try:
         until(lambda: not any(left().values()), timeout=120, what="nodes as they were")
