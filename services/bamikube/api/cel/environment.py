@@ -32,10 +32,11 @@ class ObjectType:
 
 @dataclass
 class Environment:
-    """``variables`` by name; ``objects`` are the object types that their types name."""
+    """``variables`` by name; ``objects`` are the object types that their types name; ``bind`` whether there is ``cel.bind``."""
 
     variables: Mapping[str, Type]
     objects: tuple[ObjectType, ...] = ()
+    bind: bool = False
     _built: Any = field(default=None, repr=False)
 
     def compile(self, expression: str, *, check: bool = True) -> Program:
@@ -45,7 +46,7 @@ class Environment:
                 f"ERROR: <input>:-1:0: expression code point size exceeds limit: size: {len(expression)}, limit {LONGEST}"
             )
         if self._built is None:
-            self._built = _build(self.variables, self.objects)
+            self._built = _build(self.variables, self.objects, self.bind)
         try:
             compiled = self._built.compile(expression, disable_check=not check)
             checked = decode_any(compiled.serialize())
@@ -167,12 +168,14 @@ _WELL_KNOWN = {
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 
 
-def _build(variables: Mapping[str, Type], objects: tuple[ObjectType, ...]) -> Any:
+def _build(variables: Mapping[str, Type], objects: tuple[ObjectType, ...], bind: bool) -> Any:
     from cel_expr_python import cel
 
     # The binding loses the parameters of opaque types of variables; the configuration text keeps them.
     opaque = {name: _described(kind) for name, kind in variables.items() if kind.kind == "opaque"}
     text = f"name: kubernetes\nextensions:\n{_STANDARD}"
+    if bind:
+        text += "- name: bindings\n"
     if opaque:
         text += "variables:\n" + "".join(f"- {{name: {name}, {kind}}}\n" for name, kind in opaque.items())
     config = cel.NewEnvConfigFromYaml(text)

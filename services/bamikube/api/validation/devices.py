@@ -1,4 +1,4 @@
-"""Rules of devices: classes, claims, templates of claims, and slices of what nodes offer.
+"""Rules of devices that are asked for: classes, claims and templates of claims.
 
 Source: the API reference (resource.k8s.io/v1), KEP-4381.
 """
@@ -13,18 +13,21 @@ from bamikube.api.names import is_c_identifier, is_dns1123_label, is_dns1123_sub
 from bamikube.api.validation.rules import (
     IMMUTABLE,
     duplicate,
+    forbidden,
     immutable,
     invalid,
     named,
     one_of,
     required,
+    too_long,
     too_many,
 )
 
 MOST_REQUESTS = 32
-MOST_DEVICES = 128
 MOST_SELECTORS = 32
 MOST_RESERVED = 256
+MOST_RESULTS = 32
+LONGEST_POOL = 253
 
 
 def _selectors(field: str, selectors: list[dict[str, Any]]) -> list[Cause]:
@@ -36,6 +39,10 @@ def _selectors(field: str, selectors: list[dict[str, Any]]) -> list[Cause]:
             causes.append(required(f"{field}[{index}].cel"))
         elif not each["cel"].get("expression"):
             causes.append(required(f"{field}[{index}].cel.expression"))
+        elif index < MOST_SELECTORS:
+            from bamikube.api.cel.devices import selector_faults  # the first expression loads the CEL library
+
+            causes += selector_faults(f"{field}[{index}].cel.expression", each["cel"]["expression"])
     return causes
 
 
@@ -70,7 +77,7 @@ def _exact(field: str, request: dict[str, Any]) -> list[Cause]:
     return causes
 
 
-def _requests(field: str, requests: list[dict[str, Any]]) -> tuple[list[Cause], set[str]]:
+def _requests(field: str, requests: list[dict[str, Any]]) -> list[Cause]:
     causes: list[Cause] = []
     names: set[str] = set()
     if len(requests) > MOST_REQUESTS:
@@ -93,22 +100,19 @@ def _requests(field: str, requests: list[dict[str, Any]]) -> tuple[list[Cause], 
         for place, each in enumerate(first):
             where = f"{path}.firstAvailable[{place}]"
             causes += named(f"{where}.name", each.get("name"), is_dns1123_label) + _exact(where, each)
-            names.add(f"{name}/{each.get('name')}")
-    return causes, names
+    return causes
 
 
 def claim_spec(field: str, spec: dict[str, Any]) -> list[Cause]:
     """The spec of a claim, or of a template of claims."""
     devices = spec.get("devices") or {}
-    causes, names = _requests(f"{field}.devices.requests", devices.get("requests") or [])
+    causes = _requests(f"{field}.devices.requests", devices.get("requests") or [])
+    names = request_names(spec)
     for kind in ("constraints", "config"):
         for index, each in enumerate(devices.get(kind) or ()):
             path = f"{field}.devices.{kind}[{index}]"
             for place, name in enumerate(each.get("requests") or ()):
-                if name not in names:
-                    detail = "must be the name of a request in the claim or the name of a request and a "
-                    detail += "subrequest separated by '/'"
-                    causes.append(invalid(f"{path}.requests[{place}]", name, detail))
+                causes += _reference(f"{path}.requests[{place}]", name, names)
             if kind == "config":
                 causes += _opaque(path, each)
     for index, each in enumerate(devices.get("constraints") or ()):
@@ -155,58 +159,72 @@ def _claim_status(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
             causes.append(duplicate(f"{field}.uid", uid))
         seen.add(uid)
     if reserved and allocation is None:
-        causes.append(
-            invalid("status.reservedFor", reserved, "may not be specified when `allocated` is not set")
-        )
+        causes.append(forbidden("status.reservedFor", "may not be specified when `allocated` is not set"))
+    elif (new.get("metadata") or {}).get("deletionTimestamp") and any(
+        each not in (before.get("reservedFor") or ()) for each in reserved
+    ):
+        detail = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"
+        causes.append(forbidden("status.reservedFor", detail))
     was = before.get("allocation")
     if allocation is not None and was is not None and allocation != was:
         causes.append(invalid("status.allocation", allocation, IMMUTABLE))
+    elif allocation is not None and was is None:
+        causes += _allocation(allocation, request_names(new.get("spec") or {}))
     return causes
 
 
-def _slice(obj: dict[str, Any]) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    causes = named("spec.driver", spec.get("driver"), is_dns1123_subdomain)
-    pool = spec.get("pool") or {}
-    causes += named("spec.pool.name", pool.get("name"), is_dns1123_subdomain)
-    if pool.get("resourceSliceCount", 0) <= 0:
-        causes.append(
-            invalid(
-                "spec.pool.resourceSliceCount", pool.get("resourceSliceCount", 0), "must be greater than zero"
-            )
-        )
-    causes += named("spec.nodeName", spec.get("nodeName"), is_dns1123_subdomain, needed=False)
-    where = [
-        name for name in ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection") if spec.get(name)
+def _allocation(allocation: dict[str, Any], known: set[str]) -> list[Cause]:
+    """What was newly allocated: devices that exist by name, for requests that the claim has."""
+    devices, field = allocation.get("devices") or {}, "status.allocation.devices"
+    results, causes = devices.get("results") or [], []
+    if len(results) > MOST_RESULTS:
+        causes.append(too_many(f"{field}.results", len(results), MOST_RESULTS))
+    for index, result in enumerate(results):
+        path = f"{field}.results[{index}]"
+        causes += _reference(f"{path}.request", result.get("request") or "", known)
+        causes += named(f"{path}.driver", result.get("driver"), is_dns1123_subdomain)
+        causes += pool_name(f"{path}.pool", result.get("pool") or "")
+        causes += named(f"{path}.device", result.get("device"), is_dns1123_label)
+    for index, config in enumerate(devices.get("config") or ()):
+        path = f"{field}.config[{index}]"
+        causes += one_of(f"{path}.source", config.get("source"), ("FromClaim", "FromClass"))
+        for place, name in enumerate(config.get("requests") or ()):
+            causes += _reference(f"{path}.requests[{place}]", name, known)
+        causes += _opaque(path, config)
+    return causes
+
+
+def _reference(field: str, name: str, known: set[str]) -> list[Cause]:
+    """The name of a request, or of one and a subrequest."""
+    parts = name.split("/")
+    causes = (
+        [] if len(parts) > 2 else [each for part in parts for each in named(field, part, is_dns1123_label)]
+    )
+    if name not in known:
+        detail = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+        causes.append(invalid(field, name, detail))
+    return causes
+
+
+def request_names(spec: dict[str, Any]) -> set[str]:
+    """What may be referred to: ``request`` and ``request/subrequest``."""
+    requests = (spec.get("devices") or {}).get("requests") or ()
+    names = {str(each.get("name") or "") for each in requests}
+    return names | {
+        f"{each.get('name')}/{sub.get('name')}"
+        for each in requests
+        for sub in each.get("firstAvailable") or ()
+    }
+
+
+def pool_name(field: str, name: str) -> list[Cause]:
+    """Subdomains with slashes between them."""
+    if not name:
+        return [required(field)]
+    causes = [too_long(field, LONGEST_POOL)] if len(name) > LONGEST_POOL else []
+    return causes + [
+        invalid(field, part, message) for part in name.split("/") for message in is_dns1123_subdomain(part)
     ]
-    if len(where) != 1:
-        detail = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
-        if where:
-            causes.append(
-                invalid("spec", "{" + ", ".join(where) + "}", detail + ", but multiple fields are set")
-            )
-        else:
-            causes.append(required("spec", detail))
-    devices = spec.get("devices") or []
-    if len(devices) > MOST_DEVICES:
-        causes.append(too_many("spec.devices", len(devices), MOST_DEVICES))
-    names: set[str] = set()
-    for index, device in enumerate(devices[:MOST_DEVICES]):
-        name = device.get("name") or ""
-        causes += named(f"spec.devices[{index}].name", name, is_dns1123_label)
-        if name in names:
-            causes.append(duplicate(f"spec.devices[{index}].name", name))
-        names.add(name)
-    return causes
-
-
-def _slice_change(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    after, before = new.get("spec") or {}, old.get("spec") or {}
-    causes: list[Cause] = []
-    for name in ("driver", "nodeName"):
-        causes += immutable(f"spec.{name}", after.get(name), before.get(name))
-    now, was = (after.get("pool") or {}).get("name"), (before.get("pool") or {}).get("name")
-    return causes + immutable("spec.pool.name", now, was)
 
 
 _GROUP = "resource.k8s.io"
@@ -214,12 +232,10 @@ CREATE: dict[tuple[str, str], Callable[[dict[str, Any]], list[Cause]]] = {
     (_GROUP, "deviceclasses"): _class,
     (_GROUP, "resourceclaims"): _claim,
     (_GROUP, "resourceclaimtemplates"): _template,
-    (_GROUP, "resourceslices"): _slice,
 }
 UPDATE: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
     (_GROUP, "resourceclaims"): _fixed_spec,
     (_GROUP, "resourceclaimtemplates"): _fixed_spec,
-    (_GROUP, "resourceslices"): _slice_change,
 }
 STATUS: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, Any]], list[Cause]]] = {
     (_GROUP, "resourceclaims"): _claim_status,
