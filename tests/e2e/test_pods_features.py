@@ -149,6 +149,9 @@ PODS: list[Pod] = [
         securityContext={"runAsUser": 1000, "fsGroup": 2000, "supplementalGroups": [4000]},
     ),
     once("not-root", "true", context={"runAsNonRoot": True}),
+    once("not-root-by-number", "true", context={"runAsNonRoot": True, "runAsUser": 0}),
+    once("own-users", "true", hostUsers=False),
+    once("filtered", "grep Seccomp: /proc/self/status", context={"seccompProfile": {"type": "RuntimeDefault"}}),
     once("read-only", "touch /x && echo wrote; true", context={"readOnlyRootFilesystem": True}),
     once(
         "capabilities",
@@ -458,7 +461,9 @@ def test_user_and_groups(room: Room) -> None:
 
 def test_run_as_non_root_is_refused(room: Room) -> None:
     waiting = room.state("not-root", "waiting", "CreateContainerConfigError")
-    assert waiting["message"].startswith("container has runAsNonRoot and image will run as root")
+    assert waiting["message"].startswith("container has runAsNonRoot and image will run as root (pod: ")
+    waiting = room.state("not-root-by-number", "waiting", "CreateContainerConfigError")
+    assert waiting["message"].startswith("container's runAsUser breaks non-root policy (pod: ")
 
 
 def test_read_only_root_and_capabilities(room: Room) -> None:
@@ -468,6 +473,13 @@ def test_read_only_root_and_capabilities(room: Room) -> None:
     assert int(effective.split()[1], 16) == 1 << 12 and "owned" not in text
     assert "mounted" in room.log("privileged")
     assert room.log("no-new-privs").split() == ["NoNewPrivs:", "1"]
+    assert room.log("filtered").split() == ["Seccomp:", "2"]
+
+
+def test_users_of_its_own_are_refused_aloud(room: Room) -> None:
+    said = room.event("own-users", "FailedCreatePodSandBox")
+    text = 'Failed to create pod sandbox: RuntimeClass handler "" does not support user namespaces'
+    assert text in str(said)
 
 
 # -- termination -----------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "cgroupRoot": options.cgroup_root,
         "cgroupDriver": options.cgroup_driver,
         "cgroupsPerQOS": True,
+        "seccompDefault": options.seccomp_default,
         "maxPods": options.max_pods,
         "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
         "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),

@@ -93,6 +93,9 @@ class NodeAgentOptions(Options):
         default_factory=list,
         description="sysctls that pods may set beside the safe ones, by name or as net.core.*",
     )
+    seccomp_default: bool = Field(
+        False, description="confine containers that name no seccomp profile by the runtime's"
+    )
     kube_reserved: dict[str, str] = Field(
         default_factory=dict,
         description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",

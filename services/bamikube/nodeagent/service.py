@@ -21,6 +21,7 @@ from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
+from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.eviction.looks import SampledLooks
 from bamikube.nodeagent.eviction.loop import Evictor
@@ -119,6 +120,7 @@ class NodeAgent:
                 domain=options.cluster_domain,
                 resolver=_resolver(options.resolv_conf),
                 memory=machine.memory,
+                security=NodeSecurity(str(root / "seccomp"), options.seccomp_default, facts.throttles()),
             ),
             addresses=HostFacts(ips, deep=mounting.sets_recursively()),
             checks=self._checks,

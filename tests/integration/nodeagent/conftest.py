@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bamikube.kit.world import World
+from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
@@ -106,7 +107,12 @@ class Node:
             runtime=self.runtime,
             host=self.host,
             api=self.api,
-            node=NodeFacts(name="node-1", cluster_dns=("10.96.0.10",), memory=2**33),
+            node=NodeFacts(
+                name="node-1",
+                cluster_dns=("10.96.0.10",),
+                memory=2**33,
+                security=NodeSecurity(str(self.root / "seccomp")),
+            ),
             addresses=HostFacts(("192.0.2.1",), deep=mounting.sets_recursively()),
             checks=NodeChecks(self.runtime),
             allocatable=lambda: {"cpu": "2", "memory": "8Gi"},

@@ -1,13 +1,16 @@
 """Security contexts: what a pod and a container ask for, merged into what the runtime is told.
 
 The container's field wins over the pod's. Source: "Configure a Security Context", KEP-2413 (seccomp default stays
-Unconfined unless asked for), and the rule that CAP_SYS_ADMIN and privileged imply privilege escalation.
+Unconfined unless asked for), KEP-24 (AppArmor by annotation, for static pods that no API server has read), and the rule
+that CAP_SYS_ADMIN and privileged imply privilege escalation. Options for Windows mean nothing here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bamikube.nodeagent.container.env import ConfigError
-from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.facts import JSON, full_name
 from bamikube.nodeagent.runtime.port import Image, Namespaces, Profile
 
 # What a container must not see or change below /proc and /sys unless procMount says otherwise.
@@ -17,6 +20,17 @@ MASKED = (
     "/sys/devices/virtual/powercap",
 )  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"  # + the container's name: the annotation before the field
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSecurity:
+    """What the node adds: where seccomp profiles lie, whether a container that names none gets the runtime's
+    (``--seccomp-default``), and what of this machine is hidden beside the usual."""
+
+    profiles: str = "/var/lib/kubelet/seccomp"
+    seccomp_default: bool = False
+    masked: tuple[str, ...] = ()
 
 
 def effective(pod: JSON, spec: JSON, name: str) -> object:
@@ -27,21 +41,13 @@ def effective(pod: JSON, spec: JSON, name: str) -> object:
 
 def user(pod: JSON, spec: JSON, image: Image | None) -> tuple[int | None, str, int | None]:
     """uid, user name, gid for the runtime. Raises ConfigError where runAsNonRoot is violated."""
-    uid = effective(pod, spec, "runAsUser")
+    asked = effective(pod, spec, "runAsUser")
     gid = effective(pod, spec, "runAsGroup")
-    name = ""
+    uid, name = asked, ""
     if uid is None and image is not None:
         uid, name = image.uid, image.username
     if effective(pod, spec, "runAsNonRoot"):
-        if uid == 0 or (uid is None and not name):
-            raise ConfigError(
-                "container has runAsNonRoot and image will run as root "
-                f'(pod: "{pod["metadata"]["name"]}_{pod["metadata"].get("namespace", "")}", container: {spec["name"]})'
-            )
-        if uid is None and name:
-            raise ConfigError(
-                f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
-            )
+        _not_root(pod, spec, asked, uid, name)
     if uid is not None:
         name = ""
     if gid is not None and uid is None and not name:
@@ -53,19 +59,67 @@ def user(pod: JSON, spec: JSON, image: Image | None) -> tuple[int | None, str, i
     )
 
 
+def _not_root(pod: JSON, spec: JSON, asked: object, uid: object, name: str) -> None:
+    where = f'(pod: "{full_name(pod)}", container: {spec["name"]})'
+    if asked is not None:
+        if asked == 0:
+            raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
+    elif uid is None and name:
+        raise ConfigError(
+            f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {where}"
+        )
+    elif not uid:  # an image that names nobody runs as root
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+
+
+def check_user_namespace(pod: JSON, handler: str) -> None:
+    """Refuse a pod that wants users of its own: nobody here maps them. Raises ConfigError."""
+    if pod["spec"].get("hostUsers") is False:
+        raise ConfigError(f'RuntimeClass handler "{handler}" does not support user namespaces')
+
+
 def supplemental_groups(pod: JSON) -> tuple[int, ...]:
+    """The group of its volumes first, then the others it asks for."""
     context = pod["spec"].get("securityContext") or {}
-    groups = [int(g) for g in context.get("supplementalGroups") or ()]
-    if context.get("fsGroup") is not None:
-        groups.append(int(context["fsGroup"]))
-    return tuple(dict.fromkeys(groups))
+    first = [context["fsGroup"]] if context.get("fsGroup") is not None else []
+    return tuple(dict.fromkeys(int(group) for group in (*first, *(context.get("supplementalGroups") or ()))))
 
 
-def profile(source: object) -> Profile:
-    """A seccompProfile or appArmorProfile; nothing given means Unconfined."""
-    if not isinstance(source, dict):
-        return Profile("Unconfined")
-    return Profile(str(source.get("type", "Unconfined")), str(source.get("localhostProfile") or ""))
+def seccomp(pod: JSON, spec: JSON, node: NodeSecurity) -> Profile:
+    """The seccomp profile. Raises ConfigError for one on the node that has no name."""
+    chosen = effective(pod, spec, "seccompProfile")
+    if not isinstance(chosen, dict):
+        return Profile("RuntimeDefault" if node.seccomp_default else "Unconfined")
+    if chosen.get("type") != "Localhost":
+        return Profile(str(chosen.get("type") or "Unconfined"))
+    if not chosen.get("localhostProfile"):
+        raise ConfigError("localhostProfile must be set if seccompProfile type is Localhost.")
+    return Profile("Localhost", f"{node.profiles}/{chosen['localhostProfile']}")
+
+
+def apparmor(pod: JSON, spec: JSON) -> Profile | None:
+    """The AppArmor profile, None for the runtime's own choice: the container's field, its annotation, the pod's field."""
+    chosen = (spec.get("securityContext") or {}).get("appArmorProfile")
+    if chosen is None and (text := (pod["metadata"].get("annotations") or {}).get(APPARMOR + spec["name"])):
+        kind, _, name = text.partition("/")
+        known = {"runtime/default": "RuntimeDefault", "unconfined": "Unconfined"}.get(text)
+        if known is None and (kind != "localhost" or not name):
+            return None
+        return Profile(known) if known else Profile("Localhost", name)
+    if chosen is None:
+        chosen = (pod["spec"].get("securityContext") or {}).get("appArmorProfile")
+    if chosen is None:
+        return None
+    if chosen.get("type") == "Localhost" and not chosen.get("localhostProfile"):
+        raise ConfigError("missing localhost apparmor profile name")
+    return Profile(str(chosen.get("type")), str(chosen.get("localhostProfile") or ""))
+
+
+def hidden(spec: JSON, node: NodeSecurity) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paths that are masked and those that are read-only; none for a container that may see all."""
+    if privileged(spec) or (spec.get("securityContext") or {}).get("procMount") == "Unmasked":
+        return (), ()
+    return (*MASKED, *node.masked), READONLY
 
 
 def privileged(spec: JSON) -> bool:

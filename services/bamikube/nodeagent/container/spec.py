@@ -31,6 +31,7 @@ class NodeFacts:
     domain: str = "cluster.local"
     resolver: dns.Resolver = field(default_factory=dns.Resolver)
     memory: int = 0  # bytes
+    security: security.NodeSecurity = field(default_factory=security.NodeSecurity)
 
 
 def sandbox_spec(
@@ -111,8 +112,7 @@ def container_spec(
     """What CreateContainer is told. Raises ConfigError where the security context cannot be met."""
     uid, username, gid = security.user(pod, spec, image)
     add, drop = security.capabilities(spec)
-    unmasked = (spec.get("securityContext") or {}).get("procMount") == "Unmasked" or security.privileged(spec)
-    apparmor = security.effective(pod, spec, "appArmorProfile")
+    masked, readonly = security.hidden(spec, node.security)
 
     def text(value: str) -> str:
         return expand(value, environment.get)
@@ -149,8 +149,8 @@ def container_spec(
         no_new_privs=security.no_new_privs(spec),
         add_capabilities=add,
         drop_capabilities=drop,
-        masked_paths=() if unmasked else security.MASKED,
-        readonly_paths=() if unmasked else security.READONLY,
-        seccomp=security.profile(security.effective(pod, spec, "seccompProfile")),
-        apparmor=security.profile(apparmor) if isinstance(apparmor, dict) else None,
+        masked_paths=masked,
+        readonly_paths=readonly,
+        seccomp=security.seccomp(pod, spec, node.security),
+        apparmor=security.apparmor(pod, spec),
     )

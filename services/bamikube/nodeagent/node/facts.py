@@ -61,6 +61,11 @@ def huge_pages(folder: Path) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(found))
 
 
+def throttles(processors: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
+    """What the kernel tells of each processor's heat, by which pods could learn of each other's work."""
+    return tuple(sorted(str(path) for path in processors.glob("cpu[0-9]*/thermal_throttle")))
+
+
 def apparmor() -> bool:
     """Whether this kernel enforces AppArmor profiles."""
     enabled = _text("/sys/module/apparmor/parameters/enabled").startswith("Y")

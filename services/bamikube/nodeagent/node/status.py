@@ -104,6 +104,7 @@ def status(
         "allocatable": shown(reservations.allocatable(machine, config.max_pods, config.reserved)),
         "conditions": conditions,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
+        "features": {"supplementalGroupsPolicy": False},  # no runtime before containerd 2.0 has it
         "images": [
             {"names": [*i.digests, *i.tags], "sizeBytes": i.size} for i in largest if i.tags or i.digests
         ],

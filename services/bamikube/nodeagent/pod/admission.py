@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bamikube.api.predicates.general import Failure, Insufficient, Unmet, failures
+from bamikube.nodeagent.container.security import APPARMOR
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 
@@ -57,6 +58,9 @@ def apparmor(pod: JSON, loaded: bool) -> Refusal | None:
     every = (*facts.all_containers(pod), *facts.ephemeral_containers(pod))
     contexts += [container.get("securityContext") for container in every]
     kinds = {((context or {}).get("appArmorProfile") or {}).get("type") for context in contexts}
-    if kinds & {"RuntimeDefault", "Localhost"}:
+    noted = pod["metadata"].get("annotations") or {}
+    if kinds & {"RuntimeDefault", "Localhost"} or any(
+        key.startswith(APPARMOR) and text != "unconfined" for key, text in noted.items()
+    ):
         return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
     return None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from bamikube.api.errors import ApiError
 from bamikube.nodeagent import figures
-from bamikube.nodeagent.container import dns
+from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
 from bamikube.nodeagent.host.port import HostFailure
@@ -133,7 +133,9 @@ class Starter:
             self._event(pod, "Warning", reason, text)
         begun, spec = self._now(), None
         try:
-            spec = self.sandbox_spec(pod, action.attempt, await self._handler(pod))
+            handler = await self._handler(pod)
+            security.check_user_namespace(pod, handler)
+            spec = self.sandbox_spec(pod, action.attempt, handler)
             async with self._shared.slots:
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(spec))
