@@ -127,8 +127,9 @@ class DeploymentController(Controller):
                     raise
         annotations = deployment["metadata"].get("annotations") or {}
         if decision.revision and annotations.get(REVISION) != decision.revision:
+            # By way of the status, which may annotate: what people asked for is no other, so is its generation.
             patch = {"metadata": {"annotations": {REVISION: decision.revision}}}
-            moved = await self.client.patch("deployments.apps", name, patch, namespace)
+            moved = await self.client.patch("deployments.apps", name, patch, namespace, subresource="status")
             if moved["metadata"].get("generation") == deployment["metadata"].get("generation"):
                 # Nothing but the annotation has moved, so the status that was worked out still holds.
                 deployment = moved

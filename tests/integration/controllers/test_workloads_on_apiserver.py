@@ -34,6 +34,9 @@ async def test_a_deployment_rolls_out_rolls_on_and_scales(plane: ControlPlane) -
     await plane.admin.patch("deployments.apps", "web", change, "default", kind="strategic")
     found = await rolled_out(plane, "web", 3, "app:2")
     assert found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+    assert (
+        found["metadata"]["generation"] == 2
+    )  # what was asked for twice; numbering a revision asks for nothing
     sets = (await plane.admin.list("replicasets.apps", "default"))["items"]
     assert sorted(rs["spec"]["replicas"] for rs in sets) == [0, 3]
     await plane.admin.patch("deployments.apps", "web", {"spec": {"replicas": 5}}, "default")
