@@ -222,6 +222,20 @@ class PrivateContainerd:
             "2s",
         ]
 
+    def kill(self) -> None:
+        """End containerd at once; shims and containers stay. ``start`` begins it again."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Kill containerd, its shims and what they hold."""
         if self._process is not None:

@@ -25,6 +25,7 @@ from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox, SandboxSpec
+from bamikube.nodeagent.volumes.faults import plain
 from bamikube.nodeagent.volumes.image import mounted_by, pull_of
 from bamikube.nodeagent.volumes.keeper import PodVolumes
 
@@ -79,7 +80,7 @@ class Starter:
             self._shared.host.prepare(pod)
             faults = await self._volumes.set_up(pod, ips)
         except (HostFailure, OSError) as error:
-            faults = [str(error)]
+            faults = [plain(error)]
         for text in faults:
             self._event(pod, "Warning", "FailedMount", text)
         if faults:
@@ -178,8 +179,8 @@ class Starter:
             config = _beside_target(spec, config, state)
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             reason = "CreateContainerConfigError"
-            memory.troubles[name] = Trouble(reason, str(error), now + RETRY)
-            self._event(pod, "Warning", "Failed", f"Error: {error}", name)
+            memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)
+            self._event(pod, "Warning", "Failed", f"Error: {plain(error)}", name)
             return None
         if action.backoff is not None:
             memory.backoffs[name] = action.backoff

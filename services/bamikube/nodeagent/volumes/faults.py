@@ -40,10 +40,12 @@ def told(error: Exception, outer: str, inner: str) -> str:
             f"failed to process volumes=[{lost}]: {error}"
         )
     step = error.step if isinstance(error, StepFailed) else SET_UP
-    return f'{step} for volume "{inner}" : {_plain(error)}'
+    return f'{step} for volume "{inner}" : {plain(error)}'
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
+    """What an error says; what the kernel refused is in lower case, as Go (and so Kubernetes) writes it."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text = error.strerror[:1].lower() + error.strerror[1:]
+        return f"{error.filename}: {text}" if error.filename else text
     return str(error)
