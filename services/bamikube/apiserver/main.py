@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 
+from bamikube.apiserver.advertised import advertised
 from bamikube.apiserver.options import ApiServerOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.service import run_main
@@ -65,6 +66,8 @@ class ApiServerProcess:
         from bamikube.store.etcd import EtcdStore
 
         self._context = server_context(options)
+        if not options.advertise_address and options.secure_port:
+            options = options.model_copy(update={"advertise_address": advertised(options.bind_address)})
         self._store = EtcdStore(
             list(options.etcd_servers),
             ca=options.etcd_cafile or None,

@@ -41,7 +41,9 @@ class ApiServerOptions(Options):
     bind_address: str = Field("0.0.0.0", description="address to listen on")
     secure_port: int = Field(6443, ge=0, le=65535, description="port of the API; 0 takes any free one")
     advertise_address: str = Field(
-        "", description="address the kubernetes service points at; empty: found out"
+        "",
+        description="address the kubernetes service points at; empty: --bind-address, or for 0.0.0.0 that of the default "
+        "route; a server on loopback has none, and no kubernetes service",
     )
     external_hostname: str = Field("", description="name or address of the API in links handed out")
     tls_cert_file: str = Field(
