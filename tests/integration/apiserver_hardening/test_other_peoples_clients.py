@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import kr8s.asyncio
 import pytest
 from kr8s.asyncio.objects import Pod
 from kubernetes import client, config, dynamic, watch
+from kubernetes.aio import client as aio
+from kubernetes.aio import config as aio_config
 
 from tests.support.kubectl import until
 from tests.support.private_api import PrivateApi
@@ -81,6 +85,41 @@ def test_dynamic_client(api: client.CoreV1Api, namespace: str, tmp_path: object)
     assert {"pods", "deployments"} <= {
         each.name for each in dynamic_client.resources.search() if getattr(each, "name", None)
     }
+
+
+async def test_the_asynchronous_client(private: PrivateApi, api: client.CoreV1Api, namespace: str) -> None:
+    configuration = aio.Configuration()
+    await aio_config.load_kube_config(str(private.kubeconfig), client_configuration=configuration)
+    async with aio.ApiClient(configuration) as connection:
+        core = aio.CoreV1Api(connection)
+        assert (await aio.VersionApi(connection).get_code()).minor == "34"
+        made = await core.create_namespaced_config_map(
+            namespace, aio.V1ConfigMap(metadata=aio.V1ObjectMeta(name="m"), data={"a": "1"})
+        )
+        stream = await core.list_namespaced_config_map(
+            namespace,
+            watch=True,
+            field_selector="metadata.name=m",
+            resource_version=made.metadata.resource_version,
+            timeout_seconds=20,
+            _preload_content=False,
+        )
+        changed = await core.patch_namespaced_config_map("m", namespace, {"data": {"b": "2"}})
+        assert changed.data == {"a": "1", "b": "2"}
+        applied = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"c": "3"}}
+        await core.patch_namespaced_config_map(
+            "m", namespace, applied, field_manager="me", _content_type="application/apply-patch+yaml"
+        )
+        with pytest.raises(aio.ApiException) as stale:
+            await core.replace_namespaced_config_map("m", namespace, made)
+        assert (stale.value.status, json.loads(stale.value.body)["reason"]) == (409, "Conflict")
+        await core.delete_namespaced_config_map("m", namespace)
+        events = [json.loads(await stream.content.readline()) for _ in range(3)]
+        assert [event["type"] for event in events] == ["MODIFIED", "MODIFIED", "DELETED"]
+        assert events[1]["object"]["data"] == {"a": "1", "b": "2", "c": "3"}
+        stream.release()
+        page = await core.list_namespaced_config_map(namespace, limit=1)
+        assert [each.metadata.name for each in page.items] == ["kube-root-ca.crt"]
 
 
 async def test_kr8s(private: PrivateApi, api: client.CoreV1Api, namespace: str) -> None:
