@@ -62,6 +62,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "cgroupsPerQOS": True,
         "seccompDefault": options.seccomp_default,
         "maxPods": options.max_pods,
+        "podPidsLimit": options.pod_max_pids,
         "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
         "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,

@@ -48,6 +48,9 @@ class NodeAgentOptions(Options):
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
     max_pods: int = Field(110, ge=1, description="pods this node takes")
+    pod_max_pids: int = Field(
+        -1, ge=-1, description="processes a pod may have; -1: as many as all pods together"
+    )
     image_gc_high_threshold: int = Field(
         85,
         ge=0,

@@ -91,7 +91,9 @@ class NodeAgent:
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
         self._host = LinuxHost(
-            root, Path(options.log_dir), Cgroups(options.cgroup_root, options.cgroup_driver)
+            root,
+            Path(options.log_dir),
+            Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids),
         )
         self._recorder = EventRecorder(self._client, world, "kubelet", node)
         self._services = Informer(self._client, "services", world)

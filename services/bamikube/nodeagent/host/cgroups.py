@@ -6,6 +6,9 @@ Layout, below ``--cgroup-root`` (cgroupfs driver)::
     <root>/kubepods/burstable/pod<uid>
     <root>/kubepods/besteffort/pod<uid>
 
+Burstable pods together weigh what they request together, so that one pod more never takes from those of other classes;
+best-effort pods together weigh next to nothing.
+
 With the systemd driver the same tree is named by slices (``kubepods-burstable-pod<uid>.slice``), which systemd makes
 when the runtime asks for them. Both cgroup versions are handled: v1 has a hierarchy per controller, v2 has one.
 """
@@ -15,27 +18,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from bamikube.api.qos import qos_class
 from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Resources
 
 log = logging.getLogger(__name__)
 
 _V1 = ("cpu", "cpuacct", "memory", "pids", "cpuset", "devices", "freezer", "blkio", "hugetlb", "net_cls",
        "perf_event", "net_prio", "systemd", "rdma", "misc", "unified")  # fmt: skip
+_V2 = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")
 
 
 class Cgroups:
-    """Pod cgroups below ``root`` (``/`` or ``/bamikube/worker-1``) made with ``driver`` cgroupfs or systemd."""
+    """Pod cgroups below ``root`` (``/`` or ``/bamikube/worker-1``) made with ``driver`` cgroupfs or systemd.
 
-    def __init__(self, root: str, driver: str, base: Path = Path("/sys/fs/cgroup")) -> None:
+    A pod may have ``pod_pids`` processes; with 0 or less as many as all pods may have.
+    """
+
+    def __init__(
+        self, root: str, driver: str, base: Path = Path("/sys/fs/cgroup"), pod_pids: int = 0
+    ) -> None:
         self._root = "/" + root.strip("/")
         self._driver = driver
         self._base = base
+        self._pod_pids = pod_pids
+        self._asked: dict[str, int] = {}  # thousandths of a processor that burstable pods request, by uid
+        self._burstable = 0  # the shares of all of them, as they were last written
         self.v2 = (base / "cgroup.controllers").exists()
 
     def _hierarchies(self) -> list[Path]:
@@ -69,6 +81,32 @@ class Cgroups:
         for hierarchy in self._hierarchies():
             for part in ("kubepods", "kubepods/burstable", "kubepods/besteffort"):
                 self._make(hierarchy, self._root.strip("/") + "/" + part)
+        self._weigh("besteffort", qos.MIN_SHARES)
+
+    def _weigh(self, group: str, shares: int) -> None:
+        """Give a class of pods its part of the processors."""
+        for hierarchy in self._hierarchies():
+            for name, text in self._values(hierarchy, {"shares": shares}).items():
+                _put(hierarchy / self._root.strip("/") / "kubepods" / group / name, text)
+
+    def _values(self, hierarchy: Path, given: Mapping[str, int]) -> dict[str, str]:
+        """The files of a hierarchy and what is to be in them; what is 0 is not given."""
+        shares, quota, period = given.get("shares"), given.get("quota"), given.get("period")
+        memory, pids = given.get("memory"), given.get("pids")
+        cpu: dict[str, str] = {}
+        found: dict[str, str] = {}
+        if shares:
+            cpu |= {"cpu.weight": str(_weight(shares))} if self.v2 else {"cpu.shares": str(shares)}
+        if quota:
+            v1 = {"cpu.cfs_period_us": str(period), "cpu.cfs_quota_us": str(quota)}
+            cpu |= {"cpu.max": f"{quota} {period}"} if self.v2 else v1
+        if self.v2 or hierarchy.name in ("cpu", "cpu,cpuacct"):
+            found |= cpu
+        if memory and (self.v2 or hierarchy.name == "memory"):
+            found["memory.max" if self.v2 else "memory.limit_in_bytes"] = str(memory)
+        if pids and (self.v2 or hierarchy.name == "pids"):
+            found["pids.max"] = str(pids)
+        return found
 
     def _make(self, hierarchy: Path, relative: str) -> Path:
         path = hierarchy
@@ -82,25 +120,48 @@ class Cgroups:
                 for name in ("cpuset.cpus", "cpuset.mems"):
                     _put(path / name, (path.parent / name).read_text().strip())
             if self.v2:
-                _put(path.parent / "cgroup.subtree_control", "+cpu +memory +pids +io +cpuset")
+                there = _text(path.parent / "cgroup.controllers").split()
+                wanted = [f"+{name}" for name in _V2 if name in there]
+                _put(path.parent / "cgroup.subtree_control", " ".join(wanted))
         return path
 
     def create(self, pod: JSON) -> None:
         """Make the pod's cgroup and set its limits."""
         if self._driver == "systemd":
             return
-        values = qos.pod_cgroup(pod)
+        values, huge = qos.pod_cgroup(pod), qos.huge_pages(pod["spec"])
+        given = {
+            "shares": values.cpu_shares,
+            "quota": values.cpu_quota,
+            "period": values.cpu_period,
+            "memory": values.memory_limit,
+            "pids": max(0, self._pod_pids),
+        }
         for hierarchy in self._hierarchies():
             path = self._make(hierarchy, self.parent(pod))
-            if self.v2:
-                self._limit_v2(path, values)
-            elif hierarchy.name in ("cpu", "cpu,cpuacct"):
-                _put(path / "cpu.shares", str(values.cpu_shares))
-                if values.cpu_quota:
-                    _put(path / "cpu.cfs_period_us", str(values.cpu_period))
-                    _put(path / "cpu.cfs_quota_us", str(values.cpu_quota))
-            elif hierarchy.name == "memory" and values.memory_limit:
-                _put(path / "memory.limit_in_bytes", str(values.memory_limit))
+            for name, text in self._values(hierarchy, given).items():
+                _put(path / name, text)
+            for file in path.glob("hugetlb.*.max" if self.v2 else "hugetlb.*.limit_in_bytes"):
+                size = file.name.split(".")[1]
+                if ".rsvd." not in file.name:
+                    _put(file, str(huge.get(size, 0)))  # none of a size that was not asked for
+        if self._group(pod) == "burstable":
+            self._asked[facts.uid(pod)] = qos.milli_requested(pod["spec"])
+            self._weigh_burstable()
+
+    def _weigh_burstable(self) -> None:
+        shares = qos.shares(sum(self._asked.values()))
+        if shares != self._burstable:
+            self._burstable = shares
+            self._weigh("burstable", shares)
+
+    def known(self) -> set[str]:
+        """The uids of the pods that have a cgroup."""
+        if self._driver == "systemd":
+            return set()
+        above = [hierarchy / self._root.strip("/") / "kubepods" for hierarchy in self._hierarchies()]
+        folders = [folder / group for folder in above for group in ("", "burstable", "besteffort")]
+        return {path.name.removeprefix("pod") for folder in folders for path in folder.glob("pod*")}
 
     def bound_pods(self, bounds: Bounds) -> None:
         """Bind all pods together to so much. Raises OSError; systemd's slices are left as they are."""
@@ -126,17 +187,12 @@ class Cgroups:
                 if value is not None:
                     (folder / name).write_text(str(value))
 
-    def _limit_v2(self, path: Path, values: Resources) -> None:
-        _put(path / "cpu.weight", str(_weight(values.cpu_shares)))
-        if values.cpu_quota:
-            _put(path / "cpu.max", f"{values.cpu_quota} {values.cpu_period}")
-        if values.memory_limit:
-            _put(path / "memory.max", str(values.memory_limit))
-
     async def remove(self, uid: str) -> None:
         """Remove the pod's cgroup; processes that are still dying get two seconds."""
         if self._driver == "systemd":
             return
+        if self._asked.pop(uid, None) is not None:
+            self._weigh_burstable()
         base = self._root.strip("/")
         for hierarchy in self._hierarchies():
             for group in ("", "burstable", "besteffort"):
@@ -159,6 +215,13 @@ class Cgroups:
 def _weight(shares: int) -> int:
     """CPU shares as version 2 counts them."""
     return 1 + ((shares - 2) * 9999) // 262142
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _put(path: Path, text: str) -> None:

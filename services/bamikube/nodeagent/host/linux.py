@@ -175,7 +175,7 @@ class LinuxHost:
     def known_pods(self) -> set[str]:
         folder = self._root / "pods"
         folders = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-        return folders | {uid for _, _, uid in self._logged()}
+        return folders | {uid for _, _, uid in self._logged()} | self._cgroups.known()
 
 
 def _tail(path: Path) -> str:

@@ -60,4 +60,4 @@ class Host(Protocol):
         """Remove the pod's logs and the links to them."""
 
     def known_pods(self) -> set[str]:
-        """The uids that have folders or logs on this machine."""
+        """The uids that have folders, logs or cgroups on this machine."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bamikube.api import podresources
 from bamikube.api.qos import qos_class
+from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.runtime.port import Resources
@@ -15,6 +16,8 @@ PERIOD = 100_000  # microseconds
 MIN_SHARES = 2
 MAX_SHARES = 262_144
 MIN_QUOTA = 1_000  # microseconds: the kernel's smallest
+GUARANTEED = -997  # the OOM score of who goes last
+HUGE = "hugepages-"
 
 
 def shares(milli: float) -> int:
@@ -27,9 +30,10 @@ def quota(milli: float) -> int:
 
 
 def container_resources(pod: JSON, spec: JSON, node_memory: int) -> Resources:
-    """The cgroup values of one container. ``node_memory`` in bytes scales the OOM score."""
+    """The cgroup values of one container; one without limits has the pod's. ``node_memory`` in bytes scales the OOM score."""
     resources = spec.get("resources") or {}
-    limits = resources.get("limits") or {}
+    whole = (pod["spec"].get("resources") or {}).get("limits") or {}
+    limits = whole | (resources.get("limits") or {})
     requests = resources.get("requests") or {}
     cpu_limit = float(number(limits["cpu"]) * 1000) if "cpu" in limits else 0.0
     cpu_request = float(number(requests["cpu"]) * 1000) if "cpu" in requests else cpu_limit
@@ -78,15 +82,56 @@ def overhead(pod: JSON) -> Resources:
     )
 
 
+def milli_requested(spec: JSON) -> int:
+    """Thousandths of a processor that a pod requests, its overhead included."""
+    cpu = podresources.requests(spec).get("cpu")
+    return cpu.milli_value() if cpu else 0
+
+
+def huge_pages(spec: JSON) -> dict[str, int]:
+    """How many bytes of each size of huge pages the pod may use; sizes are called as the kernel does: ``2MB``."""
+    found = {}
+    for name, amount in podresources.limits(spec).items():
+        if name.startswith(HUGE):
+            size, unit = int(number(name.removeprefix(HUGE))) >> 10, 0
+            while size >= 1024 and size % 1024 == 0:
+                size, unit = size >> 10, unit + 1
+            found[f"{size}{'KMGT'[unit]}B"] = amount.value()
+    return found
+
+
 def oom_score(pod: JSON, spec: JSON, node_memory: int) -> int:
-    """Who goes first when memory runs out: 1000 best effort, -997 guaranteed, between them by request."""
-    if pod["spec"].get("priorityClassName") == "system-node-critical":
-        return -997
+    """Who goes first when memory runs out: 1000 best effort, -997 guaranteed, between them by request.
+
+    What a pod requests as a whole beyond its containers is theirs in equal parts; a sidecar goes after the containers that it serves.
+    """
+    if facts.critical(pod) and pod["spec"].get("priorityClassName") == "system-node-critical":
+        return GUARANTEED
     kind = qos_class(pod["spec"])
     if kind == "Guaranteed":
-        return -997
+        return GUARANTEED
     if kind == "BestEffort":
         return 1000
-    request = float(number(((spec.get("resources") or {}).get("requests") or {}).get("memory", 0)))
-    score = 1000 - int(1000 * request / max(1, node_memory))
-    return min(999, max(3, score))
+    containers, rest = pod["spec"]["containers"], _rest_of_each(pod["spec"])
+
+    def score(requested: int) -> int:
+        return 1000 - 1000 * (requested + rest) // max(1, node_memory)
+
+    own = score(_memory_requested(spec))
+    if any(one["name"] == spec["name"] and facts.is_sidecar(one) for one in facts.init_containers(pod)):
+        own = min(own, score(min(map(_memory_requested, containers))))
+    return min(999, max(1000 + GUARANTEED, own))
+
+
+def _memory_requested(spec: JSON) -> int:
+    return int(number(((spec.get("resources") or {}).get("requests") or {}).get("memory", 0)))
+
+
+def _rest_of_each(spec: JSON) -> int:
+    """Each container's part of the bytes that the pod requests beyond what they do themselves."""
+    whole = _memory_requested(spec)
+    if not whole:
+        return 0
+    parts = {key: value for key, value in spec.items() if key not in ("resources", "overhead")}
+    given = podresources.requests(parts).get("memory")
+    return max(0, whole - (given.value() if given else 0)) // len(spec["containers"])
