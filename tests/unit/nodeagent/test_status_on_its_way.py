@@ -171,3 +171,43 @@ def test_words_that_others_gave_to_the_phase_stay() -> None:
             assert node.api.status["web"]["message"] == "by somebody"
 
     live(story())
+
+
+def test_news_do_not_wait_until_what_others_wrote_is_put_right() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            _overwrite(node, worker, podIP="10.0.0.1")
+            await asyncio.sleep(0.1)
+            node.runtime.exit("app", code=3)
+
+            def told() -> bool:
+                found = node.api.status["web"]["containerStatuses"][0]
+                return bool(found["restartCount"] == 1 or "terminated" in found["state"])
+
+            assert await node.until(told, 5) < 0.1
+            assert node.api.status["web"]["podIP"] == worker.status["podIP"]
+
+    live(story())
+
+
+def test_what_changes_back_while_it_is_written_is_written_back() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = await _started(node)
+            write, go_on = node.api.write_status, asyncio.Event()
+
+            async def slow(pod: JSON, patch: JSON) -> JSON:
+                await go_on.wait()
+                return await write(pod, patch)
+
+            node.api.write_status = slow  # type: ignore[method-assign]
+            before = worker.status
+            worker._publisher.offer(before | {"phase": "Pending"})
+            await asyncio.sleep(0.1)  # that is under way
+            worker._publisher.offer(before)
+            go_on.set()
+            await asyncio.sleep(1)
+            assert node.api.status["web"]["phase"] == "Running"
+
+    live(story())

@@ -8,6 +8,7 @@ made of the node agent's own fields is put right again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,7 @@ class Publisher:
         self._pod = pod
         self._sent: JSON = dict(pod().get("status") or {})
         self._wanted: JSON | None = None
+        self._writing: JSON | None = None  # what is under way
         self._version = 0  # resourceVersion of the last write's answer
         self._kept: JSON = {}  # what the API server keeps different from what was sent; asking again is in vain
         self._scheduled = False  # the API has the condition PodScheduled
@@ -93,7 +95,7 @@ class Publisher:
     def offer(self, status: JSON) -> None:
         """Publish ``status`` soon, if it differs from what was published last."""
         mine = self._mine(status)
-        if not self._closed and patch_between(self._sent, mine):
+        if not self._closed and patch_between(self._wanted or self._writing or self._sent, mine):
             self._want(mine, foreign=False)
 
     def _mine(self, status: JSON) -> JSON:
@@ -143,14 +145,15 @@ class Publisher:
             self._changed.clear()
             while self._wanted is not None:
                 if self._foreign:
-                    self._foreign = False
-                    await self._shared.world.clock.sleep(RECONCILE)
+                    await self._pause()
                     continue
                 status, self._wanted = self._wanted, None
+                patch = patch_between(self._sent, status)
+                if not patch:  # it changed and changed back before anybody was told
+                    continue
+                self._writing = status
                 try:
-                    written = await self._shared.api.write_status(
-                        self._pod(), patch_between(self._sent, status)
-                    )
+                    written = await self._shared.api.write_status(self._pod(), patch)
                 except ApiError as error:
                     if error.code == 404:
                         self.close()
@@ -163,7 +166,17 @@ class Publisher:
                 else:
                     self._said, wait = True, 0.2
                     self._answered(status, written)
+                finally:
+                    self._writing = None
             self._idle.set()
+
+    async def _pause(self) -> None:
+        """Let whoever else writes this status go first; news of our own do not wait for that."""
+        self._foreign = False
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONCILE):
+                await self._changed.wait()
 
     def _answered(self, status: JSON, written: JSON) -> None:
         """``status`` was written. Where the answer differs somebody wrote in between (or the API server knows better)."""
