@@ -110,21 +110,37 @@ class PodAgent:
         self._settle(worker, verdict)
 
     def _settle(self, worker: PodWorker, verdict: Verdict) -> None:
-        """Let a pod begin that was judged, at once or when others have made room for it, or tell that it was refused."""
-        if verdict.victims:
-            gone = {facts.uid(pod) for pod in verdict.victims}
-            victims = [w for uid, w in self.workers.items() if uid in gone]
-            self._tasks.spawn(self._make_room(worker, victims, verdict.short), f"room/{worker.uid}")
-            return
+        """Let a pod begin that was judged, at once or when it has room and devices, or tell that it was refused."""
         if verdict.refusal is not None:
-            reason, message = verdict.refusal
-            worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")
-            self._shared.api.event(worker.pod, "Warning", reason, message)
-            gate.count(reason)
+            self._refuse(worker, verdict.refusal)
+            worker.spawn()
+        elif verdict.victims or self._gate.devices.wanted(worker.pod):
+            self._tasks.spawn(self._provide(worker, verdict), f"room/{worker.uid}")
+        else:
+            worker.spawn()
+
+    def _refuse(self, worker: PodWorker, refusal: tuple[str, str]) -> None:
+        reason, message = refusal
+        worker.memory.rejected = Rejection(reason, f"Pod was rejected: {message}")
+        self._shared.api.event(worker.pod, "Warning", reason, message)
+        gate.count(reason)
+
+    async def _provide(self, worker: PodWorker, verdict: Verdict) -> None:
+        """Make room for a pod and give it its devices; then it may begin."""
+        gone = {facts.uid(pod) for pod in verdict.victims}
+        await self._make_room(worker, [w for uid, w in self.workers.items() if uid in gone], verdict.short)
+        try:
+            refusal = await self._gate.devices.allocate(worker.pod)
+        except Exception:  # a pod that nobody has judged would wait for ever
+            log.exception("pod %s: cannot give it its devices", facts.full_name(worker.pod))
+            text = "Allocate failed due to a fault of the node agent, which is unexpected"
+            refusal = (gate.UNEXPECTED, text)
+        if refusal is not None:
+            self._refuse(worker, refusal)
         worker.spawn()
 
     async def _make_room(self, worker: PodWorker, victims: list[PodWorker], short: str) -> None:
-        """End ``victims``; then the critical pod they make room for may begin."""
+        """End ``victims`` and wait until they have ended."""
         clock = self._shared.world.clock
         for victim in victims:
             log.info("pod %s makes room for %s", facts.full_name(victim.pod), facts.full_name(worker.pod))
@@ -135,9 +151,8 @@ class PodAgent:
         while any(holds(victim) and facts.uid(victim.pod) in self.workers for victim in victims):
             if clock.monotonic() >= until:
                 log.warning("pod %s begins before all that were to make room for it have ended", worker.uid)
-                break
+                return
             await clock.sleep(POLL)
-        worker.spawn()
 
     def _refer(self, pod: JSON) -> None:
         """Watch what the pod refers to for as long as it may run."""

@@ -23,6 +23,8 @@ from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.devices.manager import DeviceManager
+from bamikube.nodeagent.devices.resources import PodResources
 from bamikube.nodeagent.eviction.looks import SampledLooks
 from bamikube.nodeagent.eviction.loop import Evictor
 from bamikube.nodeagent.host import mounting
@@ -108,7 +110,12 @@ class NodeAgent:
             self._pressures,
             self._node_event,
             self._faults,
+            lambda: self._devices.amounts(),
         )
+        self._devices = DeviceManager(
+            world, root, self._registrar.changed, lambda: {pod_facts.uid(p) for p in active_pods(self.agent)}
+        )
+        self._pod_resources = PodResources(root, lambda: self._devices.book, lambda: active_pods(self.agent))
         self._checks = NodeChecks(self._runtime)
         allocatable = status.shown(reservations.allocatable(machine, options.max_pods, self._config.reserved))
         shared = Shared(
@@ -129,6 +136,7 @@ class NodeAgent:
             began=world.clock.now(),
             allocatable=lambda: allocatable,
             puller=_puller(options, root, world),
+            devices=self._devices,
         )
         at_first = status.registration(self._config, machine)
         at_first["status"] = {"allocatable": allocatable}
@@ -140,6 +148,7 @@ class NodeAgent:
             self._pressures,
             lambda: self._shutdown.under_way,
             facts.apparmor(),
+            self._devices,
         )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
         sampler = self._sampler(root)
@@ -228,6 +237,8 @@ class NodeAgent:
         tasks = Tasks("nodeagent")
         self._host.start()
         self._bind()
+        await self._devices.start()
+        await self._pod_resources.start()
         server = await serve(
             self._api.handle, host=self._options.address, port=self._options.port, ssl=self._ssl, tasks=tasks
         )
@@ -256,6 +267,8 @@ class NodeAgent:
             self.ready.clear()
             await server.close()
             await tasks.close()
+            await self._devices.close()
+            await self._pod_resources.close()
             await self._checks.close()
             await self._runtime.close()
             await self._client.close()

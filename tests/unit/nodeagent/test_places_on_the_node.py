@@ -169,3 +169,43 @@ def test_pods_that_were_here_before_keep_their_places_when_the_agent_starts_anew
         await asyncio.gather(running, return_exceptions=True)
 
     virtual.run(life())
+
+
+def test_a_pod_begins_when_it_has_its_devices() -> None:
+    class Slow:
+        """Gives devices when it is told to; of one kind of pod it wants to know nothing."""
+
+        def __init__(self) -> None:
+            self.ready = asyncio.Event()
+
+        def refusal(self, pod: JSON) -> tuple[str, str] | None:
+            return None
+
+        def wanted(self, pod: JSON) -> bool:
+            return pod["metadata"]["name"] != "plain"
+
+        async def allocate(self, pod: JSON) -> tuple[str, str] | None:
+            await self.ready.wait()
+            if pod["metadata"]["name"] == "faulty":
+                raise RuntimeError("nobody has foreseen that")
+            return None if pod["metadata"]["name"] == "lucky" else ("UnexpectedAdmissionError", "none left")
+
+    async def life() -> None:
+        node, informer, devices = HollowNode(), Informer(), Slow()
+        agent = PodAgent(node.shared, informer, informer, gate(devices=devices))  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        for uid, name in enumerate(("lucky", "unlucky", "faulty", "plain")):
+            informer.change(f"default/{name}", None, pod(name, str(uid)))
+        await node.until(lambda: node.api.status.get("plain", {}).get("phase") == "Running")
+        assert "lucky" not in node.api.status, "it waits, and nobody waits for it"
+        devices.ready.set()
+        await node.until(lambda: node.api.status.get("lucky", {}).get("phase") == "Running")
+        await node.until(
+            lambda: all(node.api.status.get(n, {}).get("phase") == "Failed" for n in ("unlucky", "faulty"))
+        )
+        assert node.api.status["unlucky"]["message"] == "Pod was rejected: none left"
+        assert node.api.status["faulty"]["reason"] == "UnexpectedAdmissionError"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())

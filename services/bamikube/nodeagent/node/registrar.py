@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
@@ -30,7 +30,7 @@ class Registrar:
     """The node's own object. ``registered`` is set once the API has it.
 
     ``pressures``: the conditions that say what the node is short of; ``faults``: what keeps it from being ready, beside
-    the runtime; ``tell`` writes an event of the node.
+    the runtime; ``devices`` are capacity and allocatable of what plugins offer; ``tell`` writes an event of the node.
     """
 
     def __init__(
@@ -43,9 +43,11 @@ class Registrar:
         pressures: Callable[[], Collection[str]] = tuple,
         tell: Callable[[str, str, str], None] = lambda type, reason, message: None,
         faults: Callable[[], Sequence[str]] = tuple,
+        devices: Callable[[], Mapping[str, tuple[int, int]]] = dict,
     ) -> None:
         self._client, self._world, self._runtime = client, world, runtime
         self._config, self._machine, self._pressures, self._tell = config, machine, pressures, tell
+        self._devices = devices
         self._faults, self._changed = faults, asyncio.Event()
         self.registered = asyncio.Event()
         self.node: JSON = {}
@@ -114,9 +116,12 @@ class Registrar:
         except RuntimeFailure as failure:
             log.warning("the container runtime does not answer: %s", failure)
         short, faults, now = self._pressures(), self._faults(), self._world.clock.now()
-        return status.status(
+        found = status.status(
             self._config, self._machine, short, conditions, version, images, old, now, faults
         )
+        for name, (whole, usable) in self._devices().items():
+            found["capacity"][name], found["allocatable"][name] = str(whole), str(usable)
+        return found
 
     def _announce(self, old: JSON, new: JSON) -> None:
         """Tell of what the node has become short of, or no longer is, and of whether it is ready."""

@@ -187,8 +187,16 @@ def meaningful(old: JSON, new: JSON) -> bool:
             for c in value.get("conditions") or ()
             if c["type"] in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
         ]
-        return {key: value.get(key) for key in new if key != "conditions"} | {
-            "conditions": sorted(conditions, key=lambda c: str(c["type"]))
+        # What others have added to the node's resources is left to them.
+        amounts = {
+            key: {name: (value.get(key) or {}).get(name) for name in new[key]}
+            for key in ("capacity", "allocatable")
+            if key in new
         }
+        return (
+            {key: value.get(key) for key in new}
+            | amounts
+            | {"conditions": sorted(conditions, key=lambda c: str(c["type"]))}
+        )
 
     return stripped(old) != stripped(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bamikube.kit.world import World
 from bamikube.nodeagent.api import PodApi
@@ -15,7 +16,21 @@ from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import Checks
-from bamikube.nodeagent.runtime.port import Runtime
+from bamikube.nodeagent.runtime.port import ContainerSpec, Runtime
+
+
+class Equips(Protocol):
+    """Adds to a container's configuration what the devices need that it was given."""
+
+    async def equip(self, pod: JSON, spec: JSON, config: ContainerSpec) -> ContainerSpec:
+        """Raises ConfigError."""
+
+
+class NoDevices:
+    """A node without device plugins."""
+
+    async def equip(self, pod: JSON, spec: JSON, config: ContainerSpec) -> ContainerSpec:
+        return config
 
 
 @dataclass(slots=True)
@@ -30,6 +45,7 @@ class Shared:
     addresses: HostFacts
     checks: Checks
     allocatable: Callable[[], Mapping[str, str]]
+    devices: Equips = field(default_factory=NoDevices)
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.

@@ -1,7 +1,7 @@
 """The gate of a node: whether a pod that was sent here is taken in, and who makes room for it. Pure but for the questions it is given.
 
-The order is the kubelet's, and the first refusal counts: is the node under pressure, are the pod's sysctls allowed, does the pod fit
-(system, resources, labels, name, ports, taints), is the machine about to go down, is there AppArmor. A critical pod is
+The order is the kubelet's, and the first refusal counts: is the node under pressure, are the pod's sysctls allowed, are there devices
+for it, does it fit (system, resources, labels, name, ports, taints), is the machine about to go down, is there AppArmor. A critical pod is
 never refused for want of resources if others can make room.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bamikube.api.predicates import general
 from bamikube.nodeagent import figures
@@ -44,6 +45,32 @@ class Verdict:
 TAKEN = Verdict()
 
 
+class Devices(Protocol):
+    """What plugins offer."""
+
+    def refusal(self, pod: JSON) -> Refusal | None:
+        """Why the pod cannot be given its devices."""
+
+    def wanted(self, pod: JSON) -> bool:
+        """Whether it asks for any."""
+
+    async def allocate(self, pod: JSON) -> Refusal | None:
+        """Give it its devices; why that was not possible."""
+
+
+class NoDevices:
+    """A node without device plugins."""
+
+    def refusal(self, pod: JSON) -> Refusal | None:
+        return None
+
+    def wanted(self, pod: JSON) -> bool:
+        return False
+
+    async def allocate(self, pod: JSON) -> Refusal | None:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """``node`` is the Node object as it was last seen, ``fresh`` asks for it (raises ApiError and OSError); ``pressures`` is what the
@@ -55,11 +82,13 @@ class Gate:
     pressures: Callable[[], Collection[str]] = tuple
     shutting_down: Callable[[], bool] = bool
     apparmor: bool = False  # the kernel has it
+    devices: Devices = field(default_factory=NoDevices)
 
     def judge(self, pod: JSON, others: Sequence[JSON], node: JSON | None = None) -> Verdict:
         """On a pod that has just arrived. ``others`` are those that have a place on the node; ``node`` is newer than what
         was last seen."""
         refusal = refusing.refusal(pod, self.pressures()) or self.sysctls.refusal(pod)
+        refusal = refusal or self.devices.refusal(pod)
         if refusal is not None:
             return Verdict(refusal)
         verdict = _fits(pod, others, node or self.node(), node is None)

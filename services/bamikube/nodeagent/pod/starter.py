@@ -177,6 +177,7 @@ class Starter:
             known = await self._shared.sources(pod, references(spec), ips)
             config = await self._configure(pod, spec, action.attempt, image, known, ips)
             config = _beside_target(spec, config, state)
+            config = await self._shared.devices.equip(pod, spec, config)
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)

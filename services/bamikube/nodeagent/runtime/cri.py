@@ -456,6 +456,7 @@ def _container_config(spec: ContainerSpec) -> Any:
             )
             for device in spec.devices
         ],
+        CDI_devices=[pb.CDIDevice(name=name) for name in spec.cdi_devices],
         labels=dict(spec.labels),
         annotations=dict(spec.annotations),
         log_path=spec.log_path,

@@ -159,6 +159,7 @@ class ContainerSpec:
     drop_capabilities: tuple[str, ...] = ()
     masked_paths: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
+    cdi_devices: tuple[str, ...] = ()  # by their full names, for a runtime that knows them
     readonly_paths: tuple[str, ...] = ()
     seccomp: Profile = field(default_factory=Profile)
     apparmor: Profile | None = None

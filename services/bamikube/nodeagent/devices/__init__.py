@@ -1,0 +1,1 @@
+"""Devices of the machine that plugins offer, and who was given which."""
