@@ -269,7 +269,7 @@ PATCHES: list[tuple[dict[str, str], Any, int, str]] = [
     (JSON_PATCH, [{"op": "remove", "path": "/metadata"}], 400, "name must be provided"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata", "value": "x"}], 422, "metadata"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata/name", "value": "x"}], 400, "name"),
-    (JSON_PATCH, [{"op": "replace", "path": "/metadata/uid", "value": "x"}], 409, "UID"),
+    (JSON_PATCH, [{"op": "replace", "path": "/metadata/uid", "value": "x"}], 422, "field is immutable"),
     (JSON_PATCH, [{"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}], 409, "modified"),
     (JSON_PATCH, [{"op": "replace", "path": "/kind", "value": "Pod"}], 422, 'no kind "Pod" is registered for version "apps/v1"'),
     (JSON_PATCH, [{"op": "replace", "path": "/spec/replicas", "value": 2**70}], 422, "int32"),
