@@ -85,15 +85,16 @@ class PodAgent:
 
     def _begin(self, pod: JSON) -> None:
         worker = PodWorker(self._shared, pod, self._finished)
-        verdict = gate.TAKEN
-        if facts.start_time(pod) is None and not facts.deleted(pod) and not facts.terminal(pod):
-            verdict = self._gate.judge(pod, self._others(worker))
+        arriving = facts.start_time(pod) is None and not facts.deleted(pod) and not facts.terminal(pod)
+        verdict = self._gate.judge(pod, self._others(worker)) if arriving else gate.TAKEN
         self.workers[worker.uid] = worker
         self._refer(pod)
         if verdict.doubt:
             self._tasks.spawn(self._judge_again(worker, verdict), f"gate/{worker.uid}")
-        else:
+        elif arriving:
             self._settle(worker, verdict)
+        else:  # it was taken in before, and has what it was given
+            worker.spawn()
         judge_all(self.workers.values())
 
     def _others(self, worker: PodWorker) -> list[JSON]:

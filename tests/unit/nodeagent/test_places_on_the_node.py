@@ -196,6 +196,10 @@ def test_a_pod_begins_when_it_has_its_devices() -> None:
         running = asyncio.ensure_future(agent.run())
         for uid, name in enumerate(("lucky", "unlucky", "faulty", "plain")):
             informer.change(f"default/{name}", None, pod(name, str(uid)))
+        taken = {"status": {"startTime": "2026-01-01T00:00:00Z", "phase": "Running"}}
+        informer.change("default/taken", None, pod("taken", "9") | taken)
+        await node.until(lambda: node.api.status.get("taken", {}).get("containerStatuses"))
+        assert agent.workers["9"].memory.rejected is None, "it was given its devices in an earlier life"
         await node.until(lambda: node.api.status.get("plain", {}).get("phase") == "Running")
         assert "lucky" not in node.api.status, "it waits, and nobody waits for it"
         devices.ready.set()
