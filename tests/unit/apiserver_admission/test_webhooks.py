@@ -383,7 +383,10 @@ async def test_a_patch_that_is_none_is_never_ignored(cluster: Cluster, others: O
         return allow(request, patchType="JSONPatch", patch=patch)
 
     await cluster.configure(MUTATING, "m", hook("m", others, judge, failurePolicy="Ignore"))
-    await cluster.make("word", 500)
+    refused = await cluster.make("word", 500)
+    assert refused["message"].endswith(
+        "\"m.example.com\": invalid character 'h' looking for beginning of value"
+    )
     await cluster.make("operation", 500)
     await cluster.make("nothing")
     await cluster.make("empty")

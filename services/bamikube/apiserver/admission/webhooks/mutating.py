@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -21,6 +21,7 @@ from bamikube.apiserver.admission.webhooks.forms import shown, take_over
 from bamikube.apiserver.admission.webhooks.hooks import MUTATING, Hook, Hooks, Match
 from bamikube.apiserver.admission.webhooks.review import Verdict, denial, named_annotations
 from bamikube.apiserver.audit.trail import records_bodies
+from bamikube.apiserver.decoding import syntax
 from bamikube.apiserver.outbound import Caller
 from bamikube.apiserver.outbound.introductions import NO_INTRODUCTIONS, Introductions
 from bamikube.apiserver.registry.reader import Reader
@@ -128,7 +129,7 @@ class MutatingAdmissionWebhook(Plugin):
         if verdict.patch is None:
             return False
         try:
-            operations = orjson.loads(verdict.patch)
+            operations = _operations(verdict.patch)
             if operations in (None, []):
                 return False
             if ctx.object is None or obj is None:
@@ -144,3 +145,11 @@ class MutatingAdmissionWebhook(Plugin):
             figures.rejected(hook.name, ADMIT, ctx.operation, "apiserver_internal_error", 500)
             raise errors.internal(f'the patch of admission webhook "{hook.name}": {problem}') from None
         return True
+
+
+def _operations(text: bytes) -> Any:
+    """A patch as its webhook wrote it. Raises ValueError in the words of Go's reader."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(syntax(text, error)) from None
