@@ -63,6 +63,8 @@ def _node(options: NodeAgentOptions) -> JSON:
         "seccompDefault": options.seccomp_default,
         "maxPods": options.max_pods,
         "podPidsLimit": options.pod_max_pids,
+        "cpuManagerPolicy": options.cpu_manager_policy,
+        "cpuManagerReconcilePeriod": durations.go(durations.seconds(options.cpu_manager_reconcile_period)),
         "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
         "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,
@@ -81,6 +83,7 @@ def _node(options: NodeAgentOptions) -> JSON:
     } | _given(
         registerWithTaints=taints,
         allowedUnsafeSysctls=options.allowed_unsafe_sysctls,
+        cpuManagerPolicyOptions=options.cpu_manager_policy_options,
         maxParallelImagePulls=options.max_parallel_image_pulls,
         shutdownGracePeriodByPodPriority=[
             {"priority": priority, "shutdownGracePeriodSeconds": seconds}

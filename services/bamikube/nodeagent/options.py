@@ -99,6 +99,16 @@ class NodeAgentOptions(Options):
     seccomp_default: bool = Field(
         False, description="confine containers that name no seccomp profile by the runtime's"
     )
+    cpu_manager_policy: Literal["none", "static"] = Field(
+        "none",
+        description="static: containers of guaranteed pods that ask for whole processors get them for themselves",
+    )
+    cpu_manager_policy_options: dict[str, str] = Field(
+        default_factory=dict, description="full-pcpus-only=true: only whole cores are given away"
+    )
+    cpu_manager_reconcile_period: str = Field(
+        "10s", description="how often containers are moved to the processors that are theirs"
+    )
     kube_reserved: dict[str, str] = Field(
         default_factory=dict,
         description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",

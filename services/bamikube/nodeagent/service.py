@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
+from bamikube.nodeagent.cpus.binder import CpuBinder
 from bamikube.nodeagent.devices.manager import DeviceManager
 from bamikube.nodeagent.devices.resources import PodResources
 from bamikube.nodeagent.eviction.looks import SampledLooks
@@ -52,7 +54,13 @@ from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
-from bamikube.nodeagent.settings import eviction_policy, reserved, shutdown_periods
+from bamikube.nodeagent.settings import (
+    cpu_pool,
+    eviction_policy,
+    reconcile_period,
+    reserved,
+    shutdown_periods,
+)
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
 from bamikube.nodeagent.stats.groups import Groups
@@ -138,6 +146,9 @@ class NodeAgent:
             puller=_puller(options, root, world),
             devices=self._devices,
         )
+        cpus = cpu_pool(options, self._config.reserved, root)
+        if cpus is not None:
+            shared.cpus = cpus.of
         at_first = status.registration(self._config, machine)
         at_first["status"] = {"allocatable": allocatable}
         self._own = OwnNode(self._client, world, node, at_first)
@@ -150,6 +161,13 @@ class NodeAgent:
             facts.apparmor(),
             self._devices,
         )
+        self._binder: CpuBinder | None = None
+        if cpus is not None:
+            gate = replace(gate, cpus=cpus.admit)
+            period = reconcile_period(options)
+            self._binder = CpuBinder(
+                world, self._runtime, cpus, lambda: list(self.agent.workers.values()), period
+            )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
         sampler = self._sampler(root)
         stats = Stats(world, sampler, node, machine, options.container_runtime_endpoint)
@@ -256,6 +274,8 @@ class NodeAgent:
             working = tasks.spawn(self.agent.run(), "agent")
             await self._pods.synced.wait()
             tasks.spawn(self._images.run(), "images")
+            if self._binder is not None:
+                tasks.spawn(self._binder.run(), "processors")
             tasks.spawn(self._evictor.run(), "eviction")
             tasks.spawn(self._evictor.watch_limits(), "storage limits")
             tasks.spawn(self._shutdown.run(), "shutdown")

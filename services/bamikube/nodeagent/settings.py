@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bamikube.nodeagent import durations
+from bamikube.nodeagent.cpus import choice, pool
 from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.loop import Policy
 from bamikube.nodeagent.node import reservations
@@ -54,3 +57,26 @@ def reserved(
         machine,
         {"kube": options.kube_reserved_cgroup, "system": options.system_reserved_cgroup},
     )
+
+
+def cpu_pool(options: NodeAgentOptions, given: reservations.Reservation, root: Path) -> pool.CpuPool | None:
+    """The processors that pods may have for themselves; None with policy ``none``, when no pod has."""
+    full_cores = pool.options(options.cpu_manager_policy, options.cpu_manager_policy_options)
+    if options.cpu_manager_policy == "none":
+        return None
+    named = reservations.processors("--reserved-cpus", options.reserved_cpus)
+    amount = given.system.get("cpu")
+    return pool.static(
+        choice.machine(), named, amount.milli_value() / 1000 if amount else 0, full_cores, root
+    )
+
+
+def reconcile_period(options: NodeAgentOptions) -> float:
+    """How often containers are moved to the processors that are theirs, in seconds."""
+    try:
+        found = durations.seconds(options.cpu_manager_reconcile_period)
+    except ValueError as error:
+        raise ValueError(f"--cpu-manager-reconcile-period: {error}") from error
+    if found <= 0:
+        raise ValueError("--cpu-manager-reconcile-period: has to be longer than 0s")
+    return found

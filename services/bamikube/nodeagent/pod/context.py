@@ -48,6 +48,7 @@ class Shared:
     devices: Equips = field(default_factory=NoDevices)
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
+    cpus: Callable[[str, str], str] = lambda _uid, _name: ""  # on which processors a container of a pod runs
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 

@@ -178,6 +178,8 @@ class Starter:
             config = await self._configure(pod, spec, action.attempt, image, known, ips)
             config = _beside_target(spec, config, state)
             config = await self._shared.devices.equip(pod, spec, config)
+            own = replace(config.resources, cpus=self._shared.cpus(facts.uid(pod), name))
+            config = replace(config, resources=own)
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)

@@ -373,6 +373,7 @@ def _resources(resources: Resources) -> Any:
         cpu_period=resources.cpu_period,
         memory_limit_in_bytes=resources.memory_limit,
         oom_score_adj=resources.oom_score_adj,
+        cpuset_cpus=resources.cpus,
     )
 
 

@@ -97,6 +97,7 @@ class Resources:
     cpu_period: int = 0  # microseconds
     memory_limit: int = 0  # bytes
     oom_score_adj: int = 0
+    cpus: str = ""  # the processors it runs on, as 0-3,8; "": all
 
 
 @dataclass(frozen=True, slots=True)

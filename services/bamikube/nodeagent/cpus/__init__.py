@@ -1,0 +1,1 @@
+"""Processors of a pod's own: which ones, to whom, and how containers come to run on them."""

@@ -1,0 +1,49 @@
+"""The static policy of the CPU manager on real containerd: the kernel keeps one processor for one container."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bamikube.nodeagent.cpus import choice, pool
+from bamikube.nodeagent.cpus.binder import CpuBinder
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor cannot be shared out")
+async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any, tmp_path: Path) -> None:
+    machine = choice.machine()
+    cpus = pool.static(machine, frozenset({machine[0].number}), 0, False, tmp_path)
+    node.shared.cpus = cpus.of
+    binder = CpuBinder(node.shared.world, node.runtime, cpus, lambda: list(node.workers.values()), 10)
+    everything = choice.listed(one.number for one in machine)
+
+    def run(name: str, resources: Any) -> Any:
+        container = {"name": "c", "command": ["sleep", "1000"], "resources": resources}
+        made = node.pod(name, {"containers": [container]})
+        others = [worker.pod for worker in node.workers.values()]
+        assert cpus.admit(made, others) is None
+        return node.run(made)
+
+    async def allowed(worker: Any) -> str:
+        command = ["sed", "-n", "s/^Cpus_allowed_list:\\t//p", "/proc/1/status"]
+        [container] = worker.state.running()
+        return (await node.runtime.exec_sync(container.id, command, 10)).stdout.decode().strip()
+
+    shared = run("shared", {})
+    await until(lambda: shared.state.running())
+    assert await allowed(shared) == everything
+    whole = {"cpu": "1", "memory": "32Mi"}
+    own = run("own", {"limits": whole, "requests": whole})
+    await until(lambda: own.state.running())
+    mine = await allowed(own)
+    assert mine == cpus.of(own.uid, "c") and mine.isdigit() and int(mine) != machine[0].number
+    await binder.settle()
+    rest = choice.listed({one.number for one in machine} - {int(mine)})
+    assert await allowed(shared) == rest and await allowed(own) == mine
+    node.delete(own, 0)
+    await until(lambda: own.uid not in node.workers)
+    await binder.settle()
+    assert await allowed(shared) == everything
