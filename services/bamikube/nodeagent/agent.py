@@ -14,7 +14,7 @@ from typing import Any
 from bamikube.api.errors import ApiError
 from bamikube.client.informer import Informer
 from bamikube.kit.tasks import Tasks
-from bamikube.nodeagent import figures
+from bamikube.nodeagent import durations, figures
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts, gate, preemption
 from bamikube.nodeagent.pod.context import Shared
@@ -29,6 +29,7 @@ from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
 log = logging.getLogger(__name__)
 
 RELIST = 15.0  # seconds
+UNHEARD = 180.0  # seconds without a relist after which the node is not ready
 RECONNECT = 1.0  # seconds until the event stream is opened again
 ORPHAN_GRACE = 5.0  # seconds
 MAKING_ROOM = 10.0  # seconds that pods are given at least to make room for a critical one
@@ -51,6 +52,7 @@ class PodAgent:
         self._clearing: set[str] = set()
         self.relisted = 0.0  # when the runtime last answered, in seconds since the epoch
         self._asked = 0.0  # the same on the clock that never jumps
+        self._since: float | None = None  # when it was to be asked first
         pods.on_change(self._changed)
 
     # -- the API's side ----------------------------------------------------------------------------------------
@@ -185,9 +187,22 @@ class PodAgent:
 
     # -- the runtime's side ------------------------------------------------------------------------------------
 
+    def ailing(self) -> tuple[str, ...]:
+        """What keeps the node from being ready: for too long nobody has seen what its containers do."""
+        if self._since is None:
+            return ()
+        passed = self._shared.world.clock.monotonic() - max(self._since, self._asked)
+        if passed <= UNHEARD:
+            return ()
+        if not self._asked:
+            return ("PLEG is not healthy: pleg has yet to be successful",)
+        ago, limit = durations.go(passed), durations.go(UNHEARD)
+        return (f"PLEG is not healthy: pleg was last seen active {ago} ago; threshold is {limit}",)
+
     async def run(self) -> None:
         try:
             await self._pods.synced.wait()
+            self._since = self._shared.world.clock.monotonic()
             self._begin_all()
             self._tasks.spawn(self._listen(), "events")
             while True:
@@ -256,9 +271,8 @@ class PodAgent:
         runtime: Any = self._shared.runtime
         try:
             log.info("pod %s is not in the API: ending what is left of it", uid)
-            for container in await runtime.list_containers(uid):
-                if container.state == "running":
-                    await runtime.stop_container(container.id, ORPHAN_GRACE)
+            running = [c.id for c in await runtime.list_containers(uid) if c.state == "running"]
+            await asyncio.gather(*(runtime.stop_container(c, ORPHAN_GRACE) for c in running))
             for sandbox in await runtime.list_sandboxes(uid):
                 if sandbox.ready:
                     await runtime.stop_sandbox(sandbox.id)

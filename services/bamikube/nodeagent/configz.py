@@ -56,6 +56,8 @@ def _node(options: NodeAgentOptions) -> JSON:
         taints.append({"key": name, "effect": effect} | ({"value": value} if value else {}))
     return {
         "registerNode": True,
+        "nodeStatusMaxImages": options.node_status_max_images,
+        "nodeLeaseDurationSeconds": options.node_lease_duration_seconds,
         "containerRuntimeEndpoint": options.container_runtime_endpoint,
         "cgroupRoot": options.cgroup_root,
         "cgroupDriver": options.cgroup_driver,

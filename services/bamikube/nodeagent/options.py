@@ -45,6 +45,15 @@ class NodeAgentOptions(Options):
     register_with_taints: list[str] = Field(
         default_factory=list, description="taints at registration, key=value:Effect,..."
     )
+    provider_id: str = Field("", description="what the machine is called where it was rented")
+    node_status_max_images: int = Field(
+        50, ge=-1, description="images told of in the node's status, the largest first; -1: all"
+    )
+    node_lease_duration_seconds: int = Field(
+        40,
+        gt=0,
+        description="how long the node's lease lasts; it is renewed when a quarter of that has passed",
+    )
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
     max_pods: int = Field(110, ge=1, description="pods this node takes")

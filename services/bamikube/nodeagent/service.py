@@ -88,6 +88,7 @@ class NodeAgent:
         machine = facts.inspect(root)
         self._machine = machine
         evicting = eviction_policy(options)
+        status.check_labels(options.node_labels)
         self._config = status.NodeConfig(
             name=node,
             hostname=node,
@@ -97,6 +98,9 @@ class NodeAgent:
             port=options.port,
             max_pods=options.max_pods,
             reserved=reserved(options, evicting.thresholds, machine),
+            provider_id=options.provider_id,
+            lease_seconds=options.node_lease_duration_seconds,
+            images_max=options.node_status_max_images,
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
@@ -119,6 +123,7 @@ class NodeAgent:
             self._node_event,
             self._faults,
             lambda: self._devices.amounts(),
+            lambda: bool(self._own.current().get("spec", {}).get("unschedulable")),
         )
         self._devices = DeviceManager(
             world, root, self._registrar.changed, lambda: {pod_facts.uid(p) for p in active_pods(self.agent)}
@@ -205,7 +210,8 @@ class NodeAgent:
 
     def _faults(self) -> tuple[str, ...]:
         """What keeps the node from being ready, beside its runtime."""
-        return (shutdown.STATUS,) if self._shutdown.under_way else ()
+        down = (shutdown.STATUS,) if self._shutdown.under_way else ()
+        return (*self.agent.ailing(), *down)
 
     def _bind(self) -> None:
         """Bind all pods together to what is not reserved, and daemons to what is. Raises HostFailure for the daemons'."""
@@ -253,6 +259,7 @@ class NodeAgent:
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""
         tasks = Tasks("nodeagent")
+        self._node_event("Normal", "Starting", "Starting kubelet.")
         self._host.start()
         self._bind()
         await self._devices.start()

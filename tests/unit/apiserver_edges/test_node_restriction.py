@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bamikube.api.errors import ApiError
+from bamikube.api.node_labels import own as own_label
 from bamikube.api.table import by_name
 from bamikube.apiserver.admission.context import AdmissionContext
-from bamikube.apiserver.admission.node_restriction import NodeRestriction, own_label
+from bamikube.apiserver.admission.node_restriction import NodeRestriction
 from bamikube.apiserver.authz import Authorizer
 from tests.unit.apiserver_edges.test_node_rights import NODE, PODS, on_node, pod
 

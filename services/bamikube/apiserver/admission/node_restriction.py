@@ -19,7 +19,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from bamikube.api import errors
+from bamikube.api import errors, node_labels
 from bamikube.api.errors import ApiError
 from bamikube.api.predicates.references import references
 from bamikube.apiserver.admission.chain import Plugin
@@ -33,25 +33,6 @@ from bamikube.apiserver.registry.reader import Reader
 Object = dict[str, Any]
 
 NODES = ("", "nodes")
-RESTRICTED_DOMAIN = "node-restriction.kubernetes.io"
-
-# Labels under kubernetes.io and k8s.io that a node may set on itself.
-OWN_LABELS = frozenset(
-    {
-        "kubernetes.io/hostname",
-        "kubernetes.io/arch",
-        "kubernetes.io/os",
-        "beta.kubernetes.io/instance-type",
-        "node.kubernetes.io/instance-type",
-        "failure-domain.beta.kubernetes.io/region",
-        "failure-domain.beta.kubernetes.io/zone",
-        "topology.kubernetes.io/region",
-        "topology.kubernetes.io/zone",
-        "beta.kubernetes.io/arch",
-        "beta.kubernetes.io/os",
-    }
-)
-OWN_LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 # What a mirror pod must not refer to, in the order and the words of the refusal.
 _REFERENCES = {
@@ -205,7 +186,7 @@ def _node(ctx: AdmissionContext, node: str) -> None:
         return
     old = ctx.old or {}
     source = (ctx.object.get("spec") or {}).get("configSource")
-    wrong = ", ".join(sorted(one for one in _changed_labels(ctx.object, old) if not own_label(one)))
+    wrong = ", ".join(sorted(one for one in _changed_labels(ctx.object, old) if not node_labels.own(one)))
     if ctx.operation == "CREATE":
         if source is not None:
             raise _refused(ctx, f'node "{node}" is not allowed to create pods with a non-nil configSource')
@@ -303,22 +284,6 @@ def _taints(node: Object) -> list[Any]:
 
 def _owners(node: Object) -> list[Any]:
     return (node.get("metadata") or {}).get("ownerReferences") or []
-
-
-def own_label(label: str) -> bool:
-    """Whether a node may set this label on itself."""
-    prefix, slash, _ = label.partition("/")
-    if not slash:
-        return True
-    if _within(prefix, RESTRICTED_DOMAIN):
-        return False
-    if not _within(prefix, "kubernetes.io") and not _within(prefix, "k8s.io"):
-        return True
-    return label in OWN_LABELS or any(_within(prefix, domain) for domain in OWN_LABEL_DOMAINS)
-
-
-def _within(prefix: str, domain: str) -> bool:
-    return prefix == domain or prefix.endswith(f".{domain}")
 
 
 def _changed_labels(new: Object, old: Object) -> set[str]:

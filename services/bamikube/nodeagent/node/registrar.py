@@ -1,4 +1,4 @@
-"""Keeps the Node object and its lease: register once, renew every 10 s, write the status when it changed."""
+"""Keeps the Node object and its lease: register once, renew in time, write the status when it changed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bamikube.nodeagent.runtime.port import Condition, Image, Runtime, RuntimeFa
 log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
-LEASE_SECONDS = 40
-RENEW = 10.0  # seconds
+RENEW = 0.25  # of the lease's duration
 LOOK = 10.0  # seconds between two looks at the machine
 LOOK_UNREADY = 1.0  # seconds while the node is not ready
+PATIENCE = 30.0  # seconds that the runtime may take to say how it is
 HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
 
 
@@ -30,7 +30,8 @@ class Registrar:
     """The node's own object. ``registered`` is set once the API has it.
 
     ``pressures``: the conditions that say what the node is short of; ``faults``: what keeps it from being ready, beside
-    the runtime; ``devices`` are capacity and allocatable of what plugins offer; ``tell`` writes an event of the node.
+    the runtime; ``devices`` are capacity and allocatable of what plugins offer; ``tell`` writes an event of the node;
+    ``cordoned`` says whether the node is to take no more pods.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Registrar:
         tell: Callable[[str, str, str], None] = lambda type, reason, message: None,
         faults: Callable[[], Sequence[str]] = tuple,
         devices: Callable[[], Mapping[str, tuple[int, int]]] = dict,
+        cordoned: Callable[[], bool] = bool,
     ) -> None:
         self._client, self._world, self._runtime = client, world, runtime
         self._config, self._machine, self._pressures, self._tell = config, machine, pressures, tell
-        self._devices = devices
+        self._devices, self._cordoned, self._was_cordoned = devices, cordoned, False
         self._faults, self._changed = faults, asyncio.Event()
         self.registered = asyncio.Event()
         self.node: JSON = {}
@@ -90,8 +92,9 @@ class Registrar:
             if error.reason != "AlreadyExists":
                 raise
             self.node = await self._client.get("nodes", self._config.name)
-            known = (self.node.get("status") or {}).get("conditions") or ()
-            ready = [c for c in known if c["type"] == "Ready"]
+            before = self.node.get("status") or {}
+            ready = [c for c in before.get("conditions") or () if c["type"] == "Ready"]
+            self._tell_of_reboot(before)
             missing = {
                 key: value
                 for key, value in wanted["metadata"]["labels"].items()
@@ -106,15 +109,20 @@ class Registrar:
         self._told = {"conditions": [*pressures, *ready]}
 
     async def _status(self, old: JSON) -> JSON:
+        """What is to be said of the node now. A runtime that hangs is down: nobody waits for it for long."""
         conditions: list[Condition] | None = None
         images: list[Image] = []
         version = (old.get("nodeInfo") or {}).get("containerRuntimeVersion", "containerd://Unknown")
         try:
-            conditions = await self._runtime.conditions()
-            version = await self._runtime.version()
-            images = await self._runtime.list_images()
+            async with asyncio.timeout(PATIENCE):
+                conditions = await self._runtime.conditions()
+                version = await self._runtime.version()
+                images = await self._runtime.list_images()
         except RuntimeFailure as failure:
             log.warning("the container runtime does not answer: %s", failure)
+        except TimeoutError:
+            log.warning("the container runtime has not answered for %d seconds", PATIENCE)
+            conditions = None
         short, faults, now = self._pressures(), self._faults(), self._world.clock.now()
         found = status.status(
             self._config, self._machine, short, conditions, version, images, old, now, faults
@@ -127,6 +135,18 @@ class Registrar:
         """Tell of what the node has become short of, or no longer is, and of whether it is ready."""
         for reason in status.turns(old, new):
             self._tell("Normal", reason, f"Node {self._config.name} status is now: {reason}")
+
+        if self._cordoned() != self._was_cordoned:
+            self._was_cordoned = not self._was_cordoned
+            reason = "NodeNotSchedulable" if self._was_cordoned else "NodeSchedulable"
+            self._tell("Normal", reason, f"Node {self._config.name} status is now: {reason}")
+
+    def _tell_of_reboot(self, before: JSON) -> None:
+        """The machine was booted since this node was written of last: nothing that ran then does now."""
+        known, now = (before.get("nodeInfo") or {}).get("bootID"), self._machine.boot_id
+        if known and known != now:
+            text = f"Node {self._config.name} has been rebooted, boot id: {now}"
+            self._tell("Warning", "Rebooted", text)
 
     async def update(self) -> bool:
         """Write the status if it changed or the heartbeat is due; whether the node is ready."""
@@ -160,7 +180,7 @@ class Registrar:
                 log.warning("cannot renew the lease of node %s: %s", self._config.name, error)
                 await self._world.clock.sleep(1.0)
                 continue
-            await self._world.clock.sleep(RENEW)
+            await self._world.clock.sleep(RENEW * self._config.lease_seconds)
 
     async def _renew(self) -> None:
         name = self._config.name
@@ -173,7 +193,7 @@ class Registrar:
                     raise
         spec = {
             "holderIdentity": name,
-            "leaseDurationSeconds": LEASE_SECONDS,
+            "leaseDurationSeconds": self._config.lease_seconds,
             "renewTime": rfc3339_micro(self._world.clock.now()),
         }
         if self._lease is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bamikube.api import node_labels
 from bamikube.api.quantity import Quantity
 from bamikube.kit.clock import rfc3339
 from bamikube.nodeagent.node import reservations
@@ -16,7 +17,7 @@ from bamikube.nodeagent.node.reservations import Reservation
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Condition, Image
 
-IMAGES_MAX = 50
+NAMES_MAX = 5  # of each image
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class NodeConfig:
     port: int
     max_pods: int
     reserved: Reservation = field(default_factory=lambda: Reservation({}, {}))
+    provider_id: str = ""
+    lease_seconds: int = 40
+    images_max: int = 50  # -1: all of them
 
 
 def parse_taint(text: str) -> JSON:
@@ -43,6 +47,17 @@ def parse_taint(text: str) -> JSON:
         )
     key, _, value = body.partition("=")
     return {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
+
+
+def check_labels(given: Mapping[str, str]) -> None:
+    """Nodes may name themselves only what NodeRestriction lets them. Raises ValueError naming the flag."""
+    unknown = sorted(key for key in given if not node_labels.own(key))
+    if unknown:
+        raise ValueError(
+            f"unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [{' '.join(unknown)}]\n"
+            f"--node-labels in the 'kubernetes.io' namespace must begin with an allowed prefix "
+            f"({', '.join(node_labels.DOMAINS)}) or be in the specifically allowed set ({', '.join(node_labels.LABELS)})"
+        )
 
 
 def labels(config: NodeConfig, machine: Machine) -> dict[str, str]:
@@ -61,6 +76,8 @@ def shown(amounts: Mapping[str, Quantity]) -> dict[str, str]:
 def registration(config: NodeConfig, machine: Machine) -> JSON:
     """The Node to create; taints are set at registration only."""
     spec: JSON = {"taints": list(config.taints)} if config.taints else {}
+    if config.provider_id:
+        spec["providerID"] = config.provider_id
     annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
     meta = {"name": config.name, "labels": labels(config, machine), "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec}
@@ -97,7 +114,9 @@ def status(
                 "message": message,
             }
         )
-    largest = sorted(images, key=lambda i: (-i.size, i.id))[:IMAGES_MAX]
+    largest = sorted(images, key=lambda i: (-i.size, i.id))
+    if config.images_max >= 0:
+        largest = largest[: config.images_max]
     return {
         "addresses": addresses,
         "capacity": shown(reservations.capacity(machine, config.max_pods)),
@@ -106,7 +125,9 @@ def status(
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
         "features": {"supplementalGroupsPolicy": False},  # no runtime before containerd 2.0 has it
         "images": [
-            {"names": [*i.digests, *i.tags], "sizeBytes": i.size} for i in largest if i.tags or i.digests
+            {"names": [*i.digests, *i.tags][:NAMES_MAX], "sizeBytes": i.size}
+            for i in largest
+            if i.tags or i.digests
         ],
         "nodeInfo": {
             "architecture": machine.architecture,

@@ -1,0 +1,175 @@
+"""What a node agent says of its own node: when it is ready, what has happened to it, what it may be called."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bamikube.api import errors
+from bamikube.nodeagent.agent import PodAgent
+from bamikube.nodeagent.node import status
+from bamikube.nodeagent.node.facts import Machine
+from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.runtime.port import Condition, Image, RuntimeFailure
+from tests.simulation import virtual
+from tests.support.hollow_pods import HollowNode, gate
+from tests.unit.nodeagent.test_places_on_the_node import Informer
+
+JSON = dict[str, Any]
+MACHINE = Machine(2, 1 << 30, 1 << 34, "amd64", "6", "Linux", "machine", "system", "boot-2")
+GOOD = (Condition("RuntimeReady", True), Condition("NetworkReady", True))
+
+
+class Runtime:
+    """One that says it is well, or that hangs."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+
+    async def conditions(self) -> list[Condition]:
+        return list(GOOD)
+
+    async def version(self) -> str:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return "containerd://1.6"
+
+    async def list_images(self) -> list[Image]:
+        return []
+
+
+class Client:
+    """Takes what is written to the node."""
+
+    def __init__(self) -> None:
+        self.wrote: list[JSON] = []
+
+    async def patch(self, resource: str, name: str, body: JSON, **_: Any) -> JSON:
+        self.wrote.append(body["status"])
+        return {"metadata": {"name": name}, "status": body["status"]}
+
+
+def ready(written: JSON) -> JSON:
+    return next(c for c in written["conditions"] if c["type"] == "Ready")
+
+
+def registrar(node: HollowNode, **more: Any) -> tuple[Registrar, Client, Runtime, list[tuple[str, ...]]]:
+    client, runtime, told = Client(), Runtime(), []
+    config = status.NodeConfig("n", "n", ("192.0.2.1",), {}, (), 10250, 110)
+    made = Registrar(
+        client,  # type: ignore[arg-type]
+        node.shared.world,
+        runtime,  # type: ignore[arg-type]
+        config,
+        MACHINE,
+        tell=lambda *words: told.append(words),
+        **more,
+    )
+    return made, client, runtime, told
+
+
+def test_a_runtime_that_hangs_is_down_and_holds_up_nothing_else() -> None:
+    async def life() -> None:
+        node = HollowNode()
+        one, client, runtime, told = registrar(node)
+        assert await one.update()
+        runtime.hangs = True
+        begun = node.clock.monotonic()
+        assert not await one.update()
+        assert node.clock.monotonic() - begun <= 30.1
+        said = ready(client.wrote[-1])
+        assert (said["status"], said["message"]) == ("False", "container runtime is down")
+        assert told[-1] == ("Normal", "NodeNotReady", "Node n status is now: NodeNotReady")
+
+    virtual.run(life())
+
+
+def test_a_node_that_is_cordoned_and_no_longer_is_tells_of_both_once() -> None:
+    async def life() -> None:
+        node, cordoned = HollowNode(), [True]
+        one, _, _, told = registrar(node, cordoned=lambda: cordoned[0])
+        await one.update()
+        await one.update()
+        cordoned[0] = False
+        await one.update()
+        said = [words[1] for words in told if "Schedulable" in words[1]]
+        assert said == ["NodeNotSchedulable", "NodeSchedulable"]
+
+    virtual.run(life())
+
+
+@pytest.mark.parametrize(("before", "times"), [("boot-1", 1), ("boot-2", 0), ("", 0)])
+def test_a_machine_that_was_booted_again_is_told_of(before: str, times: int) -> None:
+    async def life() -> None:
+        one, client, _, told = registrar(HollowNode())
+        there = {"metadata": {"name": "n"}, "status": {"nodeInfo": {"bootID": before}}}
+
+        async def create(*_: Any) -> JSON:
+            raise errors.already_exists("nodes", "n")
+
+        async def get(*_: Any) -> JSON:
+            return there
+
+        async def patch(*_: Any, **__: Any) -> JSON:
+            return there
+
+        client.create, client.get, client.patch = create, get, patch  # type: ignore[attr-defined, method-assign, assignment]
+        await one._register()
+        said = [words for words in told if words[1] == "Rebooted"]
+        assert said == [("Warning", "Rebooted", "Node n has been rebooted, boot id: boot-2")] * times
+
+    virtual.run(life())
+
+
+def test_nobody_sees_containers_for_three_minutes() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        agent = PodAgent(node.shared, informer, informer, gate())  # type: ignore[arg-type]
+        assert agent.ailing() == ()
+        running = asyncio.ensure_future(agent.run())
+        await node.clock.sleep(60)
+        assert agent.ailing() == ()
+        whole = node.runtime.list_sandboxes
+
+        async def broken(*_: Any) -> Any:
+            raise RuntimeFailure("UNAVAILABLE", "gone")
+
+        node.runtime.list_sandboxes = broken  # type: ignore[method-assign]
+        await node.clock.sleep(150)
+        assert agent.ailing() == ()
+        await node.clock.sleep(40)
+        (said,) = agent.ailing()
+        assert said.startswith("PLEG is not healthy: pleg was last seen active 3m")
+        assert said.endswith(" ago; threshold is 3m0s")
+        assert status.ready(None, [said])[2] == f"[container runtime is down, {said}]"
+        node.runtime.list_sandboxes = whole  # type: ignore[method-assign]
+        await node.clock.sleep(30)
+        assert agent.ailing() == ()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_labels_of_kubernetes_own_domains_are_refused_but_for_some() -> None:
+    status.check_labels(
+        {"role": "x", "node.kubernetes.io/a": "b", "topology.kubernetes.io/zone": "z", "a.io/b": ""}
+    )
+    with pytest.raises(ValueError, match=r"unknown 'kubernetes\.io' or 'k8s\.io' labels") as refused:
+        status.check_labels(
+            {"node-role.kubernetes.io/worker": "", "x.k8s.io/a": "", "kubernetes.io/os": "linux"}
+        )
+    assert "[node-role.kubernetes.io/worker x.k8s.io/a]\n" in str(refused.value)
+    assert "prefix (kubelet.kubernetes.io, node.kubernetes.io) or" in str(refused.value)
+
+
+@pytest.mark.parametrize(("most", "shown"), [(1, 1), (-1, 3), (0, 0)])
+def test_images_in_the_status_are_few_and_have_few_names(most: int, shown: int) -> None:
+    images = [Image(f"i{n}", tuple(f"t{n}:{k}" for k in range(9)), ("d",), n) for n in range(3)]
+    config = status.NodeConfig("n", "n", (), {}, (), 10250, 110, provider_id="a://b", images_max=most)
+    told = status.status(config, MACHINE, (), GOOD, "v", images, {}, 0.0)["images"]
+    assert len(told) == shown
+    assert all(image["names"] == ["d", *(image["names"][1:])] and len(image["names"]) == 5 for image in told)
+    assert status.registration(config, MACHINE)["spec"]["providerID"] == "a://b"
