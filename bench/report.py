@@ -69,3 +69,15 @@ def machine() -> str:
         f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Linux {platform.release()}, "
         f"Python {platform.python_version()}, load average {os.getloadavg()[0]:.2f}"
     )
+
+
+def process(*words: str) -> int:
+    """The machine's process with this command line. SystemExit when there is none."""
+    line = "\0".join((*words, "")).encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == line:
+                return int(entry.name)
+        except OSError:
+            continue
+    raise SystemExit(f"no process runs {' '.join(words)}")

@@ -51,7 +51,9 @@ class Cluster:
         self.agent: PodAgent | None = None
         for what, part, names in (
             ("runtime", self.node.runtime, ("run_sandbox", "create_container", "start_container", "stop_container",
-                                 "stop_sandbox", "remove_container", "remove_sandbox", "list_containers")),
+                                 "stop_sandbox", "remove_container", "remove_sandbox", "list_containers",
+                                 "sandbox_status", "container_status", "image")),
+            ("checks", self.node.checks, ("hook",)),
             ("api", self.node.api, ("write_status", "delete")),
             ("host", self.node.host, ("set_up", "cleanup")),
         ):  # fmt: skip
