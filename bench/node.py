@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "services"), str(HERE.parent)]
 
 import report  # noqa: E402
 
-from tests.integration.nodeagent.conftest import Node  # noqa: E402
+from tests.integration.nodeagent.conftest import Node, remove_groups  # noqa: E402
 from tests.support.private_containerd import PrivateContainerd, images, network_namespace  # noqa: E402
 
 CALLS = ("run_sandbox", "create_container", "start_container", "sandbox_status", "image")
@@ -151,7 +151,8 @@ async def crashes(node: Node, number: int) -> list[float]:
 
 
 async def work(daemon: PrivateContainerd, base: Path, args: Any) -> None:
-    node = Node(daemon, base, f"/bamikube-bench-{os.getpid()}")
+    group = f"/bamikube-bench-{os.getpid()}"
+    node = Node(daemon, base, group)
     listener = asyncio.ensure_future(listen(node))
     rows = []
     try:
@@ -167,6 +168,7 @@ async def work(daemon: PrivateContainerd, base: Path, args: Any) -> None:
     finally:
         await node.close()
         listener.cancel()
+        remove_groups(group)
     print(report.machine(), f"load {os.getloadavg()[0]:.1f}")
     report.show("the node agent on containerd", ("", "pods", "p50 ms", "least ms"), rows)
 

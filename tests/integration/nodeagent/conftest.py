@@ -185,11 +185,15 @@ async def node(containerd: PrivateContainerd, tmp_path: Path) -> AsyncIterator[N
         yield node
     finally:
         await node.close()
-        base = Path("/sys/fs/cgroup")
-        for pattern in ("kubepods/*/", "kubepods/", ""):
-            for path in base.glob(f"*{group}/{pattern}"):
-                if not path.is_symlink():
-                    path.rmdir()
+        remove_groups(group)
+
+
+def remove_groups(group: str) -> None:
+    """Take away the cgroups of a node that has been closed."""
+    for pattern in ("kubepods/*/", "kubepods/", ""):
+        for path in Path("/sys/fs/cgroup").glob(f"*{group}/{pattern}"):
+            if not path.is_symlink():
+                path.rmdir()
 
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
