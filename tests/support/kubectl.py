@@ -52,7 +52,9 @@ class Kubectl:
         return Kubectl(self.kubeconfig, namespace, self.path)
 
     def command(self, *words: str) -> list[str]:
-        return [self.path, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *words]
+        # What another cluster at the same address served once is not to be remembered.
+        cache = f"--cache-dir={self.kubeconfig.parent / 'kubectl-cache'}"
+        return [self.path, f"--kubeconfig={self.kubeconfig}", cache, f"--namespace={self.namespace}", *words]
 
     def run(self, *words: str, stdin: str = "", timeout: float = 90) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -143,6 +143,7 @@ def nodeagent(node: Node, topology: Topology) -> UnitSpec:
         client_ca_file=f"{PKI}/ca.crt",
         tls_cert_file=f"{PKI}/kubelet.crt",
         tls_private_key_file=f"{PKI}/kubelet.key",
+        pod_manifest_path="/etc/kubernetes/manifests",
         healthz_port=10248,
         # The lab lives on somebody's laptop, which may well be full: only what is truly short counts.
         eviction_hard="memory.available<50Mi,nodefs.available<2%,nodefs.inodesFree<2%,imagefs.available<2%",

@@ -2,13 +2,18 @@
 
 Events say within milliseconds that a container ended; a relist every few seconds is the net below them. What the
 relist finds in the runtime without a pod in the API is an orphan (the pod was deleted while the node agent was away)
-and is ended, but never before the pod informer has synced.
+and is ended, but never before the pod informer has synced and the node's own manifests were read.
+
+Static pods, which manifests on the node describe, have workers like all others, but need no API server: they begin
+at once. Their mirrors in the API are nobody's work here (``sources/mirrors.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bamikube.api.errors import ApiError
@@ -25,6 +30,7 @@ from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.port import RuntimeEvent, RuntimeFailure
+from bamikube.nodeagent.sources.mirrors import StaticApi
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +58,23 @@ class PodAgent:
         self._clearing: set[str] = set()
         self.relisted = 0.0  # when the runtime last answered, in seconds since the epoch
         self._asked = 0.0  # the same on the clock that never jumps
+        self.mirrored: Callable[[], None] = lambda: None  # told that a mirror, or what it shows, is different
+        self.manifests_read = True  # False while nobody knows which static pods there are
+        self._joined = False  # the pods of the API are known
+        self._manifests: dict[str, JSON] = {}  # by uid: the static pods there are to be
+        self._static: set[str] = set()  # the uids of workers that came from manifests
+        api = StaticApi(shared.api, self._status, lambda: self.mirrored())
+        self._shared_static = replace(shared, api=api)
         self._since: float | None = None  # when it was to be asked first
         pods.on_change(self._changed)
 
     # -- the API's side ----------------------------------------------------------------------------------------
 
     def _changed(self, _key: str, old: JSON | None, new: JSON | None) -> None:
+        if any(pod is not None and facts.mirror(pod) for pod in (old, new)):
+            self.mirrored()
+        old = None if old is not None and facts.mirror(old) else old
+        new = None if new is not None and facts.mirror(new) else new
         if old is not None and (new is None or facts.uid(new) != facts.uid(old)):
             worker = self.workers.get(facts.uid(old))
             if worker is not None:
@@ -77,7 +94,7 @@ class PodAgent:
 
     def _begin_all(self) -> None:
         """Begin with the pods of the first list: those that were taken in before hold their places, then the oldest."""
-        pods = [pod for pod in self._pods.items() if facts.uid(pod) not in self.workers]
+        pods = [p for p in self._pods.items() if facts.uid(p) not in self.workers and not facts.mirror(p)]
 
         def order(pod: JSON) -> tuple[bool, str]:
             return facts.start_time(pod) is None, str(pod["metadata"].get("creationTimestamp") or "")
@@ -85,8 +102,45 @@ class PodAgent:
         for pod in sorted(pods, key=order):
             self._begin(pod)
 
+    def keep(self, pods: Sequence[JSON]) -> None:
+        """The static pods there are to be: those that are not among them end, new ones begin."""
+        self._manifests = {facts.uid(pod): pod for pod in pods}
+        for uid in self._static - self._manifests.keys():
+            if not self.workers[uid].absent:
+                self.workers[uid].removed()
+        self.manifests_read = True
+        self._begin_static()
+
+    def _begin_static(self) -> None:
+        """Begin what nobody stands in the way of: the pod of an older manifest ends before the new one's begins."""
+        for uid, pod in self._manifests.items():
+            meta = pod["metadata"]
+            if uid not in self.workers and self.worker(meta["namespace"], meta["name"]) is None:
+                self._static.add(uid)
+                self._begin(pod)
+        self.mirrored()
+
+    def static_pods(self) -> dict[str, tuple[JSON, JSON]]:
+        """The pods that are to have a mirror, and their status, by namespace and name."""
+        workers = [self.workers[uid] for uid in self._static]
+        return {
+            f"{w.pod['metadata']['namespace']}/{w.pod['metadata']['name']}": (w.pod, w.status)
+            for w in workers
+            if not w.absent
+        }
+
+    def _status(self, uid: str) -> JSON:
+        return self.workers[uid].status if uid in self.workers else {}
+
+    def uids(self, worker: PodWorker) -> set[str]:
+        """The uids under which others may know a worker's pod: a static pod also has its mirror's."""
+        meta = worker.pod["metadata"]
+        mirror = self._pods.get(f"{meta['namespace']}/{meta['name']}") if worker.uid in self._static else None
+        return {worker.uid} | ({facts.uid(mirror)} if mirror is not None else set())
+
     def _begin(self, pod: JSON) -> None:
-        worker = PodWorker(self._shared, pod, self._finished)
+        shared = self._shared_static if facts.uid(pod) in self._static else self._shared
+        worker = PodWorker(shared, pod, self._finished)
         arriving = facts.start_time(pod) is None and not facts.deleted(pod) and not facts.terminal(pod)
         verdict = self._gate.judge(pod, self._others(worker)) if arriving else gate.TAKEN
         self.workers[worker.uid] = worker
@@ -175,6 +229,9 @@ class PodAgent:
         if worker is not None:
             self._tasks.spawn(worker.close(), "end")
             judge_all(self.workers.values())
+        if uid in self._static:
+            self._static.discard(uid)
+        self._begin_static()
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name (the newest, should an old one still be ending)."""
@@ -201,9 +258,11 @@ class PodAgent:
 
     async def run(self) -> None:
         try:
-            await self._pods.synced.wait()
             self._since = self._shared.world.clock.monotonic()
-            self._begin_all()
+            if self._pods.synced.is_set():
+                self._join()
+            else:
+                self._tasks.spawn(self._join_later(), "api")
             self._tasks.spawn(self._listen(), "events")
             while True:
                 try:
@@ -215,6 +274,15 @@ class PodAgent:
             await self._referenced.close()
             await asyncio.gather(*(worker.close() for worker in self.workers.values()))
             await self._tasks.close()
+
+    def _join(self) -> None:
+        self._begin_all()
+        self._joined = True
+
+    async def _join_later(self) -> None:
+        """The runtime is watched and static pods run meanwhile."""
+        await self._pods.synced.wait()
+        self._join()
 
     async def _listen(self) -> None:
         while True:
@@ -260,7 +328,7 @@ class PodAgent:
             if uid in self.workers:
                 self.workers[uid].wake()
         judge_all(self.workers.values())
-        if self._pods.synced.is_set():
+        if self._joined and self.manifests_read:
             lost = {s.uid for s in sandboxes} | self._shared.host.known_pods()
             for uid in lost - self.workers.keys() - self._clearing:
                 self._clearing.add(uid)

@@ -45,6 +45,9 @@ class NodeAgentOptions(Options):
     register_with_taints: list[str] = Field(
         default_factory=list, description="taints at registration, key=value:Effect,..."
     )
+    pod_manifest_path: str = Field(
+        "", description="file or folder of manifests of static pods, which run without an API server"
+    )
     provider_id: str = Field("", description="what the machine is called where it was rented")
     node_status_max_images: int = Field(
         50, ge=-1, description="images told of in the node's status, the largest first; -1: all"

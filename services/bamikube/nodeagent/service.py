@@ -63,6 +63,8 @@ from bamikube.nodeagent.settings import (
 )
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
+from bamikube.nodeagent.sources.files import ManifestFiles
+from bamikube.nodeagent.sources.mirrors import Mirrors
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.provider import Stats
 from bamikube.nodeagent.stats.sampler import Sampler
@@ -174,6 +176,15 @@ class NodeAgent:
                 world, self._runtime, cpus, lambda: list(self.agent.workers.values()), period
             )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
+        self._mirrors = Mirrors(
+            self._client,
+            world,
+            self._pods,
+            self._own.current,
+            self.agent.static_pods,
+            lambda: self.agent.manifests_read,
+        )
+        self.agent.mirrored = self._mirrors.changed
         sampler = self._sampler(root)
         stats = Stats(world, sampler, node, machine, options.container_runtime_endpoint)
         self._images = ImageCollector(
@@ -273,13 +284,19 @@ class NodeAgent:
             tasks.spawn(self._services.run(), "services")
             tasks.spawn(self._registrar.run(), "node")
             tasks.spawn(self._registrar.renew(), "lease")
+            if self._options.pod_manifest_path:
+                self.agent.manifests_read = False
+                path, name = self._options.pod_manifest_path, self._config.name
+                files = ManifestFiles(self._world, path, name, self.agent.keep)
+                tasks.spawn(files.run(), "manifests")
+            working = tasks.spawn(self.agent.run(), "agent")
             await self._registrar.registered.wait()
             tasks.spawn(self._own.run(), "own node")
             await self._own.synced.wait()
             await self._services.synced.wait()
             tasks.spawn(self._pods.run(), "pods")
-            working = tasks.spawn(self.agent.run(), "agent")
             await self._pods.synced.wait()
+            tasks.spawn(self._mirrors.run(), "mirrors")
             tasks.spawn(self._images.run(), "images")
             if self._binder is not None:
                 tasks.spawn(self._binder.run(), "processors")

@@ -102,10 +102,17 @@ def static(pod: JSON) -> bool:
 CRITICAL = 2_000_000_000  # the priority from which on a pod is not to be missed
 
 
+MIRROR = "kubernetes.io/config.mirror"
+
+
+def mirror(pod: JSON) -> bool:
+    """Whether the object only shows a pod that a manifest on the node describes."""
+    return MIRROR in (pod["metadata"].get("annotations") or {})
+
+
 def critical(pod: JSON) -> bool:
     """What a node never ends to get along itself: static pods, and those of the highest priorities."""
-    mirror = "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or {})
-    return static(pod) or mirror or int(pod["spec"].get("priority") or 0) >= CRITICAL
+    return static(pod) or mirror(pod) or int(pod["spec"].get("priority") or 0) >= CRITICAL
 
 
 def local_volumes(pod: JSON) -> list[str]:

@@ -30,7 +30,6 @@ from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 from bamikube.nodeagent import figures
 from bamikube.nodeagent.agent import PodAgent
-from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime, RuntimeFailure
@@ -141,7 +140,7 @@ class NodeApi:
         worker = self._agent.worker(namespace, name)
         if worker is None:
             raise no_pod()
-        if uid and uid != facts.uid(worker.pod):
+        if uid and uid not in self._agent.uids(worker):
             raise Refusal(404, "pod not found")
         return worker
 
