@@ -13,7 +13,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -34,6 +34,13 @@ class Options(BaseModel):
     )
     v: int = Field(0, ge=0, le=10, description="log verbosity; from 4 on, debug lines are shown")
     log_format: Literal["text", "json"] = Field("text", description="text or json, one event a line")
+
+    @classmethod
+    def read_files(cls, path: str, flags: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the file ``path`` of ``--config`` ("": none) says: values by field, and what the file calls fields that it
+        does not call by their flag. ``flags``: the texts of the flags given, by field. Raises OSError, and ValueError that
+        names the file."""
+        return (flat(cls, path), {}) if path else ({}, {})
 
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -77,6 +84,22 @@ def _value(annotation: Any, text: str) -> Any:
     return text
 
 
+def flat(kind: type[Options], path: str) -> dict[str, Any]:
+    """A file of options named as the flags are, by field. Raises OSError and ValueError."""
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config {path}: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"--config {path}: expected a mapping of option names to values")
+    values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    for name, value in values.items():
+        if isinstance(value, str) and name in kind.model_fields:
+            annotation = _bare(kind.model_fields[name].annotation)
+            values[name] = _value(annotation, value) if annotation is float else value
+    return values
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}\nSee '{self.prog} --help'.", file=sys.stderr)
@@ -97,28 +120,25 @@ def parse_options(kind: type[OptionsT], argv: Sequence[str] | None, prog: str) -
         else:
             parser.add_argument(flag(name), dest=name, default=None, metavar="VALUE", help=help_text)
     given = vars(parser.parse_args(argv))
-    values: dict[str, Any] = {}
-    if path := given.pop("config"):
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            parser.error(f"--config {path}: {error}")
-        if not isinstance(loaded, dict):
-            parser.error(f"--config {path}: expected a mapping of option names to values")
-        values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
-        for name, value in values.items():
-            if isinstance(value, str) and name in kind.model_fields:
-                annotation = _bare(kind.model_fields[name].annotation)
-                values[name] = _value(annotation, value) if annotation is float else value
-    for name, text in given.items():
-        if text is not None:
-            values[name] = _value(kind.model_fields[name].annotation, text)
+    path = given.pop("config") or ""
+    flags = {name: text for name, text in given.items() if text is not None}
+    try:
+        values, names = kind.read_files(path, flags)
+    except OSError as error:
+        parser.error(f"--config {path}: {error}")
+    except ValueError as error:
+        parser.error(str(error))
+    for name, text in flags.items():
+        values[name] = _value(kind.model_fields[name].annotation, text)
+        names.pop(name, None)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
             where = flag(str(problem["loc"][0])) if problem["loc"] else "options"
+            if problem["loc"] and (called := names.get(str(problem["loc"][0]))):
+                where = f"{called} ({where})"
             said = "not an option of this service" if problem["type"] == "extra_forbidden" else problem["msg"]
             said = "this flag is required" if problem["type"] == "missing" else said
             lines.append(f"{where}: {said}")

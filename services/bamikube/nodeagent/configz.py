@@ -30,7 +30,7 @@ def _serving(options: NodeAgentOptions) -> JSON:
         "address": options.address,
         "port": options.port,
         "healthzPort": options.healthz_port,
-        "healthzBindAddress": "127.0.0.1",
+        "healthzBindAddress": options.healthz_bind_address,
         "tlsCertFile": options.tls_cert_file,
         "tlsPrivateKeyFile": options.tls_private_key_file,
         "authentication": {

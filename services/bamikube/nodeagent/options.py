@@ -1,13 +1,21 @@
-"""The node agent's flags; names and meanings are the kubelet's where it has the flag."""
+"""The node agent's flags; names and meanings are the kubelet's where it has the flag.
+
+Most of them may stand in a KubeletConfiguration as well (:mod:`bamikube.nodeagent.configuration`).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from bamikube.kit.options import Options
+from bamikube.nodeagent.configuration import load
 from bamikube.nodeagent.eviction import thresholds
+
+log = logging.getLogger(__name__)
 
 
 class NodeAgentOptions(Options):
@@ -16,6 +24,9 @@ class NodeAgentOptions(Options):
     healthz_port: int = Field(10248, ge=0, le=65535, description="port of the health server; 0 turns it off")
     kubeconfig: str = Field(
         "/etc/kubernetes/kubelet.conf", description="how to reach the API server, and as whom"
+    )
+    config_dir: str = Field(
+        "", description="folder of *.conf files, each a KubeletConfiguration laid over that of --config"
     )
     node_ip: list[str] = Field(
         default_factory=list, description="the node's addresses, the primary one first"
@@ -157,6 +168,16 @@ class NodeAgentOptions(Options):
     eviction_minimum_reclaim: dict[str, str] = Field(
         default_factory=dict, description="how far beyond a threshold the node has to come, signal=value,..."
     )
+
+    @classmethod
+    def read_files(cls, path: str, flags: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """``--config`` is a KubeletConfiguration, or a file of options like those of the other services."""
+        loaded = load.read(path, flags.get("config_dir", ""))
+        if loaded is None:
+            return super().read_files(path, flags)
+        for text in loaded.unused:
+            log.warning("%s", text)
+        return loaded.values, loaded.names
 
     @field_validator("eviction_hard", "eviction_soft", mode="before")
     @classmethod

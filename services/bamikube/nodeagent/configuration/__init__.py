@@ -1,0 +1,1 @@
+"""The node agent's configuration file: a KubeletConfiguration, in the field names that clusters' owners know."""

@@ -1,0 +1,153 @@
+"""Every field of KubeletConfiguration (``kubelet.config.k8s.io/v1beta1``, v1.34), and what the node agent does with it. Pure.
+
+A field has the meaning of the flag of the same thing, so the file says no more than flags can (``HONOURED``). Of the others the
+node agent does one thing and no other (``FIXED``), or nothing at all (``UNUSED``): whoever sets those is told so, unless what
+he asks for is what happens anyway. Zero durations, empty texts and nulls stand for the default, as kubeadm writes them.
+
+Source: the API reference of KubeletConfiguration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Convert = Callable[[Any], Any]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _texts(value: Any) -> Any:
+    """A map whose values may have been written as numbers: ``cpu: 1``."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a map")
+    return {
+        str(key): str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()
+    }
+
+
+def _taints(value: Any) -> Any:
+    """The objects of ``registerWithTaints`` as the flag writes them."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError("expected a list of taints with key, value and effect")
+    return [
+        f"{one.get('key', '')}{'=' + one['value'] if one.get('value') else ''}:{one.get('effect', '')}"
+        for one in value
+    ]
+
+
+def _by_priority(value: Any) -> Any:
+    try:
+        return {int(one["priority"]): int(one["shutdownGracePeriodSeconds"]) for one in value}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "expected a list of objects with priority and shutdownGracePeriodSeconds, both whole numbers"
+        ) from error
+
+
+HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the option's field
+    path: (option, convert)
+    for path, option, convert in (
+        ("address", "address", _as_it_is),
+        ("port", "port", _as_it_is),
+        ("healthzPort", "healthz_port", _as_it_is),
+        ("healthzBindAddress", "healthz_bind_address", _as_it_is),
+        ("tlsCertFile", "tls_cert_file", _as_it_is),
+        ("tlsPrivateKeyFile", "tls_private_key_file", _as_it_is),
+        ("authentication.x509.clientCAFile", "client_ca_file", _as_it_is),
+        ("staticPodPath", "pod_manifest_path", _as_it_is),
+        ("containerRuntimeEndpoint", "container_runtime_endpoint", _as_it_is),
+        ("clusterDomain", "cluster_domain", _as_it_is),
+        ("clusterDNS", "cluster_dns", _as_it_is),
+        ("resolvConf", "resolv_conf", _as_it_is),
+        ("providerID", "provider_id", _as_it_is),
+        ("registerWithTaints", "register_with_taints", _taints),
+        ("nodeStatusMaxImages", "node_status_max_images", _as_it_is),
+        ("nodeLeaseDurationSeconds", "node_lease_duration_seconds", _as_it_is),
+        ("cgroupRoot", "cgroup_root", _as_it_is),
+        ("cgroupDriver", "cgroup_driver", _as_it_is),
+        ("maxPods", "max_pods", _as_it_is),
+        ("podPidsLimit", "pod_max_pids", _as_it_is),
+        ("seccompDefault", "seccomp_default", _as_it_is),
+        ("allowedUnsafeSysctls", "allowed_unsafe_sysctls", _as_it_is),
+        ("cpuManagerPolicy", "cpu_manager_policy", _as_it_is),
+        ("cpuManagerPolicyOptions", "cpu_manager_policy_options", _texts),
+        ("cpuManagerReconcilePeriod", "cpu_manager_reconcile_period", _as_it_is),
+        ("reservedSystemCPUs", "reserved_cpus", _as_it_is),
+        ("kubeReserved", "kube_reserved", _texts),
+        ("systemReserved", "system_reserved", _texts),
+        ("kubeReservedCgroup", "kube_reserved_cgroup", _as_it_is),
+        ("systemReservedCgroup", "system_reserved_cgroup", _as_it_is),
+        ("enforceNodeAllocatable", "enforce_node_allocatable", _as_it_is),
+        ("evictionHard", "eviction_hard", _texts),
+        ("evictionSoft", "eviction_soft", _texts),
+        ("evictionSoftGracePeriod", "eviction_soft_grace_period", _texts),
+        ("evictionMaxPodGracePeriod", "eviction_max_pod_grace_period", _as_it_is),
+        ("evictionPressureTransitionPeriod", "eviction_pressure_transition_period", _as_it_is),
+        ("evictionMinimumReclaim", "eviction_minimum_reclaim", _texts),
+        ("imageMinimumGCAge", "minimum_image_ttl_duration", _as_it_is),
+        ("imageMaximumGCAge", "image_maximum_gc_age", _as_it_is),
+        ("imageGCHighThresholdPercent", "image_gc_high_threshold", _as_it_is),
+        ("imageGCLowThresholdPercent", "image_gc_low_threshold", _as_it_is),
+        ("serializeImagePulls", "serialize_image_pulls", _as_it_is),
+        ("maxParallelImagePulls", "max_parallel_image_pulls", _as_it_is),
+        ("containerLogMaxSize", "container_log_max_size", _as_it_is),
+        ("containerLogMaxFiles", "container_log_max_files", _as_it_is),
+        ("shutdownGracePeriod", "shutdown_grace_period", _as_it_is),
+        ("shutdownGracePeriodCriticalPods", "shutdown_grace_period_critical_pods", _as_it_is),
+        ("shutdownGracePeriodByPodPriority", "shutdown_grace_period_by_pod_priority", _by_priority),
+        ("logging.format", "log_format", _as_it_is),
+        ("logging.verbosity", "v", _as_it_is),
+    )
+}
+
+FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
+    "enableServer": True,
+    "readOnlyPort": 0,
+    "authentication.webhook.enabled": True,
+    "authentication.webhook.cacheTTL": "2m0s",
+    "authentication.anonymous.enabled": False,
+    "authorization.mode": "Webhook",
+    "authorization.webhook.cacheAuthorizedTTL": "5m0s",
+    "authorization.webhook.cacheUnauthorizedTTL": "30s",
+    "enableDebuggingHandlers": True,
+    "enableSystemLogHandler": True,
+    "enableSystemLogQuery": False,
+    "registerNode": True,
+    "cgroupsPerQOS": True,
+    "cpuCFSQuota": True,
+    "cpuCFSQuotaPeriod": "100ms",
+    "syncFrequency": "1m0s",
+    "nodeStatusUpdateFrequency": "10s",
+    "nodeStatusReportFrequency": "5m0s",
+    "containerLogMonitorInterval": "10s",
+    "runtimeRequestTimeout": "2m0s",
+    "contentType": "application/json",
+    "memoryManagerPolicy": "None",
+    "topologyManagerPolicy": "none",
+    "topologyManagerScope": "container",
+    "enableControllerAttachDetach": True,
+    "localStorageCapacityIsolation": True,
+    "hairpinMode": "hairpin-veth",
+    "configMapAndSecretChangeDetectionStrategy": "Watch",
+}
+
+_NO_EFFECT = """containerLogMaxWorkers crashLoopBackOff enableContentionProfiling enableDebugFlagsHandler enableProfilingHandler eventBurst
+    eventRecordQPS failCgroupV1 failSwapOn featureGates fileCheckFrequency httpCheckFrequency imagePullCredentialsVerificationPolicy
+    imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS kubeletCgroups logging
+    makeIPTablesUtilChains maxOpenFiles memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podCIDR podLogsDir
+    podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS reservedMemory
+    rotateCertificates runOnce serverTLSBootstrap showHiddenMetricsForVersion singleProcessOOMKill staticPodURL staticPodURLHeader
+    streamingConnectionIdleTimeout systemCgroups tlsCipherSuites tlsMinVersion topologyManagerPolicyOptions tracing userNamespaces
+    volumePluginDir volumeStatsAggPeriod"""
+UNUSED = frozenset(_NO_EFFECT.split())
+
+_ZEROS = ("", "0", "0s", "0m", "0h", "0m0s", "0h0m0s")
+
+
+def unset(path: str, value: Any) -> bool:
+    """Whether ``value`` says nothing: null, an empty text, a duration of nothing, and the 0 of a field where 0 is no value."""
+    numbers = ("nodeLeaseDurationSeconds", "port", "maxPods", "containerLogMaxFiles", "podPidsLimit")
+    return value is None or value in _ZEROS or (path in numbers and value == 0)
