@@ -145,7 +145,8 @@ def nodeagent(node: Node, topology: Topology) -> UnitSpec:
         tls_private_key_file=f"{PKI}/kubelet.key",
         pod_manifest_path="/etc/kubernetes/manifests",
         healthz_port=10248,
-        # The lab lives on somebody's laptop, which may well be full: only what is truly short counts.
+        # The lab lives on somebody's laptop, which may well swap or be full: only what is truly short counts.
+        fail_swap_on="false",
         eviction_hard="memory.available<50Mi,nodefs.available<2%,nodefs.inodesFree<2%,imagefs.available<2%",
     )
     if node.control_plane:

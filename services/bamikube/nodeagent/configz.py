@@ -62,6 +62,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "cgroupRoot": options.cgroup_root,
         "cgroupDriver": options.cgroup_driver,
         "cgroupsPerQOS": True,
+        "failSwapOn": options.fail_swap_on,
         "seccompDefault": options.seccomp_default,
         "maxPods": options.max_pods,
         "podPidsLimit": options.pod_max_pids,

@@ -70,6 +70,7 @@ class NodeAgentOptions(Options):
     )
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
+    fail_swap_on: bool = Field(True, description="do not start on a machine that swaps")
     max_pods: int = Field(110, ge=1, description="pods this node takes")
     pod_max_pids: int = Field(
         -1, ge=-1, description="processes a pod may have; -1: as many as all pods together"

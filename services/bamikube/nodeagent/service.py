@@ -65,6 +65,7 @@ from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
 from bamikube.nodeagent.sources.files import ManifestFiles
 from bamikube.nodeagent.sources.mirrors import Mirrors
+from bamikube.nodeagent.startup import looks
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.provider import Stats
 from bamikube.nodeagent.stats.sampler import Sampler
@@ -87,6 +88,7 @@ class NodeAgent:
         ips = tuple(options.node_ip) or (_default_ip(),)
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
+        looks.demand(root, options.cgroup_driver, fail_swap_on=options.fail_swap_on)
         machine = facts.inspect(root)
         self._machine = machine
         evicting = eviction_policy(options)
@@ -290,7 +292,10 @@ class NodeAgent:
                 files = ManifestFiles(self._world, path, name, self.agent.keep)
                 tasks.spawn(files.run(), "manifests")
             working = tasks.spawn(self.agent.run(), "agent")
+            endpoint = self._options.container_runtime_endpoint
+            tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")
             await self._registrar.registered.wait()
+            tasks.spawn(looks.compare_clocks(self._client, self._world), "clocks")
             tasks.spawn(self._own.run(), "own node")
             await self._own.synced.wait()
             await self._services.synced.wait()

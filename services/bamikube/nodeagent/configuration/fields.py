@@ -68,6 +68,7 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("nodeLeaseDurationSeconds", "node_lease_duration_seconds", _as_it_is),
         ("cgroupRoot", "cgroup_root", _as_it_is),
         ("cgroupDriver", "cgroup_driver", _as_it_is),
+        ("failSwapOn", "fail_swap_on", _as_it_is),
         ("maxPods", "max_pods", _as_it_is),
         ("podPidsLimit", "pod_max_pids", _as_it_is),
         ("seccompDefault", "seccomp_default", _as_it_is),
@@ -135,7 +136,7 @@ FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
 }
 
 _NO_EFFECT = """containerLogMaxWorkers crashLoopBackOff enableContentionProfiling enableDebugFlagsHandler enableProfilingHandler eventBurst
-    eventRecordQPS failCgroupV1 failSwapOn featureGates fileCheckFrequency httpCheckFrequency imagePullCredentialsVerificationPolicy
+    eventRecordQPS failCgroupV1 featureGates fileCheckFrequency httpCheckFrequency imagePullCredentialsVerificationPolicy
     imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS kubeletCgroups logging
     makeIPTablesUtilChains maxOpenFiles memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podCIDR podLogsDir
     podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS reservedMemory

@@ -1,0 +1,108 @@
+"""What the node agent says of a machine before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bamikube.client.client import Client
+from bamikube.client.transport import InProcessTransport
+from bamikube.kit.http import Request, Response
+from bamikube.kit.world import World
+from bamikube.nodeagent.runtime.port import Condition
+from bamikube.nodeagent.startup import looks
+from bamikube.nodeagent.startup.verdicts import Machine, of_clock, of_machine, of_runtime
+
+GOOD = Machine(
+    user=0,
+    root="/var/lib/kubelet",
+    root_fault="",
+    controllers=frozenset(("cpu", "cpuset", "memory", "pids", "hugetlb")),
+    cgroups_v2=True,
+    cgroup_driver="cgroupfs",
+    systemd=False,
+    swap=(),
+)
+
+
+def test_a_good_machine_needs_no_words() -> None:
+    assert of_machine(GOOD, fail_swap_on=True) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fatal", "said"),
+    [
+        ({"user": 1000}, True, "it runs as user 1000, not as root; start it with sudo"),
+        (
+            {"root_fault": "Read-only file system"},
+            True,
+            "--root-dir /var/lib/kubelet cannot be written to: Read-only",
+        ),
+        (
+            {"controllers": frozenset(("cpuset", "pids", "hugetlb"))},
+            True,
+            "controllers cpu, memory are not there (v2)",
+        ),
+        (
+            {"controllers": GOOD.controllers - {"pids"}},
+            False,
+            "pids are not there (v2); limits of these are not kept",
+        ),
+        (
+            {"cgroup_driver": "systemd"},
+            True,
+            "systemd does not run this machine; give --cgroup-driver cgroupfs",
+        ),
+        ({"swap": ("/dev/sda2",)}, True, "set --fail-swap-on flag to false; swapped to: /dev/sda2"),
+    ],
+)
+def test_what_is_missing_is_said_with_the_way_out(change: dict[str, object], fatal: bool, said: str) -> None:
+    (finding,) = of_machine(replace(GOOD, **change), fail_swap_on=True)  # type: ignore[arg-type]
+    assert finding.fatal == fatal and said in str(finding)
+
+
+def test_swap_may_be_allowed() -> None:
+    assert of_machine(replace(GOOD, swap=("/swap",)), fail_swap_on=False) == []
+
+
+def test_the_runtime_and_the_clock() -> None:
+    assert of_runtime("unix:///c.sock", "", [Condition("RuntimeReady", True, "", "")]) == []
+    (down,) = of_runtime("unix:///c.sock", "failed to connect", [])
+    assert "does not answer: failed to connect; start containerd" in str(down) and not down.fatal
+    (old,) = of_runtime("unix:///c.sock", "unknown service runtime.v1.RuntimeService", [])
+    assert "does not speak CRI v1" in str(old)
+    (bare,) = of_runtime("u", "", [Condition("NetworkReady", False, "x", "cni plugin not initialized")])
+    assert "NetworkReady: cni plugin not initialized; put a network configuration into /etc/cni/net.d" in str(
+        bare
+    )
+    assert of_clock(100.0, 101.9) is None
+    assert "is 60 s behind the API server's" in str(of_clock(100.0, 160.0))
+    assert "is 60 s ahead of the API server's" in str(of_clock(160.0, 100.0))
+
+
+def test_the_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    groups, proc, root = tmp_path / "cgroup", tmp_path / "proc", tmp_path / "root"
+    for path in (groups, proc, root):
+        path.mkdir()
+    (groups / "cgroup.controllers").write_text("cpu memory pids\n")
+    (proc / "swaps").write_text("Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
+    seen = looks.machine(root, "cgroupfs", groups, proc)
+    assert (seen.cgroups_v2, seen.controllers, seen.swap) == (True, {"cpu", "memory", "pids"}, ("/dev/sda2",))
+    assert seen.root_fault == "" and list(root.iterdir()) == []
+    (groups / "cgroup.controllers").unlink()
+    (groups / "cpu").mkdir()
+    (groups / "cpu" / "tasks").touch()
+    seen = looks.machine(tmp_path / "none", "cgroupfs", groups, tmp_path / "nothing")
+    assert (seen.cgroups_v2, seen.controllers, seen.swap) == (False, {"cpu"}, ())
+    assert seen.root_fault == "No such file or directory"
+
+
+async def test_the_api_servers_clock_is_in_its_answers(caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(200, b"{}", {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"})
+
+    world = World()
+    await looks.compare_clocks(Client(InProcessTransport(answer), world), world)
+    assert "ahead of the API server's; keep both by one source of time" in caplog.text
