@@ -102,13 +102,14 @@ class PodAgent:
         for pod in sorted(pods, key=order):
             self._begin(pod)
 
-    def keep(self, pods: Sequence[JSON]) -> None:
-        """The static pods there are to be: those that are not among them end, new ones begin."""
+    def keep(self, pods: Sequence[JSON], whole: bool = True) -> None:
+        """The static pods there are to be: those that are not among them end, new ones begin. Not ``whole``: there may be
+        more, of which nobody knows yet."""
         self._manifests = {facts.uid(pod): pod for pod in pods}
         for uid in self._static - self._manifests.keys():
             if not self.workers[uid].absent:
                 self.workers[uid].removed()
-        self.manifests_read = True
+        self.manifests_read = self.manifests_read or whole
         self._begin_static()
 
     def _begin_static(self) -> None:

@@ -93,6 +93,7 @@ def _node(options: NodeAgentOptions) -> JSON:
             for priority, seconds in sorted(options.shutdown_grace_period_by_pod_priority.items())
         ],
         staticPodPath=options.pod_manifest_path,
+        staticPodURL=options.manifest_url,
         kubeReserved=options.kube_reserved,
         kubeReservedCgroup=options.kube_reserved_cgroup,
         systemReservedCgroup=options.system_reserved_cgroup,

@@ -59,6 +59,11 @@ class NodeAgentOptions(Options):
     pod_manifest_path: str = Field(
         "", description="file or folder of manifests of static pods, which run without an API server"
     )
+    manifest_url: str = Field("", description="address of a manifest of static pods, a Pod or a PodList")
+    manifest_url_header: list[str] = Field(
+        default_factory=list, description="headers for it, name:value; a name may be given again"
+    )
+    http_check_frequency: str = Field("20s", description="how often the address of manifests is asked")
     provider_id: str = Field("", description="what the machine is called where it was rented")
     node_status_max_images: int = Field(
         50, ge=-1, description="images told of in the node's status, the largest first; -1: all"

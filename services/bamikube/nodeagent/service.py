@@ -60,10 +60,10 @@ from bamikube.nodeagent.settings import (
     reconcile_period,
     reserved,
     shutdown_periods,
+    sources,
 )
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
-from bamikube.nodeagent.sources.files import ManifestFiles
 from bamikube.nodeagent.sources.mirrors import Mirrors
 from bamikube.nodeagent.startup import looks
 from bamikube.nodeagent.stats.groups import Groups
@@ -178,6 +178,7 @@ class NodeAgent:
                 world, self._runtime, cpus, lambda: list(self.agent.workers.values()), period
             )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
+        self._sources = sources(options, world, node, self.agent.keep)
         self._mirrors = Mirrors(
             self._client,
             world,
@@ -286,11 +287,9 @@ class NodeAgent:
             tasks.spawn(self._services.run(), "services")
             tasks.spawn(self._registrar.run(), "node")
             tasks.spawn(self._registrar.renew(), "lease")
-            if self._options.pod_manifest_path:
+            for source in self._sources:
                 self.agent.manifests_read = False
-                path, name = self._options.pod_manifest_path, self._config.name
-                files = ManifestFiles(self._world, path, name, self.agent.keep)
-                tasks.spawn(files.run(), "manifests")
+                tasks.spawn(source.run(), "manifests")
             working = tasks.spawn(self.agent.run(), "agent")
             endpoint = self._options.container_runtime_endpoint
             tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")

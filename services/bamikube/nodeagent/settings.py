@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from bamikube.kit.world import World
 from bamikube.nodeagent import durations
 from bamikube.nodeagent.cpus import choice, pool
 from bamikube.nodeagent.eviction import thresholds
@@ -11,7 +13,11 @@ from bamikube.nodeagent.eviction.loop import Policy
 from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.shutdown import plan as shutdown
+from bamikube.nodeagent.sources.files import ManifestFiles
+from bamikube.nodeagent.sources.joined import Joined
+from bamikube.nodeagent.sources.urls import ManifestUrl, headers
 
 
 def eviction_policy(options: NodeAgentOptions) -> Policy:
@@ -79,4 +85,23 @@ def reconcile_period(options: NodeAgentOptions) -> float:
         raise ValueError(f"--cpu-manager-reconcile-period: {error}") from error
     if found <= 0:
         raise ValueError("--cpu-manager-reconcile-period: has to be longer than 0s")
+    return found
+
+
+def sources(
+    options: NodeAgentOptions, world: World, node: str, keep: Callable[[list[JSON], bool], None]
+) -> list[ManifestFiles | ManifestUrl]:
+    """Where static pods come from, as the flags say; ``keep`` is called with all of them."""
+    path, url = options.pod_manifest_path, options.manifest_url
+    joined = Joined(tuple(filter(None, (path, url))), keep)
+    found: list[ManifestFiles | ManifestUrl] = []
+    if path:
+        found.append(ManifestFiles(world, path, node, joined.take(path)))
+    if url:
+        try:
+            every = durations.seconds(options.http_check_frequency)
+        except ValueError as error:
+            raise ValueError(f"--http-check-frequency: {error}") from error
+        sent = headers(options.manifest_url_header)
+        found.append(ManifestUrl(world, url, sent, node, every or 20.0, joined.take(url)))
     return found

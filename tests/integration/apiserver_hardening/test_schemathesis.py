@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.private_api import private_api
 from tests.support.schemathesis_run import Wire, furnish, judge
 
-SECONDS = 40.0
+SECONDS = 60.0
 SEED = 20341
 
 

@@ -51,7 +51,7 @@ def test_a_manifest_becomes_a_pod_of_this_node() -> None:
         ("a: [", "neither YAML nor JSON"),
         ("[]", "holds no object"),
         ("apiVersion: v1\nkind: Service\nmetadata: {}\nspec: {}", "it is v1, Kind=Service"),
-        ("kind: Pod", "metadata: Required value"),
+        ("apiVersion: v1\nkind: Pod", "metadata: Required value"),
         (WEB % "1" + "---" + WEB % "1", "neither YAML nor JSON"),
         ((WEB % "1").replace("{containers", "{bad: 1, hostNetwork: 7, containers"), "hostNetwork"),
         ((WEB % "1").replace("name: app, ", ""), r"spec.containers\[0\].name"),

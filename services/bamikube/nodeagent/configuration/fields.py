@@ -38,6 +38,13 @@ def _taints(value: Any) -> Any:
     ]
 
 
+def _headers(value: Any) -> Any:
+    """The map of ``staticPodURLHeader`` as the flag writes it."""
+    if not isinstance(value, dict) or not all(isinstance(texts, list) for texts in value.values()):
+        raise ValueError("expected a map of header names to lists of values")
+    return [f"{name}:{text}" for name, texts in value.items() for text in texts]
+
+
 def _by_priority(value: Any) -> Any:
     try:
         return {int(one["priority"]): int(one["shutdownGracePeriodSeconds"]) for one in value}
@@ -58,6 +65,9 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("tlsPrivateKeyFile", "tls_private_key_file", _as_it_is),
         ("authentication.x509.clientCAFile", "client_ca_file", _as_it_is),
         ("staticPodPath", "pod_manifest_path", _as_it_is),
+        ("staticPodURL", "manifest_url", _as_it_is),
+        ("staticPodURLHeader", "manifest_url_header", _headers),
+        ("httpCheckFrequency", "http_check_frequency", _as_it_is),
         ("containerRuntimeEndpoint", "container_runtime_endpoint", _as_it_is),
         ("clusterDomain", "cluster_domain", _as_it_is),
         ("clusterDNS", "cluster_dns", _as_it_is),
@@ -136,11 +146,11 @@ FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
 }
 
 _NO_EFFECT = """containerLogMaxWorkers crashLoopBackOff enableContentionProfiling enableDebugFlagsHandler enableProfilingHandler eventBurst
-    eventRecordQPS failCgroupV1 featureGates fileCheckFrequency httpCheckFrequency imagePullCredentialsVerificationPolicy
+    eventRecordQPS failCgroupV1 featureGates fileCheckFrequency imagePullCredentialsVerificationPolicy
     imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS kubeletCgroups logging
     makeIPTablesUtilChains maxOpenFiles memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podCIDR podLogsDir
     podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS reservedMemory
-    rotateCertificates runOnce serverTLSBootstrap showHiddenMetricsForVersion singleProcessOOMKill staticPodURL staticPodURLHeader
+    rotateCertificates runOnce serverTLSBootstrap showHiddenMetricsForVersion singleProcessOOMKill
     streamingConnectionIdleTimeout systemCgroups tlsCipherSuites tlsMinVersion topologyManagerPolicyOptions tracing userNamespaces
     volumePluginDir volumeStatsAggPeriod"""
 UNUSED = frozenset(_NO_EFFECT.split())

@@ -27,20 +27,39 @@ ANY = {"operator": "Exists", "effect": "NoExecute"}
 
 def parse(text: bytes, node: str, path: str, seen: float) -> JSON:
     """The pod that ``text`` (YAML or JSON) describes. Raises ValueError saying what is wrong with it."""
+    return _pod(_loaded(text), node, "file", path, seen)
+
+
+def parse_all(text: bytes, node: str, url: str, seen: float) -> list[JSON]:
+    """The pods of a Pod or a PodList. Raises ValueError: one that is faulty spoils the list."""
     given = _loaded(text)
+    if given.get("kind") != "PodList":
+        return [_pod(given, node, "http", url, seen)]
+    items = given.get("items") or []
+    if given.get("apiVersion") != "v1" or not isinstance(items, list):
+        raise ValueError("items: expected a list of Pods of apiVersion v1")
+    # The items of a list need not say what they are.
+    named = [{"apiVersion": "v1", "kind": "Pod"} | item if isinstance(item, dict) else {} for item in items]
+    return [_pod(item, node, "http", url, seen) for item in named]
+
+
+def _pod(given: JSON, node: str, source: str, path: str, seen: float) -> JSON:
     if given.get("kind") != "Pod" or given.get("apiVersion") != "v1":
         what = f"{given.get('apiVersion')}, Kind={given.get('kind')}"
         raise ValueError(f"it is {what}; a manifest holds one Pod of apiVersion v1")
+    for part in ("metadata", "spec"):
+        if not isinstance(given.get(part), dict):
+            raise ValueError(f"{part}: Required value")
     resource = table.by_name("pods")
     plain = json.dumps(given, sort_keys=True, default=str)
     if errors := check(resource, given).errors:
         raise ValueError("; ".join(f"{cause.field}: {cause.message}" for cause in errors))
-    uid = hashlib.md5(f"host:{node}file:{path}{plain}".encode(), usedforsecurity=False).hexdigest()
+    uid = hashlib.md5(f"host:{node}{source}:{path}{plain}".encode(), usedforsecurity=False).hexdigest()
     meta = given.get("metadata") or {}
     meta["name"] = f"{meta.get('name') or ''}-{node}"
     meta["namespace"] = meta.get("namespace") or "default"
     meta["uid"] = uid
-    own = {HASH: uid, SOURCE: "file", SEEN: rfc3339(seen)}
+    own = {HASH: uid, SOURCE: source, SEEN: rfc3339(seen)}
     meta["annotations"] = (meta.get("annotations") or {}) | own
     spec = given.get("spec") or {}
     spec["nodeName"] = node
@@ -62,7 +81,4 @@ def _loaded(text: bytes) -> dict[str, Any]:
         raise ValueError(f"it is neither YAML nor JSON: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise ValueError("it holds no object; a manifest holds one Pod of apiVersion v1")
-    for part in ("metadata", "spec"):
-        if not isinstance(given.get(part), dict):
-            raise ValueError(f"{part}: Required value")
     return given
