@@ -73,10 +73,12 @@ def test_what_the_node_runs_and_uses(room: Kubectl) -> None:
 
 def test_logs_of_every_kind_of_container(room: Kubectl, eventually: Callable[..., Any]) -> None:
     prefixed = room("logs", "busy", "--all-containers", "--prefix", "--tail=1")
-    assert "[pod/busy/first] from init\n" in prefixed and "[pod/busy/both] err\n" in prefixed
+    assert "[pod/busy/first] from init\n" in prefixed
+    assert any(f"[pod/busy/both] {word}\n" in prefixed for word in ("out", "err"))
     times = [int(line) for line in room("logs", "busy", "-c", "talks", "--since=2s").splitlines()]
     assert times and max(times) - min(times) <= 3
-    assert room("logs", "busy", "-c", "both") == "out\nerr\n"
+    # Two streams are two pipes: which line the runtime copies first is nobody's promise.
+    assert sorted(room("logs", "busy", "-c", "both").splitlines()) == ["err", "out"]
     room("debug", "busy", "--image=busybox:1.36", "-c", "guest", "--", "echo", "hello")
     eventually(
         lambda: room.run("logs", "busy", "-c", "guest").stdout == "hello\n", 30, "an ephemeral container"
