@@ -93,9 +93,9 @@ class Bamictl(Kubectl):
         return Bamictl(self.kubeconfig, namespace)
 
     def command(self, *words: str) -> list[str]:
-        python, *rest = super().command(*words)
         start = f"import sys; sys.path.insert(0, {str(SERVICES)!r}); from bamikube.cli.main import main; sys.exit(main())"
-        return [python, "-c", start, *rest]
+        flags = [f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]  # it remembers nothing
+        return [self.path, "-c", start, *flags, *words]
 
 
 def until(condition: Callable[[], Any], *, timeout: float = 60, what: str = "") -> Any:

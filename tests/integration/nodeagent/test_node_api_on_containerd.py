@@ -62,6 +62,9 @@ class Workers:
     def worker(self, namespace: str, name: str) -> Any:
         return next((w for w in self.workers.values() if w.pod["metadata"]["name"] == name), None)
 
+    def uids(self, worker: Any) -> set[str]:
+        return {worker.uid}
+
 
 @pytest.fixture
 async def api(node: Any) -> AsyncIterator[Any]:

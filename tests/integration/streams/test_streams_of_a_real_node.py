@@ -157,7 +157,7 @@ def test_bamictl_ends_with_its_input(cluster: Any) -> None:
     before = counted(cluster)
     script = "cat; echo err >&2; exit 3"
     done = Bamictl(cluster.kubeconfig).run("exec", "-i", "shell", "--", "sh", "-c", script, stdin="hi\n")
-    assert (done.returncode, done.stdout) == (3, "hi\n")
+    assert (done.returncode, done.stdout) == (3, "hi\n"), done.stderr
     assert done.stderr == "err\ncommand terminated with exit code 3\n"
     until(lambda: counted(cluster) == before + 1, timeout=10, what="a translated stream")
 
