@@ -60,7 +60,7 @@ class PodAgent:
         self._asked = 0.0  # the same on the clock that never jumps
         self.mirrored: Callable[[], None] = lambda: None  # told that a mirror, or what it shows, is different
         self.manifests_read = True  # False while nobody knows which static pods there are
-        self._joined = False  # the pods of the API are known
+        self._joined = False  # the pods of the API that were taken in before are known
         self._manifests: dict[str, JSON] = {}  # by uid: the static pods there are to be
         self._static: set[str] = set()  # the uids of workers that came from manifests
         api = StaticApi(shared.api, self._status, lambda: self.mirrored())
@@ -95,12 +95,14 @@ class PodAgent:
     def _begin_all(self) -> None:
         """Begin with the pods of the first list: those that were taken in before hold their places, then the oldest."""
         pods = [p for p in self._pods.items() if facts.uid(p) not in self.workers and not facts.mirror(p)]
-
-        def order(pod: JSON) -> tuple[bool, str]:
-            return facts.start_time(pod) is None, str(pod["metadata"].get("creationTimestamp") or "")
-
-        for pod in sorted(pods, key=order):
-            self._begin(pod)
+        pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
+        for pod in pods:
+            if facts.start_time(pod) is not None:
+                self._begin(pod)
+        self._joined = True
+        for pod in pods:
+            if facts.start_time(pod) is None:
+                self._begin(pod)
 
     def keep(self, pods: Sequence[JSON], whole: bool = True) -> None:
         """The static pods there are to be: those that are not among them end, new ones begin. Not ``whole``: there may be
@@ -120,6 +122,11 @@ class PodAgent:
                 self._static.add(uid)
                 self._begin(pod)
         self.mirrored()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every pod that holds a place here is known. Until then nothing is taken from those that are not."""
+        return self._joined and self.manifests_read
 
     def static_pods(self) -> dict[str, tuple[JSON, JSON]]:
         """The pods that are to have a mirror, and their status, by namespace and name."""
@@ -261,7 +268,7 @@ class PodAgent:
         try:
             self._since = self._shared.world.clock.monotonic()
             if self._pods.synced.is_set():
-                self._join()
+                self._begin_all()
             else:
                 self._tasks.spawn(self._join_later(), "api")
             self._tasks.spawn(self._listen(), "events")
@@ -276,14 +283,10 @@ class PodAgent:
             await asyncio.gather(*(worker.close() for worker in self.workers.values()))
             await self._tasks.close()
 
-    def _join(self) -> None:
-        self._begin_all()
-        self._joined = True
-
     async def _join_later(self) -> None:
         """The runtime is watched and static pods run meanwhile."""
         await self._pods.synced.wait()
-        self._join()
+        self._begin_all()
 
     async def _listen(self) -> None:
         while True:
@@ -329,7 +332,7 @@ class PodAgent:
             if uid in self.workers:
                 self.workers[uid].wake()
         judge_all(self.workers.values())
-        if self._joined and self.manifests_read:
+        if self.whole:
             lost = {s.uid for s in sandboxes} | self._shared.host.known_pods()
             for uid in lost - self.workers.keys() - self._clearing:
                 self._clearing.add(uid)

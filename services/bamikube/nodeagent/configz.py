@@ -94,6 +94,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         ],
         staticPodPath=options.pod_manifest_path,
         staticPodURL=options.manifest_url,
+        httpCheckFrequency=options.manifest_url and options.http_check_frequency,
         kubeReserved=options.kube_reserved,
         kubeReservedCgroup=options.kube_reserved_cgroup,
         systemReservedCgroup=options.system_reserved_cgroup,

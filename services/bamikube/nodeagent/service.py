@@ -130,7 +130,10 @@ class NodeAgent:
             lambda: bool(self._own.current().get("spec", {}).get("unschedulable")),
         )
         self._devices = DeviceManager(
-            world, root, self._registrar.changed, lambda: {pod_facts.uid(p) for p in active_pods(self.agent)}
+            world,
+            root,
+            self._registrar.changed,
+            lambda: {pod_facts.uid(p) for p in active_pods(self.agent)} if self.agent.whole else None,
         )
         self._pod_resources = PodResources(root, lambda: self._devices.book, lambda: active_pods(self.agent))
         self._checks = NodeChecks(self._runtime)
@@ -157,7 +160,7 @@ class NodeAgent:
         )
         cpus = cpu_pool(options, self._config.reserved, root)
         if cpus is not None:
-            shared.cpus = cpus.of
+            shared.cpus, cpus.whole = cpus.of, lambda: self.agent.whole
         at_first = status.registration(self._config, machine)
         at_first["status"] = {"allocatable": allocatable}
         self._own = OwnNode(self._client, world, node, at_first)

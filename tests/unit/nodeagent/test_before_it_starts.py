@@ -92,10 +92,10 @@ def test_the_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert (seen.cgroups_v2, seen.controllers, seen.swap) == (True, {"cpu", "memory", "pids"}, ("/dev/sda2",))
     assert seen.root_fault == "" and list(root.iterdir()) == []
     (groups / "cgroup.controllers").unlink()
-    (groups / "cpu").mkdir()
-    (groups / "cpu" / "tasks").touch()
+    (groups / "cpu,cpuacct").mkdir()  # two controllers that are mounted as one
+    (groups / "cpu,cpuacct" / "tasks").touch()
     seen = looks.machine(tmp_path / "none", "cgroupfs", groups, tmp_path / "nothing")
-    assert (seen.cgroups_v2, seen.controllers, seen.swap) == (False, {"cpu"}, ())
+    assert (seen.cgroups_v2, seen.controllers, seen.swap) == (False, {"cpu", "cpuacct"}, ())
     assert seen.root_fault == "No such file or directory"
 
 

@@ -91,10 +91,10 @@ def test_taints_and_priorities_are_objects_in_the_file(tmp_path: Path) -> None:
     got = parsed(
         tmp_path,
         HEAD
-        + "registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]\n"
+        + "registerWithTaints: [{key: a, value: 5, effect: NoSchedule}, {key: c, effect: NoExecute}]\n"
         + "shutdownGracePeriodByPodPriority: [{priority: 0, shutdownGracePeriodSeconds: 20}]\n",
     )
-    assert got.register_with_taints == ["a=b:NoSchedule", "c:NoExecute"]
+    assert got.register_with_taints == ["a=5:NoSchedule", "c:NoExecute"]
     assert got.shutdown_grace_period_by_pod_priority == {0: 20}
 
 
@@ -131,6 +131,7 @@ def test_what_has_no_effect_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
             "apiVersion 'kubelet.config.k8s.io/v2', kind 'KubeletConfiguration' is not",
         ),
         (HEAD + "a: [", "config.yaml: while parsing"),
+        (HEAD + "? [a]\n: b\n", "line 3: a key has to be a text"),
     ],
 )
 def test_faults_name_the_file_and_the_field(
@@ -148,7 +149,11 @@ def test_a_faulty_drop_in_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "d/x.conf: strict decoding error" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         parse_options(NodeAgentOptions, ["--config-dir=/does/not/exist"], "bamikube-nodeagent")
-    assert "/does/not/exist" in capsys.readouterr().err
+    assert "--config-dir /does/not/exist: No such file or directory" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SystemExit):
+        parse_options(NodeAgentOptions, [f"--config={tmp_path / 'config.yaml'}"], "bamikube-nodeagent")
+    assert "config.yaml: 'utf-8' codec can't decode" in capsys.readouterr().err
 
 
 def test_the_options_of_flags_are_still_read(tmp_path: Path) -> None:

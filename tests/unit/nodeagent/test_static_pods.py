@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bamikube.api.errors import ApiError
 from bamikube.kit.world import World
 from bamikube.nodeagent.agent import PodAgent
+from bamikube.nodeagent.cpus import pool
+from bamikube.nodeagent.cpus.choice import Processor
+from bamikube.nodeagent.devices.book import Book, Given
+from bamikube.nodeagent.devices.manager import DeviceManager
 from bamikube.nodeagent.sources import manifest
 from bamikube.nodeagent.sources.files import ManifestFiles
-from bamikube.nodeagent.sources.mirrors import action, mirror_of
+from bamikube.nodeagent.sources.mirrors import Mirrors, action, mirror_of
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, gate
 from tests.unit.nodeagent.test_places_on_the_node import Informer
@@ -80,6 +86,7 @@ def test_files_come_change_and_go(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(WEB % "1")
     (tmp_path / ".hidden").write_text(WEB % "1")
     (tmp_path / "zfaulty").write_text("a: [")
+    assert not files.look(), "nor is the first file of an empty folder read while it is being written"
     assert files.look() and names() == ["busybox:1"] and not files.look()
     (tmp_path / "web.yaml").write_text("apiVersion: v1")
     os.utime(tmp_path / "web.yaml", ns=(1, 1))
@@ -105,6 +112,70 @@ def test_a_mirror_is_made_replaced_and_taken_away() -> None:
     assert action(None, mirror) == "Delete" and action(web("2"), mirror) == "Delete"
     mirror["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z"
     assert action(pod, mirror) == "Delete"
+
+
+def test_what_pods_of_the_api_have_is_theirs_while_nobody_has_heard_of_them(tmp_path: Path) -> None:
+    """A restarted node agent begins static pods before it knows the others: they keep their processors and devices."""
+
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        informer.synced.clear()
+        cpus = pool.static(tuple(Processor(n, n, 0) for n in range(3)), frozenset({0}), 0, False, tmp_path)
+        cpus.assigned = {"before": {"app": frozenset({1})}, "gone": {"app": frozenset({2})}}
+        devices = DeviceManager(
+            node.shared.world,
+            tmp_path,
+            lambda: None,
+            lambda: set(agent.workers) if agent.whole else None,
+        )
+        devices.book = Book({}, {("before", "app", "a.b/c"): Given(("x",), b"")})
+        devices.folder.mkdir()
+        cpus.whole = lambda: agent.whole
+        judge = replace(gate(9), cpus=cpus.admit, devices=devices)
+        agent = PodAgent(node.shared, informer, informer, judge)  # type: ignore[arg-type]
+        agent.manifests_read = False
+        running = asyncio.ensure_future(agent.run())
+        agent.keep([web()])
+        await node.clock.sleep(5)
+        assert cpus.assigned.keys() == {"before", "gone"} and devices.book.given
+        meta = {
+            "name": "before",
+            "namespace": "default",
+            "uid": "before",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        }
+        known = {"metadata": meta, "spec": web()["spec"], "status": {"startTime": "2026-01-01T00:00:00Z"}}
+        arriving = known | {"metadata": meta | {"name": "new", "uid": "new"}, "status": {}}
+        informer.first = [known, arriving]
+        informer.synced.set()
+        await node.clock.sleep(5)
+        assert cpus.assigned.keys() == {"before"} and devices.book.given, "now it is known who has gone"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_a_mirror_that_cannot_be_made_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def life() -> None:
+        class Refusing:
+            async def create(self, resource: str, obj: JSON) -> JSON:
+                raise ApiError(409, "AlreadyExists", 'pods "web-node-1" already exists')
+
+        node, informer = HollowNode(), Informer()
+        own = {"metadata": {"name": "node-1", "uid": "n"}}
+        mirrors = Mirrors(
+            Refusing(), node.shared.world, informer, lambda: own,  # type: ignore[arg-type]
+            lambda: {"default/web-node-1": (web(), {})}, lambda: True,
+        )  # fmt: skip
+        informer.items = list  # type: ignore[method-assign]
+        running = asyncio.ensure_future(mirrors.run())
+        await node.clock.sleep(10)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+    assert caplog.text.count("already exists") == 1
 
 
 def test_static_pods_need_no_api_server_and_a_new_manifest_waits_for_the_old_pods_end() -> None:

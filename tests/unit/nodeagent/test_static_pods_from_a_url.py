@@ -34,6 +34,9 @@ class Server:
             def do_GET(self) -> None:
                 outer.heard.append(str(self.headers.get("Metadata-Flavor")))
                 status, text = outer.said
+                if not status:
+                    self.wfile.write(b"no HTTP at all")
+                    return
                 self.send_response(status)
                 self.end_headers()
                 self.wfile.write(text.encode())
@@ -82,7 +85,14 @@ async def test_a_list_is_taken_and_nothing_that_is_faulty(
     try:
         await asked()
         assert taken == [["a-node-1", "b-node-1"]] and set(server.heard) == {"lab, two"}
-        for status, text in ((500, "no"), (200, ""), (200, "kind: PodList"), (200, "[")):
+        for status, text in (
+            (500, "no"),
+            (200, ""),
+            (200, "kind: PodList"),
+            (200, "["),
+            (0, ""),
+            (200, "[" * 9000),
+        ):
             server.said = (status, text)
             await asked()
         assert len(taken) == 1, "a web server that is down or wrong ends no pod"

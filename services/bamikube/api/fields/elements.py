@@ -34,21 +34,21 @@ def by_text_key(name: str, value: str) -> str:
 
 
 def by_keys(pairs: dict[str, Any]) -> str:
-    """The step to an element by several keys, which come in the order of their names."""
+    """The step to an element by several keys. Their values are texts and numbers in what is stored, but may be anything before."""
     return f"k:{_json(pairs)}"
 
 
 def by_value(value: Any) -> str:
     """The step to an element of a set."""
-    return f"v:{_json(value, orjson.OPT_SORT_KEYS)}"
+    return f"v:{_json(value)}"
 
 
-def _json(value: Any, option: int = 0) -> str:
+def _json(value: Any) -> str:
     try:
-        return orjson.dumps(value, option=option).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
         # An integer beyond 64 bits, which YAML can say: the number that readers of JSON make of it.
-        return orjson.dumps(orjson.loads(json.dumps(value)), option=option).decode()
+        return orjson.dumps(orjson.loads(json.dumps(value)), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def canonical(step: str) -> str:

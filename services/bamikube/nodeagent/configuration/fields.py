@@ -33,7 +33,7 @@ def _taints(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError("expected a list of taints with key, value and effect")
     return [
-        f"{one.get('key', '')}{'=' + one['value'] if one.get('value') else ''}:{one.get('effect', '')}"
+        f"{one.get('key', '')}{'=' if one.get('value') else ''}{one.get('value') or ''}:{one.get('effect', '')}"
         for one in value
     ]
 

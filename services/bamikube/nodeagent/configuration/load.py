@@ -39,18 +39,20 @@ class _Once(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a key has to be a text")
             if key.value in seen:
                 raise yaml.YAMLError(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def document(text: str, where: str) -> Any:
-    """What a text holds. Raises ValueError."""
+def document(path: Path, where: str) -> Any:
+    """What a file holds. Raises ValueError naming it."""
     try:
-        return yaml.load(text, Loader=_Once) or {}
-    except yaml.YAMLError as error:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Once) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
 
 
@@ -78,25 +80,31 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> JSON:
 def read(path: str, folder: str) -> Loaded | None:
     """What ``--config`` and ``--config-dir`` say ("" for one that is not given); None when neither is a KubeletConfiguration.
 
-    Raises OSError, and ValueError that names the file and the field.
+    Raises ValueError that names the file and the field.
     """
     configuration: JSON = {}
     if path:
         where = f"--config {path}"
-        loaded = document(Path(path).read_text(encoding="utf-8"), where)
+        loaded = document(Path(path), where)
         if not folder and not (isinstance(loaded, dict) and {"kind", "apiVersion"} & loaded.keys()):
             return None
         configuration = checked(loaded, where)
         options(configuration, where)  # so that a fault is told of the file it stands in
     elif not folder:
         return None
-    for name in sorted(Path(folder).iterdir()) if folder else ():
-        if name.suffix == ".conf":
-            where = f"--config-dir {name}"
-            more = checked(document(name.read_text(encoding="utf-8"), where), where)
-            options(more, where)
-            configuration = merged(configuration, more)
+    for name in _drop_ins(folder):
+        where = f"--config-dir {name}"
+        more = checked(document(name, where), where)
+        options(more, where)
+        configuration = merged(configuration, more)
     return options(configuration, f"--config {path}")
+
+
+def _drop_ins(folder: str) -> list[Path]:
+    try:
+        return sorted(p for p in Path(folder).iterdir() if p.suffix == ".conf") if folder else []
+    except OSError as error:
+        raise ValueError(f"--config-dir {folder}: {error.strerror}") from error
 
 
 def options(configuration: Mapping[str, Any], where: str) -> Loaded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,13 +53,15 @@ def options(policy: str, given: Mapping[str, str]) -> bool:
 
 @dataclass(slots=True)
 class CpuPool:
-    """``reserved`` are never anybody's own; ``assigned`` is who has which."""
+    """``reserved`` are never anybody's own; ``assigned`` is who has which; ``whole`` says whether all pods are known that have a
+    place on the node."""
 
     machine: Machine
     reserved: frozenset[int]
     full_cores: bool
     file: Path
     assigned: Assigned = field(default_factory=dict)
+    whole: Callable[[], bool] = lambda: True
 
     def admit(self, pod: JSON, others: Collection[JSON]) -> tuple[str, str] | None:
         """Give the containers of a pod their processors, beside ``others`` that have a place on the node. Reason and message if
@@ -105,8 +107,8 @@ class CpuPool:
         return choice.listed(own or {one.number for one in self.machine} - self._own())
 
     def keep(self, uids: Collection[str]) -> None:
-        """Take back what pods have that are not among these."""
-        if gone := self.assigned.keys() - set(uids):
+        """Take back what pods have that are not among these, once all pods are known."""
+        if (gone := self.assigned.keys() - set(uids)) and self.whole():
             for uid in gone:
                 del self.assigned[uid]
             self._save()

@@ -53,10 +53,11 @@ class Plugin:
 
 
 class DeviceManager:
-    """``changed`` is told when the node has other devices; ``active`` are the uids of pods that may keep theirs."""
+    """``changed`` is told when the node has other devices; ``active`` are the uids of pods that may keep theirs, None while not all
+    of them are known."""
 
     def __init__(
-        self, world: World, root: Path, changed: Callable[[], None], active: Callable[[], set[str]]
+        self, world: World, root: Path, changed: Callable[[], None], active: Callable[[], set[str] | None]
     ) -> None:
         self._world, self._changed, self._active = world, changed, active
         self.folder = root / "device-plugins"
@@ -181,7 +182,8 @@ class DeviceManager:
         return any(self.book.wants(container) for container in facts.all_containers(pod))
 
     def _forget(self, arriving: str) -> None:
-        if self.book.forget(self._active() | {arriving}):
+        active = self._active()
+        if active is not None and self.book.forget(active | {arriving}):
             self._save()
 
     async def allocate(self, pod: JSON) -> tuple[str, str] | None:

@@ -29,7 +29,7 @@ class ManifestFiles:
 
     def __init__(self, world: World, path: str, node: str, take: Callable[[list[JSON]], None]) -> None:
         self._world, self._path, self._node, self._take = world, Path(path), node, take
-        self._seen: dict[Path, Mark] = {}  # at the last look
+        self._seen: dict[Path, Mark] | None = None  # at the last look
         self._read: dict[Path, tuple[Mark, JSON | None]] = {}
         self._told = ""
 
@@ -59,12 +59,13 @@ class ManifestFiles:
 
     def look(self) -> bool:
         """Read what is new; whether anything changed. Raises OSError."""
-        marks, first = self._marks(), not self._read
+        marks, seen = self._marks(), self._seen
         changed = bool(self._read.keys() - marks.keys())
         self._read = {path: known for path, known in self._read.items() if path in marks}
         for path, mark in marks.items():
             known = self._read.get(path)
-            if (known and known[0] == mark) or not (first or self._seen.get(path) == mark):
+            settled = seen is None or seen.get(path) == mark  # what lies there at the start nobody is writing
+            if (known and known[0] == mark) or not settled:
                 continue
             self._read[path] = (mark, self._pod(path))
             changed = True

@@ -70,6 +70,7 @@ class Mirrors:
         self._node, self._pods, self._read = node, pods, read
         self._changed = asyncio.Event()
         self._sent: dict[str, tuple[str, JSON]] = {}  # mirror's uid -> its version, and the patch of it
+        self._told: dict[str, str] = {}  # what was said of a mirror that could not be written
 
     def changed(self) -> None:
         """A static pod, its status or a mirror is different: look at once."""
@@ -99,9 +100,12 @@ class Mirrors:
             pod, status = pods.get(key, (None, {}))
             try:
                 await self._tend(pod, status, mirrors.get(key))
+                self._told.pop(key, None)
             except (ApiError, OSError) as error:
                 well = False
-                log.warning("mirror pod %s: %s", key, error)
+                if self._told.get(key) != str(error):
+                    log.warning("mirror pod %s: %s", key, error)
+                self._told[key] = str(error)
         return well
 
     async def _tend(self, pod: JSON | None, status: JSON, mirror: JSON | None) -> None:

@@ -7,6 +7,7 @@ it begins, not every time.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import logging
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -61,11 +62,16 @@ class ManifestUrl:
                     self._take(manifest.parse_all(text, self._node, self._url, self._world.clock.now()))
                     self._last = text
                 self._told = ""
-            except (OSError, ValueError) as error:
-                if str(error) != self._told:
-                    log.error("--manifest-url %s: %s", self._url, error)
-                self._told = str(error)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                self._say(str(error) or type(error).__name__)
+            except Exception as error:  # whatever an answer holds, the next one is asked for
+                self._say(f"the answer cannot be read as a pod: {error!r}")
             await self._world.clock.sleep(self._every)
+
+    def _say(self, what: str) -> None:
+        if what != self._told:
+            log.error("--manifest-url %s: %s", self._url, what)
+        self._told = what
 
     def _ask(self) -> bytes:
         request = urllib.request.Request(self._url)

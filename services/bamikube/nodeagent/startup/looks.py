@@ -26,7 +26,7 @@ def machine(
     controllers = (
         (cgroups / "cgroup.controllers").read_text().split()
         if v2
-        else [entry.name for entry in cgroups.iterdir() if (entry / "tasks").exists()]
+        else [name for at in cgroups.iterdir() if (at / "tasks").exists() for name in at.name.split(",")]
         if cgroups.is_dir()
         else []
     )
