@@ -118,9 +118,9 @@ async def ceiling(node: Node, number: int) -> float:
 
     async def one(index: int) -> str:
         mine = replace(spec, name=f"bare-{index}", uid=str(uuid.uuid4()), labels={})
-        async with node.shared.slots:
+        async with node.shared.slots.one():
             sandbox = await node.runtime.run_sandbox(mine)
-        async with node.shared.slots:
+        async with node.shared.slots.one():
             await node.runtime.start_container(await create(sandbox, replace(config, labels={}), mine))
         return sandbox
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 RELIST = 15.0  # seconds
 UNHEARD = 180.0  # seconds without a relist after which the node is not ready
+STUCK = 300.0  # seconds without one after which the node agent says that it is not well
 RECONNECT = 1.0  # seconds until the event stream is opened again
 ORPHAN_GRACE = 5.0  # seconds
 MAKING_ROOM = 10.0  # seconds that pods are given at least to make room for a critical one
@@ -263,6 +264,10 @@ class PodAgent:
             return ("PLEG is not healthy: pleg has yet to be successful",)
         ago, limit = durations.go(passed), durations.go(UNHEARD)
         return (f"PLEG is not healthy: pleg was last seen active {ago} ago; threshold is {limit}",)
+
+    def turns(self) -> bool:
+        """Whether the loop that follows the runtime still comes round: what ``/healthz/syncloop`` tells."""
+        return not self._asked or self._shared.world.clock.monotonic() - self._asked <= STUCK
 
     async def run(self) -> None:
         try:

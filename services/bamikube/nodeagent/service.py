@@ -181,6 +181,7 @@ class NodeAgent:
                 world, self._runtime, cpus, lambda: list(self.agent.workers.values()), period
             )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
+        self.checks = {"syncloop": self.agent.turns}  # of its health
         self._sources = sources(options, world, node, self.agent.keep)
         self._mirrors = Mirrors(
             self._client,

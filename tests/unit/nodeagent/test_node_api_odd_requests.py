@@ -57,6 +57,9 @@ class Everything:
     def worker(self, namespace: str, name: str) -> Worker | None:
         return self.workers["u"] if (namespace, name) == ("default", "web") else None
 
+    def turns(self) -> bool:
+        return True
+
     async def check(self, request: Request) -> None:
         return None
 

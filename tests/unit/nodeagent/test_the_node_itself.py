@@ -26,14 +26,17 @@ class Runtime:
     """One that says it is well, or that hangs."""
 
     def __init__(self) -> None:
-        self.hangs = False
+        self.hangs, self.gone = False, False
+        self.goes_on = asyncio.Event()
 
     async def conditions(self) -> list[Condition]:
+        if self.gone:
+            raise RuntimeFailure("UNAVAILABLE", "connection refused")
         return list(GOOD)
 
     async def version(self) -> str:
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.goes_on.wait()
         return "containerd://1.6"
 
     async def list_images(self) -> list[Image]:
@@ -70,18 +73,63 @@ def registrar(node: HollowNode, **more: Any) -> tuple[Registrar, Client, Runtime
     return made, client, runtime, told
 
 
-def test_a_runtime_that_hangs_is_down_and_holds_up_nothing_else() -> None:
+def test_a_runtime_that_hangs_is_down_after_half_a_minute_and_holds_up_nothing_else() -> None:
     async def life() -> None:
-        node = HollowNode()
-        one, client, runtime, told = registrar(node)
+        node, short = HollowNode(), [()]
+        one, client, runtime, told = registrar(node, pressures=lambda: short[0])
         assert await one.update()
-        runtime.hangs = True
-        begun = node.clock.monotonic()
-        assert not await one.update()
-        assert node.clock.monotonic() - begun <= 30.1
+        runtime.hangs, begun = True, node.clock.monotonic()
+        short[0] = ("DiskPressure",)
+        assert await one.update(), "a runtime that is slow for once"
+        assert node.clock.monotonic() - begun <= 2.1
+        conditions = {c["type"]: c["status"] for c in client.wrote[-1]["conditions"]}
+        assert (conditions["DiskPressure"], conditions["Ready"]) == ("True", "True")
+        assert client.wrote[-1]["nodeInfo"]["containerRuntimeVersion"] == "containerd://1.6"
+
+        one.registered.set()
+        running = asyncio.ensure_future(one.run())
+        await node.clock.sleep(begun + 29.0 - node.clock.monotonic())
+        assert ready(client.wrote[-1])["status"] == "True"
+        await node.clock.sleep(4.5)
         said = ready(client.wrote[-1])
-        assert (said["status"], said["message"]) == ("False", "container runtime is down")
+        assert (said["status"], said["reason"]) == ("False", "KubeletNotReady")
+        assert said["message"] == "container runtime is down"
         assert told[-1] == ("Normal", "NodeNotReady", "Node n status is now: NodeNotReady")
+
+        runtime.hangs, begun = False, node.clock.monotonic()
+        runtime.goes_on.set()
+        await node.clock.sleep(1.5)
+        assert ready(client.wrote[-1])["status"] == "True", (
+            "it is told of when it answers, not at the next look"
+        )
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_a_runtime_that_was_never_seen_is_told_of_at_once() -> None:
+    async def life() -> None:
+        one, client, runtime, _ = registrar(HollowNode())
+        runtime.hangs = True
+        assert not await one.update()
+        assert (
+            ready(client.wrote[-1])["message"] == "container runtime status check may not have completed yet"
+        )
+
+    virtual.run(life())
+
+
+def test_a_runtime_that_is_begun_anew_leaves_the_node_ready() -> None:
+    async def life() -> None:
+        one, client, runtime, told = registrar(HollowNode())
+        assert await one.update()
+        runtime.gone = True
+        assert await one.update()
+        runtime.gone = False
+        assert await one.update()
+        assert {ready(status)["status"] for status in client.wrote} == {"True"}
+        assert not [words for words in told if words[1] == "NodeNotReady"]
 
     virtual.run(life())
 
@@ -146,7 +194,12 @@ def test_nobody_sees_containers_for_three_minutes() -> None:
         assert status.ready(None, [said])[2] == f"[container runtime is down, {said}]"
         node.runtime.list_sandboxes = whole  # type: ignore[method-assign]
         await node.clock.sleep(30)
-        assert agent.ailing() == ()
+        assert agent.ailing() == () and agent.turns()
+        node.runtime.list_sandboxes = broken  # type: ignore[method-assign]
+        await node.clock.sleep(280)
+        assert agent.turns()
+        await node.clock.sleep(40)
+        assert not agent.turns()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

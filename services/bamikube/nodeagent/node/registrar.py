@@ -12,17 +12,17 @@ from bamikube.client.client import Client
 from bamikube.kit.clock import rfc3339_micro
 from bamikube.kit.world import World
 from bamikube.nodeagent.node import facts, status
+from bamikube.nodeagent.node.runtime_look import RuntimeLook
 from bamikube.nodeagent.node.status import NodeConfig
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Condition, Image, Runtime, RuntimeFailure
+from bamikube.nodeagent.runtime.port import Runtime
 
 log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 RENEW = 0.25  # of the lease's duration
 LOOK = 10.0  # seconds between two looks at the machine
-LOOK_UNREADY = 1.0  # seconds while the node is not ready
-PATIENCE = 30.0  # seconds that the runtime may take to say how it is
+LOOK_UNREADY = 1.0  # seconds while the node is not ready, or the runtime does not answer
 HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
 
 
@@ -47,7 +47,8 @@ class Registrar:
         devices: Callable[[], Mapping[str, tuple[int, int]]] = dict,
         cordoned: Callable[[], bool] = bool,
     ) -> None:
-        self._client, self._world, self._runtime = client, world, runtime
+        self._client, self._world = client, world
+        self._runtime = RuntimeLook(runtime, world, self.changed)
         self._config, self._machine, self._pressures, self._tell = config, machine, pressures, tell
         self._devices, self._cordoned, self._was_cordoned = devices, cordoned, False
         self._faults, self._changed = faults, asyncio.Event()
@@ -59,23 +60,30 @@ class Registrar:
 
     async def run(self) -> None:
         """Register, then keep the status."""
-        while not self.registered.is_set():
-            try:
-                await self._register()
-                self.registered.set()
-            except (ApiError, OSError) as error:
-                log.warning("cannot register node %s yet: %s", self._config.name, error)
-                await self._world.clock.sleep(1.0)
-        while True:
-            is_ready = False
-            try:
-                is_ready = await self.update()
-            except (ApiError, OSError) as error:
-                log.warning("cannot write the status of node %s: %s", self._config.name, error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK if is_ready else LOOK_UNREADY):
-                    await self._changed.wait()
-            self._changed.clear()
+        try:
+            while not self.registered.is_set():
+                try:
+                    await self._register()
+                    self.registered.set()
+                except (ApiError, OSError) as error:
+                    log.warning("cannot register node %s yet: %s", self._config.name, error)
+                    await self._world.clock.sleep(1.0)
+            while True:
+                await self._keep()
+        finally:
+            await self._runtime.close()
+
+    async def _keep(self) -> None:
+        """Write what has changed, then wait for the next change, or for a while."""
+        is_ready = False
+        try:
+            is_ready = await self.update()
+        except (ApiError, OSError) as error:
+            log.warning("cannot write the status of node %s: %s", self._config.name, error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK if is_ready and not self._runtime.unsure else LOOK_UNREADY):
+                await self._changed.wait()
+        self._changed.clear()
 
     def changed(self) -> None:
         """Something of the node is different: look at once."""
@@ -109,23 +117,19 @@ class Registrar:
         self._told = {"conditions": [*pressures, *ready]}
 
     async def _status(self, old: JSON) -> JSON:
-        """What is to be said of the node now. A runtime that hangs is down: nobody waits for it for long."""
-        conditions: list[Condition] | None = None
-        images: list[Image] = []
-        version = (old.get("nodeInfo") or {}).get("containerRuntimeVersion", "containerd://Unknown")
-        try:
-            async with asyncio.timeout(PATIENCE):
-                conditions = await self._runtime.conditions()
-                version = await self._runtime.version()
-                images = await self._runtime.list_images()
-        except RuntimeFailure as failure:
-            log.warning("the container runtime does not answer: %s", failure)
-        except TimeoutError:
-            log.warning("the container runtime has not answered for %d seconds", PATIENCE)
-            conditions = None
-        short, faults, now = self._pressures(), self._faults(), self._world.clock.now()
+        """What is to be said of the node now. Nobody waits for a runtime that hangs."""
+        await self._runtime.look()
+        known = (old.get("nodeInfo") or {}).get("containerRuntimeVersion", "containerd://Unknown")
         found = status.status(
-            self._config, self._machine, short, conditions, version, images, old, now, faults
+            self._config,
+            self._machine,
+            self._pressures(),
+            self._runtime.conditions,
+            self._runtime.version or known,
+            self._runtime.images,
+            old,
+            self._world.clock.now(),
+            (*self._runtime.faults, *self._faults()),
         )
         for name, (whole, usable) in self._devices().items():
             found["capacity"][name], found["allocatable"][name] = str(whole), str(usable)

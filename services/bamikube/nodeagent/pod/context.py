@@ -14,6 +14,7 @@ from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.port import Host
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.slots import Slots
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import Checks
 from bamikube.nodeagent.runtime.port import ContainerSpec, Runtime
@@ -50,7 +51,7 @@ class Shared:
     puller: Puller = field(default_factory=Puller)
     cpus: Callable[[str, str], str] = lambda _uid, _name: ""  # on which processors a container of a pod runs
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    slots: Slots = field(default_factory=lambda: Slots(4))
 
     async def sources(self, pod: JSON, wanted: set[tuple[str, str]], pod_ips: tuple[str, ...]) -> Sources:
         """Fetch the objects a container or volume refers to, all at once."""

@@ -137,7 +137,7 @@ class Starter:
             handler = await self._handler(pod)
             security.check_user_namespace(pod, handler)
             spec = self.sandbox_spec(pod, action.attempt, handler)
-            async with self._shared.slots:
+            async with self._shared.slots.one():
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(spec))
         except (RuntimeFailure, ConfigError, ApiError, OSError) as failure:
@@ -188,7 +188,7 @@ class Starter:
         if action.backoff is not None:
             memory.backoffs[name] = action.backoff
         container_id = ""
-        async with self._shared.slots:
+        async with self._shared.slots.one():
             try:
                 container_id = await _to_the_end(
                     self._shared.runtime.create_container(

@@ -107,7 +107,7 @@ class NodeApi:
     async def _page(self, request: Request, verb: str, parts: list[str]) -> Answer:
         """What has no pod in its path. Raises Refusal 404."""
         if verb == "healthz" and (not parts or (len(parts) == 1 and parts[0] in _CHECKS)):
-            return _health(request)
+            return _health(request, parts[0] if parts else "", self._agent.turns())
         if verb == "pods" and not parts:
             return _pod_list([w.pod | {"status": w.status} for w in self._agent.workers.values()])
         if verb == "runningpods" and not parts:
@@ -207,8 +207,17 @@ def _pod_list(items: list[JSON]) -> Response:
     )
 
 
-def _health(request: Request) -> Response:
-    if not request.flag("verbose"):
+def _health(request: Request, check: str, turns: bool) -> Response:
+    """One check alone, or all of them; what failed is named, why is in the log."""
+    well = turns or check not in ("", "syncloop")
+    if well and not request.flag("verbose"):
         return Response(200, b"ok", content_type=TEXT)
-    lines = [f"[+]{check} ok" for check in _CHECKS]
-    return Response(200, ("\n".join([*lines, "healthz check passed"]) + "\n").encode(), content_type=TEXT)
+    if not well and check:
+        text = "internal server error: sync Loop took longer than expected\n"
+        return Response(500, text.encode(), content_type=TEXT)
+    shown = (check,) if check else _CHECKS
+    lines = [
+        f"[+]{one} ok" if turns or one != "syncloop" else f"[-]{one} failed: reason withheld" for one in shown
+    ]
+    lines.append("healthz check passed" if well else "healthz check failed")
+    return Response(200 if well else 500, ("\n".join(lines) + "\n").encode(), content_type=TEXT)
