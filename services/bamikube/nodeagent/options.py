@@ -43,7 +43,8 @@ class NodeAgentOptions(Options):
         "unix:///run/containerd/containerd.sock", description="CRI socket of containerd"
     )
     pod_infra_container_image: str = Field(
-        "", description="accepted for compatibility; the pause image is set in containerd's own configuration"
+        "",
+        description="the pause image, never removed; which one it is is set in containerd's own configuration",
     )
     root_dir: str = Field("/var/lib/kubelet", description="where pods' volumes and files lie")
     log_dir: str = Field("/var/log", description="folder of pods/ and containers/ logs")
@@ -102,7 +103,8 @@ class NodeAgentOptions(Options):
         0, ge=0, description="images pulled at once; 0: as many as are wanted"
     )
     image_credential_provider_config: str = Field(
-        "", description="file that names the credential providers of this node"
+        "",
+        description="file (or folder of .json, .yaml and .yml files) that names the credential providers of this node",
     )
     image_credential_provider_bin_dir: str = Field("", description="folder of the credential providers")
     container_log_max_size: str = Field(

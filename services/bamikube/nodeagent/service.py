@@ -355,7 +355,7 @@ def _image_policy(options: NodeAgentOptions) -> collector.Policy:
             f"--image-maximum-gc-age {options.image_maximum_gc_age} must be greater than "
             f"--minimum-image-ttl-duration {options.minimum_image_ttl_duration}"
         )
-    return collector.Policy(high, low, ages[0], ages[1])
+    return collector.Policy(high, low, ages[0], ages[1], options.pod_infra_container_image)
 
 
 async def _logind() -> Inhibitor:

@@ -20,6 +20,7 @@ from bamikube.lab.images.pause import pause_program
 from bamikube.lab.images.store import ImageStore
 from bamikube.lab.registry import Exchange, Registry
 from bamikube.nodeagent.images.collector import ImageCollector, Policy
+from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.runtime.port import Credentials
 from tests.integration.nodeagent.conftest import BUSYBOX
@@ -71,7 +72,10 @@ async def test_a_private_image_needs_the_right_secret(node: Any, registry: str, 
     refused = node.run(node.pod("refused", {"containers": [{"name": "app", "image": image}]}))
     await until(lambda: waiting(refused).get("reason") == "ErrImagePull")
     said = waiting(refused)["message"]
-    assert said.startswith("rpc error: code = ") and f'failed to resolve reference "{image}"' in said
+    # The runtime's code is Unknown, which the kubelet leaves out.
+    assert said.startswith(
+        f'failed to pull and unpack image "{image}": failed to resolve reference "{image}"'
+    )
     assert ("Failed", f'Failed to pull image "{image}": {said}') in node.api.events
     node.api.objects["Secret", "wrong"] = pull_secret(registry, "wrong")
     node.api.objects["Secret", "right"] = pull_secret(f"http://{registry}/private", "right")
@@ -85,17 +89,36 @@ async def test_a_private_image_needs_the_right_secret(node: Any, registry: str, 
     await node.runtime.remove_image(image)
 
 
-async def test_the_nodes_own_credentials_serve_every_pod(node: Any, registry: str, until: Any) -> None:
-    image = f"{registry}/private/app:1"
+PROVIDER = """#!/bin/sh
+cat > {asked}
+echo '{{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",'
+echo '"cacheKeyType":"Registry","auth":{{"{registry}":{{"username":"me","password":"'$WORD'"}}}}}}'
+"""
 
-    async def own(name: Any, account: Any) -> list[Any]:
-        assert name.repository == f"{registry}/private/app"
-        return [Credentials("me", "right")]
 
+async def test_a_credential_provider_serves_every_pod(
+    node: Any, registry: str, until: Any, tmp_path: Path
+) -> None:
+    """A real program, found and configured as on a node; the one that fails before it holds nothing up."""
+    image, programs, asked = f"{registry}/private/app:1", tmp_path / "bin", tmp_path / "asked"
+    programs.mkdir()
+    for name, text in (("broken", "#!/bin/sh\nexit 3\n"), ("teller", PROVIDER)):
+        (programs / name).write_text(text.format(asked=asked, registry=registry))
+        (programs / name).chmod(0o755)
+    common = {"matchImages": [registry], "defaultCacheDuration": "1m", "apiVersion": "credentialprovider.kubelet.k8s.io/v1"}  # fmt: skip
+    providers = [common | {"name": "broken"}, common | {"name": "teller", "env": [{"name": "WORD", "value": "right"}]}]  # fmt: skip
+    config = tmp_path / "config.json"
+    kind = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig"}
+    config.write_text(json.dumps(kind | {"providers": providers}))
+    own = node_credentials(node.root, str(config), str(programs), World().clock)
     node.shared.puller = Puller(serialize=True, node=own)
-
     worker = node.run(node.pod("served", {"containers": [{"name": "app", "image": image}]}))
     await until(lambda: worker.status.get("phase") == "Running")
+    assert json.loads(asked.read_text()) == {
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "kind": "CredentialProviderRequest",
+        "image": f"{registry}/private/app",
+    }
     await node.runtime.remove_image(image)
 
 

@@ -111,9 +111,41 @@ async def test_under_pressure_everything_unused_goes_and_a_failure_stops_nothing
     runtime: Any = Store()
     policy = Policy(min_age=0.0)
     collector = ImageCollector(World(), runtime, policy, list, lambda reason, text: told.append(reason))
-    assert await collector.collect() == [] and told == ["InvalidDiskCapacity"]
-    assert {image.id for image in await collector.remove_unused()} == {"older", "new"}
+    for _ in range(
+        2
+    ):  # that the capacity is not known is told each time, that it failed once it has done so twice
+        await collector.look()
+    assert told == ["InvalidDiskCapacity", "InvalidDiskCapacity", "ImageGCFailed"]
+    keeping = Policy(min_age=0.0, sandbox="new:1")
+    assert {image.id for image in await ImageCollector(World(), runtime, keeping).remove_unused()} == {
+        "older"
+    }
+    assert {image.id for image in await collector.remove_unused()} == {"new"}
     assert set(runtime.images) == {"old", "busy", "pause", "pinned"}
+
+
+async def test_what_cannot_be_freed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+    runtime: Any = Store()
+    policy = Policy(high=85, low=80, min_age=0.0)
+    collector = ImageCollector(World(), runtime, policy, list, lambda *words: told.append(words))
+    monkeypatch.setattr(module, "disk", lambda path: Disk(capacity=10_000, available=1000))
+    await (
+        collector.look()
+    )  # one of three cannot be removed: that is an error, of which the second one is told
+    assert told == [] and set(runtime.images) == {"old", "busy", "pause", "pinned"}
+    await collector.look()
+    removing = "with errors in image deletion: rpc error: code = Unknown desc = in use after all"
+    assert told == [("ImageGCFailed", f"wanted to free 1000 bytes, but freed 0 bytes space {removing}")]
+    del runtime.images["old"]
+    await collector.look()
+    short = "Failed to garbage collect required amount of images. Attempted to free 1000 bytes, but only found 0 bytes eligible to free."
+    assert told[1:] == [("FreeDiskSpaceFailed", short), ("ImageGCFailed", short)]
+    monkeypatch.setattr(module, "disk", lambda path: Disk(capacity=10_000, available=9000))
+    await collector.look()
+    monkeypatch.setattr(module, "disk", lambda path: Disk(capacity=10_000, available=1000))
+    await collector.look()
+    assert [reason for reason, _ in told[3:]] == ["FreeDiskSpaceFailed"]
 
 
 async def test_a_disk_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from bamikube.nodeagent.images import names
 from bamikube.nodeagent.images.keyring import Keyring, keyring_of, matches, node_keyring
 from bamikube.nodeagent.images.names import parse
 from bamikube.nodeagent.images.plugins import Plugins, providers_in
-from bamikube.nodeagent.images.present import Images, after_failure, waiting
-from bamikube.nodeagent.images.puller import Puller, PullFailed
+from bamikube.nodeagent.images.present import Images, after_failure, judged, waiting
+from bamikube.nodeagent.images.puller import Puller, PullFailed, in_words
 from bamikube.nodeagent.pod.state import Memory
 from bamikube.nodeagent.runtime.port import Credentials, Image, RuntimeFailure
 
@@ -133,6 +133,24 @@ def test_the_wait_doubles_and_is_forgiven() -> None:
     assert shown.at(101)[0] == "ErrImagePull"
     assert shown.at(106) == ("ImagePullBackOff", 'Back-off pulling image "x": ErrImagePull: no')
     assert waiting("x", first).at(101)[0] == "ImagePullBackOff"
+
+
+def test_reasons_that_runtimes_tell_apart() -> None:
+    assert judged("x", "RegistryUnavailable: down for now") == (
+        "RegistryUnavailable",
+        "image pull failed for x because the registry is unavailable: down for now",
+    )
+    assert judged("x", "SignatureValidationFailed") == (
+        "SignatureValidationFailed",
+        "image pull failed for x because the signature validation failed",
+    )
+    assert judged("x", "not so RegistryUnavailable") == ("ErrImagePull", "not so RegistryUnavailable")
+    wait = after_failure(None, "down", 100.0, "RegistryUnavailable")
+    assert waiting("x", wait, shown_at=100.0).at(101) == ("RegistryUnavailable", "down")
+    assert waiting("x", wait).message == 'Back-off pulling image "x": RegistryUnavailable: down'
+    # A code that says nothing is not shown.
+    assert in_words(RuntimeFailure("UNKNOWN", "RegistryUnavailable: x")) == "RegistryUnavailable: x"
+    assert in_words(RuntimeFailure("UNAVAILABLE", "x")) == "rpc error: code = Unavailable desc = x"
 
 
 class Registry:
@@ -309,6 +327,23 @@ async def test_a_provider_that_wants_to_know_the_pods_account(tmp_path: Path) ->
     config.write_text(json.dumps(document | {"providers": [provider]}))
     with pytest.raises(ValueError, match="tokenAttributes are only for"):
         providers_in(config, tmp_path)
+
+
+def test_a_folder_of_configurations_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"there is no \.json, \.yaml or \.yml file"):
+        providers_in(folder, tmp_path)
+    entry = {"matchImages": ["a"], "defaultCacheDuration": "1m", "apiVersion": "credentialprovider.kubelet.k8s.io/v1"}  # fmt: skip
+    document = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig"}
+    for file, name in (("b.yml", "one"), ("a.json", "two"), ("c.txt", "three")):
+        (tmp_path / name).write_text("#!/bin/sh")
+        (tmp_path / name).chmod(0o755)
+        (folder / file).write_text(json.dumps(document | {"providers": [entry | {"name": name}]}))
+    assert [one.name for one in providers_in(folder, tmp_path)] == ["two", "one"]
+    (folder / "d.yaml").write_text(json.dumps(document | {"providers": [entry | {"name": "one"}]}))
+    with pytest.raises(ValueError, match=r"d\.yaml: duplicate provider name one"):
+        providers_in(folder, tmp_path)
 
 
 def test_a_configuration_of_providers_says_what_is_wrong(tmp_path: Path) -> None:

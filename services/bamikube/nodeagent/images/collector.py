@@ -28,14 +28,22 @@ PERIOD = 300.0  # seconds between two looks at the disk
 PATIENCE = 10.0  # seconds the disk is waited for
 
 
+class CollectionFailed(Exception):
+    """Not as much could be removed as has to go; the text is Kubernetes'."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Thresholds in percent of the images' disk, ages in seconds; ``high`` 100: the disk is not looked at."""
+    """Thresholds in percent of the images' disk, ages in seconds; ``high`` 100: the disk is not looked at.
+
+    ``sandbox``: the image sandboxes are made of, for runtimes that do not pin it.
+    """
 
     high: int = 85
     low: int = 80
     min_age: float = 120.0
     max_age: float = 0.0
+    sandbox: str = ""
 
 
 @dataclass(slots=True)
@@ -48,7 +56,7 @@ class Seen:
 
 def named(pods: Iterable[JSON]) -> set[str]:
     """The images that pods name, for containers and volumes, as the runtime writes them."""
-    found = set()
+    found: set[str] = set()
     for pod in pods:
         spec = pod["spec"]
         fields = ("containers", "initContainers", "ephemeralContainers")
@@ -56,14 +64,17 @@ def named(pods: Iterable[JSON]) -> set[str]:
         written += [
             (v["image"] or {}).get("reference", "") for v in spec.get("volumes") or () if "image" in v
         ]
-        for text in written:
-            try:
-                name = names.parse(text)
-            except ValueError:
-                continue
-            digest = f"@{name.digest}" if name.digest else f":{name.tag}"
-            found.add(f"{name.repository}{digest}")
-    return found
+        found.update(_in_full(text) for text in written)
+    return found - {""}
+
+
+def _in_full(text: str) -> str:
+    """An image's name as the runtime writes it; "" for what is none."""
+    try:
+        name = names.parse(text)
+    except ValueError:
+        return ""
+    return f"{name.repository}@{name.digest}" if name.digest else f"{name.repository}:{name.tag}"
 
 
 def in_use(image: Image, containers: Iterable[Container], named: set[str]) -> bool:
@@ -131,22 +142,33 @@ class ImageCollector:
         self._pods, self._tell = pods, tell
         self._seen: dict[str, Seen] = {}
         self._since = world.clock.now()
+        self._failed = False  # the last look
         self._measuring = OneAtATime("images-disk")
 
     async def run(self) -> None:
         while True:
-            try:
-                await self.collect()
-            except (RuntimeFailure, OSError) as failure:
-                log.warning("cannot look for unused images: %s", failure)
-                self._tell("ImageGCFailed", str(failure))
+            await self.look()
             await self._world.clock.sleep(PERIOD)
+
+    async def look(self) -> None:
+        """Collect; only who fails twice in a row says so in an event, for the first time may have been too early."""
+        try:
+            await self.collect()
+        except (CollectionFailed, RuntimeFailure, OSError) as failure:
+            text = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
+            log.warning("cannot remove unused images as it should be: %s", text)
+            if self._failed:
+                self._tell("ImageGCFailed", text)
+            self._failed = True
+        else:
+            self._failed = False
 
     async def _look(self) -> tuple[list[Image], set[str]]:
         """All images, and the ids of those in use."""
         images = await self._runtime.list_images()
         containers = await self._runtime.list_containers()
-        now, wanted = self._world.clock.now(), named(self._pods())
+        now = self._world.clock.now()
+        wanted = named(self._pods()) | ({_in_full(self._policy.sandbox)} - {""})
         busy = {image.id for image in images if in_use(image, containers, wanted)}
         self._seen = {i.id: self._seen.get(i.id, Seen(now, 0.0)) for i in images}
         for identity in busy:
@@ -154,29 +176,40 @@ class ImageCollector:
         return images, busy
 
     async def collect(self) -> list[Image]:
-        """One look: remember what is in use, remove what has to go. Returns what was removed."""
+        """One look: remember what is in use, remove what has to go. Returns what was removed.
+
+        Raises RuntimeFailure, and CollectionFailed when too little could go.
+        """
         images, busy = await self._look()
         now, policy = self._world.clock.now(), self._policy
         old = too_old(images, self._seen, busy, now, policy, self._since)
-        removed = await self._remove(old, "age")
+        removed, _ = await self._remove(old, "age")
         path, _ = await self._runtime.image_filesystem()
         found = await self._measuring.run(lambda: disk(path), PATIENCE)
         if found is None:
             log.warning("%s does not answer: whether images have to go for space cannot be seen now", path)
             return removed
         if not found.capacity:
-            self._tell("InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
+            text = "invalid capacity 0 on image filesystem"
+            self._tell("InvalidDiskCapacity", text)
+            raise CollectionFailed(text)
         wanted = excess(found, policy)
         left = [image for image in images if image not in removed]
-        spare = await self._remove(victims(left, self._seen, busy, now, wanted, policy), "space")
+        chosen = victims(left, self._seen, busy, now, wanted, policy)
+        spare, faults = await self._remove(chosen, "space")
         freed = sum(image.size for image in spare)
+        if faults:
+            said = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+            raise CollectionFailed(
+                f"wanted to free {wanted} bytes, but freed {freed} bytes space with errors in image deletion: {said}"
+            )
         if freed < wanted:
             text = (
                 "Failed to garbage collect required amount of images. "
                 f"Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
             )
-            log.warning("%s Free space on %s.", text, path)
             self._tell("FreeDiskSpaceFailed", text)
+            raise CollectionFailed(text)
         return removed + spare
 
     async def remove_unused(self) -> list[Image]:
@@ -184,17 +217,21 @@ class ImageCollector:
         images, busy = await self._look()
         now, everything = self._world.clock.now(), sum(image.size for image in images) + 1
         chosen = victims(images, self._seen, busy, now, everything, self._policy)
-        return await self._remove(chosen, "space")
+        return (await self._remove(chosen, "space"))[0]
 
-    async def _remove(self, images: list[Image], why: str) -> list[Image]:
-        removed = []
+    async def _remove(self, images: list[Image], why: str) -> tuple[list[Image], list[str]]:
+        """What was removed, and what the runtime said of those that could not be."""
+        removed: list[Image] = []
+        faults: list[str] = []
         for image in images:
             try:
                 await self._runtime.remove_image(image.id)
             except RuntimeFailure as failure:
                 log.warning("cannot remove the image %s: %s", next(iter(image.tags), image.id), failure)
+                if failure.in_go() not in faults:
+                    faults.append(failure.in_go())
                 continue
             figures.IMAGES_REMOVED.labels(why).inc()
             removed.append(image)
             log.info("removed the unused image %s (%d bytes)", next(iter(image.tags), image.id), image.size)
-        return removed
+        return removed, faults

@@ -70,6 +70,8 @@ class Provider(_Model):
     def fault(self, folder: Path) -> str:
         """What is wrong with it beyond types; empty for nothing."""
         seconds(self.defaultCacheDuration)
+        if self.name in (".", ".."):
+            return "this is no name of a program"
         wanted = self.tokenAttributes
         if self.apiVersion not in _VERSIONS:
             return f"apiVersion {self.apiVersion} is none of {', '.join(_VERSIONS)}"
@@ -94,16 +96,35 @@ class _Configuration(_Model):
 
 
 def providers_in(config: Path, folder: Path) -> list[Provider]:
-    """The providers of a configuration file. Raises ValueError naming what is wrong."""
+    """The providers of a configuration file, or of a folder of them in the order of their names.
+
+    Raises ValueError naming what is wrong.
+    """
+    found: dict[str, Provider] = {}
+    path = config
     try:
-        document = yaml.safe_load(config.read_text())
-        providers = _Configuration.model_validate(document).providers
-        for one in providers:
-            if fault := one.fault(folder):
-                raise ValueError(f"{one.name}: {fault}")
+        for path in _files(config):
+            for one in _Configuration.model_validate(yaml.safe_load(path.read_text())).providers:
+                if fault := one.fault(folder):
+                    raise ValueError(f"{one.name}: {fault}")
+                if one.name in found:
+                    raise ValueError(f"duplicate provider name {one.name}")
+                found[one.name] = one
     except (OSError, yaml.YAMLError, ValidationError, ValueError) as error:
-        raise ValueError(f"--image-credential-provider-config {config}: {error}") from error
-    return providers
+        raise ValueError(f"--image-credential-provider-config {path}: {error}") from error
+    return list(found.values())
+
+
+def _files(config: Path) -> list[Path]:
+    """Raises ValueError for a folder without any."""
+    if not config.is_dir():
+        return [config]
+    files = sorted(
+        path for path in config.iterdir() if path.suffix in (".json", ".yaml", ".yml") and path.is_file()
+    )
+    if not files:
+        raise ValueError("there is no .json, .yaml or .yml file in this folder")
+    return files
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Making a container's image present, or saying in Kubernetes' words why it is not.
 
 The runtime is asked first whether it has the image; a pull would always ask the registry. Reasons: InvalidImageName,
-ImageInspectError, ErrImageNeverPull, ErrImagePull and, while a pod waits to try that image again, ImagePullBackOff. The
+ImageInspectError, ErrImageNeverPull, ErrImagePull (RegistryUnavailable or SignatureValidationFailed where the runtime says
+so) and, while a pod waits to try that image again, ImagePullBackOff. The
 wait is 10 seconds after the first failure and doubles to 5 minutes; it belongs to the pod and the image, so a second
 container of the pod with the same image waits at once.
 """
@@ -17,7 +18,7 @@ from bamikube.nodeagent.images import names
 from bamikube.nodeagent.images.accounts import PodAccount
 from bamikube.nodeagent.images.keyring import Keyring, keyring_of
 from bamikube.nodeagent.images.names import Name
-from bamikube.nodeagent.images.puller import PullFailed
+from bamikube.nodeagent.images.puller import PullFailed, in_words
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import BACKOFF_BASE, BACKOFF_CAP, SETTLE, Memory, PullBackoff, Trouble
@@ -27,22 +28,37 @@ log = logging.getLogger(__name__)
 
 RETRY = 10.0  # seconds until it is looked again whether somebody has brought the image
 _FORGET = 2 * BACKOFF_CAP  # seconds after which a failed pull is forgiven
+# Errors of pulls that runtimes tell apart: they begin with one of these.
+_TOLD_APART = {
+    "RegistryUnavailable": "the registry is unavailable",
+    "SignatureValidationFailed": "the signature validation failed",
+}
 
 
-def after_failure(before: PullBackoff | None, why: str, now: float) -> PullBackoff:
+def judged(image: str, words: str) -> tuple[str, str]:
+    """The reason and the message that follow from what the runtime said of a failed pull. Pure."""
+    for reason, text in _TOLD_APART.items():
+        if words.startswith(reason):
+            return reason, f"image pull failed for {image} because {text}{words.removeprefix(reason)}"
+    return "ErrImagePull", words
+
+
+def after_failure(
+    before: PullBackoff | None, why: str, now: float, reason: str = "ErrImagePull"
+) -> PullBackoff:
     """The wait after another failed pull. Pure."""
     fresh = before is None or now - before.since > _FORGET
     period = BACKOFF_BASE if fresh or before is None else min(before.period * 2, BACKOFF_CAP)
-    return PullBackoff(period, now, why)
+    return PullBackoff(period, now, why, reason)
 
 
 def waiting(image: str, wait: PullBackoff, *, shown_at: float = 0.0) -> Trouble:
-    """What a container that needs the image is told; ErrImagePull comes first for the one whose pull has failed. Pure."""
-    text = f'Back-off pulling image "{image}": ErrImagePull: {wait.why}'
+    """What a container that needs the image is told; why comes first for the one whose pull has failed. Pure."""
+    text = f'Back-off pulling image "{image}": {wait.reason}: {wait.why}'
     if not shown_at:
         return Trouble("ImagePullBackOff", text, wait.until, period=wait.period)
     return Trouble(
-        reason="ErrImagePull",
+        reason=wait.reason,
         message=wait.why,
         until=wait.until,
         settles=shown_at + min(SETTLE, wait.period / 2),
@@ -110,12 +126,12 @@ class Images:
             if found is None:
                 raise PullFailed(RuntimeFailure("NOT_FOUND", "the image was pulled but is not there").in_go())
         except (PullFailed, RuntimeFailure, ApiError, OSError, ValueError) as failure:
-            why = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
-            now = clock.now()
-            wait = memory.pulls[image] = after_failure(wait, why, now)
+            words = in_words(failure) if isinstance(failure, RuntimeFailure) else str(failure)
+            (reason, why), now = judged(image, words), clock.now()
+            wait = memory.pulls[image] = after_failure(wait, why, now, reason)
             memory.troubles[spec["name"]] = waiting(image, wait, shown_at=now)
-            self._event(pod, spec, "Warning", "Failed", f'Failed to pull image "{image}": {why}')
-            self._event(pod, spec, "Warning", "Failed", "Error: ErrImagePull")
+            self._event(pod, spec, "Warning", "Failed", f'Failed to pull image "{image}": {words}')
+            self._event(pod, spec, "Warning", "Failed", f"Error: {reason}")
             return None
         whole = clock.monotonic() - begun
         self._pulled(whole)

@@ -26,6 +26,11 @@ class PullFailed(Exception):
     """No attempt succeeded; the text holds what the runtime said, as Kubernetes prints it."""
 
 
+def in_words(failure: RuntimeFailure) -> str:
+    """What a runtime says of a pull: a code that says nothing (Unknown) is left out. Pure."""
+    return failure.message if failure.code == "UNKNOWN" else failure.in_go()
+
+
 async def no_credentials(name: Name, account: Account | None) -> list[Credentials]:
     return []
 
@@ -67,6 +72,6 @@ class Puller:
                     await runtime.pull_image(image, choice)
                     return clock.monotonic() - begun
                 except RuntimeFailure as failure:
-                    if failure.in_go() not in said:
-                        said.append(failure.in_go())
+                    if (words := in_words(failure)) not in said:
+                        said.append(words)
         raise PullFailed(said[0] if len(said) == 1 else f"[{', '.join(said)}]")

@@ -21,7 +21,15 @@ BACKOFF_RESET = 600.0  # seconds between two ends after which a container is for
 
 
 IMAGE_TROUBLES = frozenset(
-    ("InvalidImageName", "ImageInspectError", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff")
+    (
+        "InvalidImageName",
+        "ImageInspectError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    )
 )
 
 
@@ -76,6 +84,7 @@ class PullBackoff:
     period: float  # seconds
     since: float  # when the last pull failed
     why: str
+    reason: str = "ErrImagePull"
 
     @property
     def until(self) -> float:
