@@ -135,7 +135,9 @@ class NodeAgentOptions(Options):
         description="static: containers of guaranteed pods that ask for whole processors get them for themselves",
     )
     cpu_manager_policy_options: dict[str, str] = Field(
-        default_factory=dict, description="full-pcpus-only=true: only whole cores are given away"
+        default_factory=dict,
+        description="full-pcpus-only, distribute-cpus-across-numa, align-by-socket, strict-cpu-reservation, "
+        "prefer-align-cpus-by-uncorecache; each =true",
     )
     cpu_manager_reconcile_period: str = Field(
         "10s", description="how often containers are moved to the processors that are theirs"

@@ -45,6 +45,7 @@ from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod import facts as pod_facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.gate import Gate
+from bamikube.nodeagent.pod.placing import Place
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.sysctls import Allowed
 from bamikube.nodeagent.probing.checks import NodeChecks
@@ -108,11 +109,8 @@ class NodeAgent:
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
-        self._host = LinuxHost(
-            root,
-            Path(options.log_dir),
-            Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids),
-        )
+        groups = Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids)
+        self._host = LinuxHost(root, Path(options.log_dir), groups)
         self._recorder = EventRecorder(self._client, world, "kubelet", node)
         self._services = Informer(self._client, "services", world)
         self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
@@ -135,7 +133,6 @@ class NodeAgent:
             self._registrar.changed,
             lambda: {pod_facts.uid(p) for p in active_pods(self.agent)} if self.agent.whole else None,
         )
-        self._pod_resources = PodResources(root, lambda: self._devices.book, lambda: active_pods(self.agent))
         self._checks = NodeChecks(self._runtime)
         allocatable = status.shown(reservations.allocatable(machine, options.max_pods, self._config.reserved))
         shared = Shared(
@@ -159,8 +156,14 @@ class NodeAgent:
             devices=self._devices,
         )
         cpus = cpu_pool(options, self._config.reserved, root)
+        self._pod_resources = PodResources(
+            root, lambda: self._devices.book, lambda: active_pods(self.agent), cpus
+        )
         if cpus is not None:
-            shared.cpus, cpus.whole = cpus.of, lambda: self.agent.whole
+            cpus.whole = lambda: self.agent.whole
+            shared.place = lambda uid, name: Place(cpus.of(uid, name), alone=bool(cpus.own(uid, name)))
+            shared.fixed = {"cpu": 'CPU Manager policy "static"'}
+            groups.alone = lambda uid: uid in cpus.assigned
         at_first = status.registration(self._config, machine)
         at_first["status"] = {"allocatable": allocatable}
         self._own = OwnNode(self._client, world, node, at_first)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bamikube.kit.world import World
 from bamikube.nodeagent import durations
-from bamikube.nodeagent.cpus import choice, pool
+from bamikube.nodeagent.cpus import choice, policy, pool
 from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.loop import Policy
 from bamikube.nodeagent.node import reservations
@@ -67,14 +67,15 @@ def reserved(
 
 def cpu_pool(options: NodeAgentOptions, given: reservations.Reservation, root: Path) -> pool.CpuPool | None:
     """The processors that pods may have for themselves; None with policy ``none``, when no pod has."""
-    full_cores = pool.options(options.cpu_manager_policy, options.cpu_manager_policy_options)
+    given_options = policy.options(options.cpu_manager_policy, options.cpu_manager_policy_options)
     if options.cpu_manager_policy == "none":
+        pool.nobody(root)
         return None
+    machine = choice.machine()
+    policy.check(given_options, machine, "none")
     named = reservations.processors("--reserved-cpus", options.reserved_cpus)
     amount = given.system.get("cpu")
-    return pool.static(
-        choice.machine(), named, amount.milli_value() / 1000 if amount else 0, full_cores, root
-    )
+    return pool.static(machine, named, amount.milli_value() / 1000 if amount else 0, given_options, root)
 
 
 def reconcile_period(options: NodeAgentOptions) -> float:

@@ -46,6 +46,22 @@ async def test_classes_weigh_what_their_pods_request(tmp_path: Path) -> None:
     assert shares.read_text() == "512" and groups.known() == {"a-2", "a-3", "a-4"}
 
 
+def test_a_pod_with_processors_for_itself_has_no_quota(tmp_path: Path) -> None:
+    made = pod("u", "2", "1Gi", bound=True)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/cgroup.controllers").write_text("cpu memory")
+    for base, file, bound, free in (
+        (v1(tmp_path / "1"), "cpu/n/kubepods/podu/cpu.cfs_quota_us", "200000", "-1"),
+        (tmp_path / "2", "n/kubepods/podu/cpu.max", "200000 100000", "max 100000"),
+    ):
+        groups = Cgroups("/n", "cgroupfs", base)
+        groups.create(made)
+        assert (base / file).read_text() == bound
+        groups.alone = lambda uid: uid == "u"
+        groups.create(made)
+        assert (base / file).read_text() == free
+
+
 def test_processes_and_huge_pages_are_bound(tmp_path: Path) -> None:
     groups = Cgroups("/n", "cgroupfs", v1(tmp_path), pod_pids=99)
     (tmp_path / "hugetlb/n/kubepods/burstable/podu").mkdir(parents=True)

@@ -15,6 +15,9 @@ import pytest
 
 from bamikube.kit.world import World
 from bamikube.nodeagent.container.env import ConfigError
+from bamikube.nodeagent.cpus.choice import Processor
+from bamikube.nodeagent.cpus.policy import PolicyOptions
+from bamikube.nodeagent.cpus.pool import CpuPool
 from bamikube.nodeagent.devices.book import Book, Device, Given, Unavailable, loaded
 from bamikube.nodeagent.devices.manager import DeviceManager, equipped
 from bamikube.nodeagent.devices.resources import PodResources
@@ -266,7 +269,9 @@ async def test_monitors_see_who_has_what(root: Path) -> None:
         {THING: {"a": Device(True, (0,)), "b": Device(False)}}, {("1", "app", THING): Given(("a",), b"")}
     )
     pods = [pod("1", container("app", 1), init=(container("init"),)), pod("2", container("app"))]
-    served = PodResources(root, lambda: made, lambda: pods)
+    machine = tuple(Processor(n, n, 0) for n in range(4))
+    cpus = CpuPool(machine, frozenset({0}), PolicyOptions(), root / "cpus", {"1": {"app": frozenset({2, 3})}})
+    served = PodResources(root, lambda: made, lambda: pods, cpus)
     await served.start()
     try:
         authority = [("grpc.default_authority", "localhost")]
@@ -281,8 +286,10 @@ async def test_monitors_see_who_has_what(root: Path) -> None:
             device = (await stub.Get(request)).pod_resources.containers[0].devices[0]
             assert (device.resource_name, list(device.device_ids)) == (THING, ["a"])
             assert [n.ID for n in device.topology.nodes] == [0]
+            assert [list(p.containers[0].cpu_ids) for p in listed] == [[2, 3], []]
             free = await stub.GetAllocatableResources(resources_pb.AllocatableResourcesRequest())
             assert [list(d.device_ids) for d in free.devices] == [["a"]]
+            assert list(free.cpu_ids) == [1, 2, 3]
             with pytest.raises(grpc.aio.AioRpcError, match="pod x in namespace y not found"):
                 await stub.Get(resources_pb.GetPodResourcesRequest(pod_name="x", pod_namespace="y"))
     finally:

@@ -50,6 +50,26 @@ def test_the_node_has_room_or_not() -> None:
     assert judged(pod("2", **mirror), pod("1")) == ("Infeasible", text)
 
 
+def test_what_managers_have_given_is_not_resized() -> None:
+    def whole(cpu: str, memory: str = "64Mi") -> JSON:
+        made = pod(cpu, memory)
+        resources = made["spec"]["containers"][0]["resources"]
+        resources["limits"] = dict(resources["requests"])
+        return made
+
+    fixed = {"cpu": 'CPU Manager policy "static"'}
+    for wants, has, kind in (
+        (whole("2"), whole("1"), "Infeasible"),
+        (whole("1", "1Gi"), whole("1"), "Granted"),
+        (pod("2"), pod("1"), "Granted"),  # burstable
+    ):
+        verdict = resizing.judge(wants, resizing.wanted(has), [], ROOM, fixed)
+        assert verdict.kind == kind
+        if kind == "Infeasible":
+            text = 'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"'
+            assert verdict.message == text
+
+
 def test_what_was_promised_is_read_from_the_status() -> None:
     wants = pod("2") | {
         "status": {

@@ -15,6 +15,7 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.cpus import pool
 from bamikube.nodeagent.cpus.choice import Processor
+from bamikube.nodeagent.cpus.policy import PolicyOptions
 from bamikube.nodeagent.devices.book import Book, Given
 from bamikube.nodeagent.devices.manager import DeviceManager
 from bamikube.nodeagent.sources import manifest
@@ -120,7 +121,9 @@ def test_what_pods_of_the_api_have_is_theirs_while_nobody_has_heard_of_them(tmp_
     async def life() -> None:
         node, informer = HollowNode(), Informer()
         informer.synced.clear()
-        cpus = pool.static(tuple(Processor(n, n, 0) for n in range(3)), frozenset({0}), 0, False, tmp_path)
+        cpus = pool.static(
+            tuple(Processor(n, n, 0) for n in range(3)), frozenset({0}), 0, PolicyOptions(), tmp_path
+        )
         cpus.assigned = {"before": {"app": frozenset({1})}, "gone": {"app": frozenset({2})}}
         devices = DeviceManager(
             node.shared.world,

@@ -1,28 +1,34 @@
 """Who has processors for himself: the static policy of the CPU manager.
 
 A container of a guaranteed pod that asks for whole processors gets them for itself when the pod is taken in; all others run on what is
-left, the shared pool, which the reserved ones never leave. What an init container has had, a later container of the
-pod may have. The assignment outlives the node agent in ``cpu_manager_state``, in the kubelet's form but without its checksum.
+left, the shared pool, which the reserved ones never leave (with ``strict-cpu-reservation`` they are never in it). What an init
+container has had, a later container of the pod may have. The assignment outlives the node agent in ``cpu_manager_state``.
+
+Source: "Control CPU Management Policies on the Node".
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bamikube.api.qos import qos_class
+from bamikube.nodeagent import checkpoint
 from bamikube.nodeagent.cpus import choice
 from bamikube.nodeagent.cpus.choice import Machine
+from bamikube.nodeagent.cpus.policy import PolicyOptions
+from bamikube.nodeagent.cpus.spread import spread
 from bamikube.nodeagent.node.reservations import processors
+from bamikube.nodeagent.numa import figures
 from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod.admission import Refusal, Refused
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.quantity import number
 
-UNEXPECTED, ALIGNMENT = "UnexpectedAdmissionError", "SMTAlignmentError"
-FULL_CORES = "full-pcpus-only"
+ALIGNMENT = "SMTAlignmentError"
 STATE = "cpu_manager_state"
 Assigned = dict[str, dict[str, frozenset[int]]]  # by pod and container
 
@@ -36,21 +42,6 @@ def wanted(pod: JSON, spec: JSON) -> int:
     return int(amount) if amount == int(amount) else 0
 
 
-def options(policy: str, given: Mapping[str, str]) -> bool:
-    """Whether only whole cores are given away. Raises ValueError for an option that is not known."""
-    if given and policy != "static":
-        raise ValueError(f'--cpu-manager-policy-options: policy "{policy}" takes no options; static does')
-    for name in given:
-        if name != FULL_CORES:
-            raise ValueError(
-                f"--cpu-manager-policy-options: {name!r} is not supported; there is {FULL_CORES}=true"
-            )
-    text = given.get(FULL_CORES, "false").lower()
-    if text not in ("true", "false"):
-        raise ValueError(f"--cpu-manager-policy-options: bad value for option {FULL_CORES!r}: {text!r}")
-    return text == "true"
-
-
 @dataclass(slots=True)
 class CpuPool:
     """``reserved`` are never anybody's own; ``assigned`` is who has which; ``whole`` says whether all pods are known that have a
@@ -58,53 +49,108 @@ class CpuPool:
 
     machine: Machine
     reserved: frozenset[int]
-    full_cores: bool
+    options: PolicyOptions
     file: Path
     assigned: Assigned = field(default_factory=dict)
     whole: Callable[[], bool] = lambda: True
 
-    def admit(self, pod: JSON, others: Collection[JSON]) -> tuple[str, str] | None:
+    # -- giving --------------------------------------------------------------------------------------------------
+
+    def admit(self, pod: JSON, others: Collection[JSON]) -> Refusal | None:
         """Give the containers of a pod their processors, beside ``others`` that have a place on the node. Reason and message if
         there are not enough."""
         uid = facts.uid(pod)
         self.keep({uid, *(facts.uid(other) for other in others)})
-        if uid in self.assigned:
-            return None
-        free = {one.number for one in self.machine} - self.reserved - self._own()
-        again: frozenset[int] = frozenset()
-        mine: dict[str, frozenset[int]] = {}
-        for spec in facts.all_containers(pod):
-            count, available = wanted(pod, spec), free | again
-            if not count:
-                continue
-            if (refusal := self._refusal(count, len(available))) is not None:
-                return refusal
-            mine[spec["name"]] = chosen = choice.take(self.machine, available, count)
-            free -= chosen
-            once = spec in facts.init_containers(pod) and not facts.is_sidecar(spec)
-            again = again | chosen if once else again - chosen
-        if mine:
-            self.assigned[uid] = mine
-            self._save()
+        try:
+            for spec in facts.all_containers(pod):
+                self.give(pod, spec)
+        except Refused as error:
+            self.take_back(uid)
+            return error.refusal
         return None
 
-    def _refusal(self, count: int, available: int) -> tuple[str, str] | None:
+    def give(self, pod: JSON, spec: JSON) -> None:
+        """Give a container its processors, if it is to have some and has none. Raises Refused."""
+        uid, count = facts.uid(pod), wanted(pod, spec)
+        if not count:
+            return
+        figures.CPU_PINNING.of().inc()
+        try:
+            self._check_cores(count, pod, spec)
+            if spec["name"] in self.assigned.get(uid, {}):
+                return
+            chosen = self._choose(self.available() | self.again(pod, spec), count)
+        except Refused:
+            figures.CPU_PINNING_ERRORS.of().inc()
+            raise
+        self.assigned.setdefault(uid, {})[spec["name"]] = chosen
+        self._save()
+
+    def _check_cores(self, count: int, pod: JSON, spec: JSON) -> None:
         core = choice.threads(self.machine)
-        if self.full_cores and count % core:
+        if not self.options.full_cores:
+            return
+        if count % core:
             text = f"SMT Alignment Error: requested {count} cpus not multiple cpus per core = {core}"
-            return ALIGNMENT, text
-        if count > available:
-            text = f"not enough cpus available to satisfy request: requested={count}, available={available}"
-            return UNEXPECTED, f"Allocate failed due to {text}, which is unexpected"
-        return None
+            raise Refused(text, ALIGNMENT)
+        has = self.assigned.get(facts.uid(pod), {}).get(spec["name"], frozenset())
+        free = len(self.available() | self.again(pod, spec) | has)
+        if count > free:
+            numbers = f"available physical CPUs = {free}, requested CPUs = {count}, CPUs per core = {core}"
+            raise Refused(f"SMT Alignment Error: not enough free physical CPUs: {numbers}", ALIGNMENT)
+
+    def _choose(self, free: frozenset[int], count: int) -> frozenset[int]:
+        if count > len(free):
+            raise Refused(
+                f"not enough cpus available to satisfy request: requested={count}, available={len(free)}"
+            )
+        return self._take(free, count)
+
+    def _take(self, free: frozenset[int], count: int) -> frozenset[int]:
+        options = self.options
+        if not options.spread:
+            return choice.take(self.machine, free, count, options.by_cache)
+        group = choice.threads(self.machine) if options.full_cores else 1
+        return spread(self.machine, free, count, group, options.by_cache)
+
+    # -- what there is -------------------------------------------------------------------------------------------
+
+    def allocatable(self) -> frozenset[int]:
+        """All that somebody may have for himself."""
+        kept = choice.siblings(self.machine, self.reserved) if self.options.full_cores else self.reserved
+        return choice.numbers(self.machine) - kept
+
+    def available(self) -> frozenset[int]:
+        return self.allocatable() - self._own()
+
+    def again(self, pod: JSON, spec: JSON) -> frozenset[int]:
+        """What init containers of the pod that have ended by then leave to this one."""
+        mine, left = self.assigned.get(facts.uid(pod), {}), frozenset[int]()
+        for before in facts.all_containers(pod):
+            if before["name"] == spec["name"]:
+                break
+            had = mine.get(before["name"], frozenset())
+            once = any(before is i for i in facts.init_containers(pod)) and not facts.is_sidecar(before)
+            left = left | had if once else left - had
+        return left
+
+    def own(self, uid: str, name: str) -> frozenset[int]:
+        """What a container has for itself."""
+        return self.assigned.get(uid, {}).get(name, frozenset())
 
     def _own(self) -> frozenset[int]:
         return frozenset(cpu for mine in self.assigned.values() for chosen in mine.values() for cpu in chosen)
 
+    def shared(self) -> frozenset[int]:
+        """Where everybody else runs."""
+        rest = choice.numbers(self.machine) - self._own()
+        return rest - self.reserved if self.options.strict else rest
+
     def of(self, uid: str, name: str) -> str:
         """The processors a container runs on, its own or the shared ones, as the kernel lists them."""
-        own = self.assigned.get(uid, {}).get(name)
-        return choice.listed(own or {one.number for one in self.machine} - self._own())
+        return choice.listed(self.own(uid, name) or self.shared())
+
+    # -- taking back ---------------------------------------------------------------------------------------------
 
     def keep(self, uids: Collection[str]) -> None:
         """Take back what pods have that are not among these, once all pods are known."""
@@ -113,42 +159,95 @@ class CpuPool:
                 del self.assigned[uid]
             self._save()
 
+    def take_back(self, uid: str) -> None:
+        """From a pod that was refused."""
+        if self.assigned.pop(uid, None) is not None:
+            self._save()
+
     # -- what outlives the node agent --------------------------------------------------------------------------
 
     def _save(self) -> None:
-        shared = {one.number for one in self.machine} - self._own()
         entries = {
             uid: {name: choice.listed(chosen) for name, chosen in mine.items()}
             for uid, mine in self.assigned.items()
         }
-        state = {"policyName": "static", "defaultCpuSet": choice.listed(shared), "entries": entries}
-        fresh = self.file.with_name(f".{self.file.name}")
-        fresh.write_text(json.dumps(state))
-        fresh.replace(self.file)
+        _write(self.file, "static", choice.listed(self.shared()), entries)
+        figures.SHARED_CPUS.set(1000 * len(self.shared()))
+        figures.OWN_CPUS.set(len(self._own()))
 
     def load(self) -> None:
-        """Recall what was assigned. Raises ValueError for a file that cannot be of this machine."""
-        if not self.file.exists():
-            self._save()
-            return
-        advice = f"please drain this node and delete the CPU manager checkpoint file {str(self.file)!r} before restarting"
+        """Recall what was assigned. Raises ValueError for a file that cannot be of this machine and its reservation."""
+        state = _read(self.file, "static")
         try:
-            state = json.loads(self.file.read_text())
-            entries = state.get("entries") or {}
-            found = {
-                uid: {name: processors("cpuset", text) for name, text in mine.items()}
-                for uid, mine in entries.items()
-            }
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"could not restore state from checkpoint: {error}, {advice}") from error
-        self.assigned = found
-        if not self._own() <= {one.number for one in self.machine} - self.reserved:
-            raise ValueError(
-                f"could not restore state from checkpoint: processors are gone or reserved, {advice}"
-            )
+            if state is not None and (state.get("defaultCpuSet") or state.get("entries")):
+                self.assigned = _checked(self, state)
+        except ValueError as error:
+            raise ValueError(f"start cpu manager error: {error}, {_advice(self.file)}") from error
+        self._save()
 
 
-def static(machine: Machine, named: frozenset[int], amount: float, full_cores: bool, folder: Path) -> CpuPool:
+def _checked(pool: CpuPool, state: Mapping[str, Any]) -> Assigned:
+    """The assignments of a state. Raises ValueError."""
+    shared, reserved = processors("defaultCpuSet", state["defaultCpuSet"]), pool.reserved
+    found = {
+        uid: {name: processors("entries", text) for name, text in mine.items()}
+        for uid, mine in (state.get("entries") or {}).items()
+    }
+    said, kept = choice.listed(shared), choice.listed(reserved)
+    if not shared:
+        raise ValueError("default cpuset cannot be empty")
+    if pool.options.strict and reserved & shared:
+        raise ValueError(f'some of strictly reserved cpus: "{kept}" are present in defaultCpuSet: "{said}"')
+    if not pool.options.strict and not reserved <= shared:
+        raise ValueError(f'not all reserved cpus: "{kept}" are present in defaultCpuSet: "{said}"')
+    for uid, mine in found.items():
+        for name, chosen in mine.items():
+            if chosen & shared:
+                text = f'pod: {uid}, container: {name} cpuset: "{choice.listed(chosen)}"'
+                raise ValueError(f'{text} overlaps with default cpuset "{said}"')
+    every = shared.union(*(chosen for mine in found.values() for chosen in mine.values()))
+    there = choice.numbers(pool.machine) - (reserved if pool.options.strict else frozenset())
+    if every != there:
+        raise ValueError(
+            f'current set of available CPUs "{choice.listed(there)}" doesn\'t match with CPUs in state "{choice.listed(every)}"'
+        )
+    return found
+
+
+def _printed(state: Mapping[str, Any]) -> str:
+    entries = {uid: checkpoint.printed_map(mine) for uid, mine in (state.get("entries") or {}).items()}
+    return (
+        f"(*state.CPUManagerCheckpoint){{PolicyName:(string){state['policyName']} "
+        f"DefaultCPUSet:(string){state['defaultCpuSet']} "
+        f"Entries:(map[string]map[string]string){checkpoint.printed_map(entries)} Checksum:(checksum.Checksum)0}}"
+    )
+
+
+def _write(file: Path, policy: str, shared: str, entries: JSON) -> None:
+    state = {"policyName": policy, "defaultCpuSet": shared} | ({"entries": entries} if entries else {})
+    checkpoint.write(file, state, _printed)
+
+
+def _advice(file: Path) -> str:
+    return f'please drain this node and delete the CPU manager checkpoint file "{file}" before restarting Kubelet'
+
+
+def _read(file: Path, policy: str) -> JSON | None:
+    try:
+        return checkpoint.read(file, policy, _printed)
+    except ValueError as error:
+        raise ValueError(f"could not restore state from checkpoint: {error}, {_advice(file)}") from error
+
+
+def nobody(folder: Path) -> None:
+    """The policy ``none`` is noted, too: another one is only begun on a node that was drained. Raises ValueError."""
+    if _read(folder / STATE, "none") is None:
+        _write(folder / STATE, "none", "", {})
+
+
+def static(
+    machine: Machine, named: frozenset[int], amount: float, options: PolicyOptions, folder: Path
+) -> CpuPool:
     """The pool of a node; ``amount``: how much of its processors is reserved, if none are named. Raises ValueError."""
     count = math.ceil(amount)
     if not named and count <= 0:
@@ -156,7 +255,14 @@ def static(machine: Machine, named: frozenset[int], amount: float, full_cores: b
             "[cpumanager] the static policy requires systemreserved.cpu + kubereserved.cpu to be greater than zero; "
             "give --reserved-cpus, --kube-reserved or --system-reserved"
         )
-    reserved = named or choice.take(machine, {one.number for one in machine}, count)
-    pool = CpuPool(machine, reserved, full_cores, folder / STATE)
+    pool = CpuPool(machine, named, options, folder / STATE)
+    if not named:
+        pool.reserved = pool._take(choice.numbers(machine), min(count, len(machine)))
+    if not pool.reserved <= choice.numbers(machine) or len(pool.reserved) < (0 if named else count):
+        kept = choice.listed(pool.reserved & choice.numbers(machine))
+        size = len(named) or count
+        raise ValueError(
+            f"[cpumanager] unable to reserve the required amount of CPUs (size of {kept} did not equal {size})"
+        )
     pool.load()
     return pool

@@ -1,4 +1,5 @@
-"""The PodResources API: which devices the pods of this node were given, for monitors on ``<root>/pod-resources/kubelet.sock``."""
+"""The PodResources API: which devices and processors the pods of this node were given, for monitors on
+``<root>/pod-resources/kubelet.sock``."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bamikube.nodeagent.cpus.pool import CpuPool
 from bamikube.nodeagent.devices.book import Book
 from bamikube.nodeagent.devices.manager import listen
 from bamikube.nodeagent.pod import facts
@@ -18,10 +20,17 @@ from bamikube.rpc.podresources import podresources_pb2_grpc
 
 
 class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: ignore[misc]
-    """``pods`` are those that have not ended."""
+    """``pods`` are those that have not ended; ``cpus`` is the pool that some of them have processors for themselves from."""
 
-    def __init__(self, root: Path, book: Callable[[], Book], pods: Callable[[], Iterable[JSON]]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        book: Callable[[], Book],
+        pods: Callable[[], Iterable[JSON]],
+        cpus: CpuPool | None = None,
+    ) -> None:
         self._path, self._book, self._pods = root / "pod-resources" / "kubelet.sock", book, pods
+        self._cpus = cpus
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -52,7 +61,8 @@ class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: i
         book = self._book()
         healthy = {name: [i for i, d in ds.items() if d.healthy] for name, ds in book.devices.items()}
         return pb.AllocatableResourcesResponse(
-            devices=[d for name, ids in sorted(healthy.items()) for d in _devices(book, name, ids)]
+            devices=[d for name, ids in sorted(healthy.items()) for d in _devices(book, name, ids)],
+            cpu_ids=sorted(self._cpus.allocatable()) if self._cpus else (),
         )
 
     def _of(self, pod: JSON) -> pb.PodResources:
@@ -67,7 +77,8 @@ class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: i
                 if (owner, container) == (uid, spec["name"])
                 for one in _devices(book, resource, given.ids)
             ]
-            containers.append(pb.ContainerResources(name=spec["name"], devices=devices))
+            own = sorted(self._cpus.own(uid, spec["name"])) if self._cpus else ()
+            containers.append(pb.ContainerResources(name=spec["name"], devices=devices, cpu_ids=own))
         meta = pod["metadata"]
         return pb.PodResources(name=meta["name"], namespace=meta.get("namespace", ""), containers=containers)
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bamikube.api.qos import qos_class
 from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.placing import UNLIMITED
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Cgroups:
         self._base = base
         self._pod_pids = pod_pids
         self._asked: dict[str, int] = {}  # thousandths of a processor that burstable pods request, by uid
+        self.alone: Callable[[str], bool] = lambda _uid: False  # whether a pod has processors for itself
         self._burstable = 0  # the shares of all of them, as they were last written
         self.v2 = (base / "cgroup.controllers").exists()
 
@@ -99,7 +101,7 @@ class Cgroups:
             cpu |= {"cpu.weight": str(_weight(shares))} if self.v2 else {"cpu.shares": str(shares)}
         if quota:
             v1 = {"cpu.cfs_period_us": str(period), "cpu.cfs_quota_us": str(quota)}
-            cpu |= {"cpu.max": f"{quota} {period}"} if self.v2 else v1
+            cpu |= {"cpu.max": f"{quota if quota > 0 else 'max'} {period}"} if self.v2 else v1
         if self.v2 or hierarchy.name in ("cpu", "cpu,cpuacct"):
             found |= cpu
         if memory and (self.v2 or hierarchy.name == "memory"):
@@ -132,7 +134,7 @@ class Cgroups:
         values, huge = qos.pod_cgroup(pod), qos.huge_pages(pod["spec"])
         given = {
             "shares": values.cpu_shares,
-            "quota": values.cpu_quota,
+            "quota": UNLIMITED if self.alone(facts.uid(pod)) else values.cpu_quota,
             "period": values.cpu_period,
             "memory": values.memory_limit,
             "pids": max(0, self._pod_pids),

@@ -16,6 +16,15 @@ OS = "kubernetes.io/os"
 Refusal = tuple[str, str]  # reason and message
 
 
+class Refused(Exception):
+    """A manager of resources cannot give a container what it is to have. Without a reason of its own that is unexpected."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        text = f"Allocate failed due to {message}, which is unexpected"
+        self.refusal: Refusal = (reason, message) if reason else ("UnexpectedAdmissionError", text)
+
+
 def system(pod: JSON, node: Mapping[str, object]) -> Refusal | None:
     """Whether the pod is made for another operating system, or asks for groups this node cannot give."""
     label = (pod["metadata"].get("labels") or {}).get(OS)

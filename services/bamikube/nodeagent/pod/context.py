@@ -14,6 +14,7 @@ from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host.port import Host
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.placing import ANYWHERE, Place
 from bamikube.nodeagent.pod.slots import Slots
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import Checks
@@ -49,7 +50,11 @@ class Shared:
     devices: Equips = field(default_factory=NoDevices)
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
-    cpus: Callable[[str, str], str] = lambda _uid, _name: ""  # on which processors a container of a pod runs
+    place: Callable[[str, str], Place] = lambda _uid, _name: (
+        ANYWHERE
+    )  # of a container, by uid of its pod and name
+    # What guaranteed pods are not resized by, and the policy that has it so.
+    fixed: Mapping[str, str] = field(default_factory=dict)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
     slots: Slots = field(default_factory=lambda: Slots(4))
 

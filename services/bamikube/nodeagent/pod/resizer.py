@@ -16,6 +16,7 @@ from bamikube.nodeagent.pod import facts, qos, resizing
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.placing import placed
 from bamikube.nodeagent.pod.state import Memory, PendingResize, ResizeUnderWay, RuntimeState
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 
@@ -56,7 +57,8 @@ class PodResize:
     def judge(self, others: list[JSON]) -> None:
         """Grant what the pod wants, or note why not."""
         pod, memory = self._pod(), self._memory
-        verdict = resizing.judge(pod, memory.promise, others, self._shared.allocatable())
+        shared = self._shared
+        verdict = resizing.judge(pod, memory.promise, others, shared.allocatable(), shared.fixed)
         generation = int(pod["metadata"].get("generation") or 0)
         if verdict.kind in ("Deferred", "Infeasible"):
             before = memory.resize
@@ -113,6 +115,7 @@ class PodResize:
             if not _narrower(resources, memory.given.get(action.id) or {}):
                 host.prepare(pod)
             values = qos.container_resources(pod, spec, node.memory)
+            values = placed(values, self._shared.place(facts.uid(pod), action.name))
             await self._shared.runtime.update_container(action.id, values)
             host.prepare(pod)
         except (RuntimeFailure, HostFailure, OSError) as error:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from bamikube.api import podresources
+from bamikube.api.qos import qos_class
 from bamikube.api.quantity import Quantity
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
@@ -94,13 +96,24 @@ def recalled(pod: JSON) -> tuple[Promise, dict[str, JSON]]:
     return promise, given
 
 
-def judge(pod: JSON, promise: Promise, others: list[JSON], allocatable: Mapping[str, str]) -> Verdict:
-    """Whether a pod can have what it wants. ``others`` are the node's other pods, as they were promised."""
+def judge(
+    pod: JSON,
+    promise: Promise,
+    others: list[JSON],
+    allocatable: Mapping[str, str],
+    fixed: Mapping[str, str] = MappingProxyType({}),
+) -> Verdict:
+    """Whether a pod can have what it wants. ``others`` are the node's other pods, as they were promised; ``fixed``: resources
+    that a guaranteed pod keeps, and the policy that has it so."""
     now = promised(pod, promise)
     if now is pod:
         return Verdict("")
     if facts.static(pod):
         return Verdict("Infeasible", "In-place resize of static-pods is not supported")
+    if qos_class(pod["spec"]) == "Guaranteed":
+        for name, policy in fixed.items():
+            if _part(pod, name) != _part(now, name):
+                return Verdict("Infeasible", f"Resize is infeasible for Guaranteed Pods alongside {policy}")
     wants = podresources.requests(pod["spec"])
     for name in ("memory", "cpu"):
         amount, room = _number(name, wants.get(name)), _number(name, allocatable.get(name))
@@ -117,6 +130,12 @@ def judge(pod: JSON, promise: Promise, others: list[JSON], allocatable: Mapping[
             numbers = f"requested: {amount}, used: {taken}, capacity: {room}"
             return Verdict("Deferred", f"Node didn't have enough resource: {name}, {numbers}")
     return Verdict("Granted")
+
+
+def _part(pod: JSON, name: str) -> list[int]:
+    """What each container of a pod requests of one resource."""
+    given = [(spec.get("resources") or {}).get("requests") or {} for spec in facts.all_containers(pod)]
+    return [_number(name, amounts.get(name)) for amounts in given]
 
 
 def _number(name: str, amount: Quantity | str | None) -> int:

@@ -23,6 +23,7 @@ from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.placing import placed
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
 from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox, SandboxSpec
 from bamikube.nodeagent.volumes.faults import plain
@@ -178,8 +179,8 @@ class Starter:
             config = await self._configure(pod, spec, action.attempt, image, known, ips)
             config = _beside_target(spec, config, state)
             config = await self._shared.devices.equip(pod, spec, config)
-            own = replace(config.resources, cpus=self._shared.cpus(facts.uid(pod), name))
-            config = replace(config, resources=own)
+            place = self._shared.place(facts.uid(pod), name)
+            config = replace(config, resources=placed(config.resources, place))
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             reason = "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)

@@ -374,6 +374,7 @@ def _resources(resources: Resources) -> Any:
         memory_limit_in_bytes=resources.memory_limit,
         oom_score_adj=resources.oom_score_adj,
         cpuset_cpus=resources.cpus,
+        cpuset_mems=resources.memories,
     )
 
 

@@ -93,11 +93,12 @@ class Resources:
     """cgroup values of one container. 0 means: not set."""
 
     cpu_shares: int = 0
-    cpu_quota: int = 0  # microseconds per period; 0: unlimited
+    cpu_quota: int = 0  # microseconds per period; -1: unlimited, also where there was a limit
     cpu_period: int = 0  # microseconds
     memory_limit: int = 0  # bytes
     oom_score_adj: int = 0
     cpus: str = ""  # the processors it runs on, as 0-3,8; "": all
+    memories: str = ""  # the NUMA nodes that its memory is of, as 0-1; "": all
 
 
 @dataclass(frozen=True, slots=True)

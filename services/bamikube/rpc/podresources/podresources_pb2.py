@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,bamikube/rpc/podresources/podresources.proto\x12\x02v1\"\x1d\n\x1b\x41llocatableResourcesRequest\"V\n\x1c\x41llocatableResourcesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.v1.ContainerDevices\x12\x0f\n\x07\x63pu_ids\x18\x02 \x03(\x03\"\x19\n\x17ListPodResourcesRequest\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"A\n\x16GetPodResourcesRequest\x12\x10\n\x08pod_name\x18\x01 \x01(\t\x12\x15\n\rpod_namespace\x18\x02 \x01(\t\"B\n\x17GetPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x01(\x0b\x32\x10.v1.PodResources\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"Z\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\x12\x0f\n\x07\x63pu_ids\x18\x03 \x03(\x03\"a\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\x12\"\n\x08topology\x18\x03 \x01(\x0b\x32\x10.v1.TopologyInfo\"+\n\x0cTopologyInfo\x12\x1b\n\x05nodes\x18\x01 \x03(\x0b\x32\x0c.v1.NUMANode\"\x16\n\x08NUMANode\x12\n\n\x02ID\x18\x01 \x01(\x03\x32\xfb\x01\n\x12PodResourcesLister\x12\x43\n\x04List\x12\x1b.v1.ListPodResourcesRequest\x1a\x1c.v1.ListPodResourcesResponse\"\x00\x12^\n\x17GetAllocatableResources\x12\x1f.v1.AllocatableResourcesRequest\x1a .v1.AllocatableResourcesResponse\"\x00\x12@\n\x03Get\x12\x1a.v1.GetPodResourcesRequest\x1a\x1b.v1.GetPodResourcesResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,bamikube/rpc/podresources/podresources.proto\x12\x02v1\"\x1d\n\x1b\x41llocatableResourcesRequest\"{\n\x1c\x41llocatableResourcesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.v1.ContainerDevices\x12\x0f\n\x07\x63pu_ids\x18\x02 \x03(\x03\x12#\n\x06memory\x18\x03 \x03(\x0b\x32\x13.v1.ContainerMemory\"\x19\n\x17ListPodResourcesRequest\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"A\n\x16GetPodResourcesRequest\x12\x10\n\x08pod_name\x18\x01 \x01(\t\x12\x15\n\rpod_namespace\x18\x02 \x01(\t\"B\n\x17GetPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x01(\x0b\x32\x10.v1.PodResources\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"\x7f\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\x12\x0f\n\x07\x63pu_ids\x18\x03 \x03(\x03\x12#\n\x06memory\x18\x04 \x03(\x0b\x32\x13.v1.ContainerMemory\"X\n\x0f\x43ontainerMemory\x12\x13\n\x0bmemory_type\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\"\n\x08topology\x18\x03 \x01(\x0b\x32\x10.v1.TopologyInfo\"a\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\x12\"\n\x08topology\x18\x03 \x01(\x0b\x32\x10.v1.TopologyInfo\"+\n\x0cTopologyInfo\x12\x1b\n\x05nodes\x18\x01 \x03(\x0b\x32\x0c.v1.NUMANode\"\x16\n\x08NUMANode\x12\n\n\x02ID\x18\x01 \x01(\x03\x32\xfb\x01\n\x12PodResourcesLister\x12\x43\n\x04List\x12\x1b.v1.ListPodResourcesRequest\x1a\x1c.v1.ListPodResourcesResponse\"\x00\x12^\n\x17GetAllocatableResources\x12\x1f.v1.AllocatableResourcesRequest\x1a .v1.AllocatableResourcesResponse\"\x00\x12@\n\x03Get\x12\x1a.v1.GetPodResourcesRequest\x1a\x1b.v1.GetPodResourcesResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOCATABLERESOURCESREQUEST']._serialized_start=52
   _globals['_ALLOCATABLERESOURCESREQUEST']._serialized_end=81
   _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_start=83
-  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_end=169
-  _globals['_LISTPODRESOURCESREQUEST']._serialized_start=171
-  _globals['_LISTPODRESOURCESREQUEST']._serialized_end=196
-  _globals['_LISTPODRESOURCESRESPONSE']._serialized_start=198
-  _globals['_LISTPODRESOURCESRESPONSE']._serialized_end=265
-  _globals['_GETPODRESOURCESREQUEST']._serialized_start=267
-  _globals['_GETPODRESOURCESREQUEST']._serialized_end=332
-  _globals['_GETPODRESOURCESRESPONSE']._serialized_start=334
-  _globals['_GETPODRESOURCESRESPONSE']._serialized_end=400
-  _globals['_PODRESOURCES']._serialized_start=402
-  _globals['_PODRESOURCES']._serialized_end=493
-  _globals['_CONTAINERRESOURCES']._serialized_start=495
-  _globals['_CONTAINERRESOURCES']._serialized_end=585
-  _globals['_CONTAINERDEVICES']._serialized_start=587
-  _globals['_CONTAINERDEVICES']._serialized_end=684
-  _globals['_TOPOLOGYINFO']._serialized_start=686
-  _globals['_TOPOLOGYINFO']._serialized_end=729
-  _globals['_NUMANODE']._serialized_start=731
-  _globals['_NUMANODE']._serialized_end=753
-  _globals['_PODRESOURCESLISTER']._serialized_start=756
-  _globals['_PODRESOURCESLISTER']._serialized_end=1007
+  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_end=206
+  _globals['_LISTPODRESOURCESREQUEST']._serialized_start=208
+  _globals['_LISTPODRESOURCESREQUEST']._serialized_end=233
+  _globals['_LISTPODRESOURCESRESPONSE']._serialized_start=235
+  _globals['_LISTPODRESOURCESRESPONSE']._serialized_end=302
+  _globals['_GETPODRESOURCESREQUEST']._serialized_start=304
+  _globals['_GETPODRESOURCESREQUEST']._serialized_end=369
+  _globals['_GETPODRESOURCESRESPONSE']._serialized_start=371
+  _globals['_GETPODRESOURCESRESPONSE']._serialized_end=437
+  _globals['_PODRESOURCES']._serialized_start=439
+  _globals['_PODRESOURCES']._serialized_end=530
+  _globals['_CONTAINERRESOURCES']._serialized_start=532
+  _globals['_CONTAINERRESOURCES']._serialized_end=659
+  _globals['_CONTAINERMEMORY']._serialized_start=661
+  _globals['_CONTAINERMEMORY']._serialized_end=749
+  _globals['_CONTAINERDEVICES']._serialized_start=751
+  _globals['_CONTAINERDEVICES']._serialized_end=848
+  _globals['_TOPOLOGYINFO']._serialized_start=850
+  _globals['_TOPOLOGYINFO']._serialized_end=893
+  _globals['_NUMANODE']._serialized_start=895
+  _globals['_NUMANODE']._serialized_end=917
+  _globals['_PODRESOURCESLISTER']._serialized_start=920
+  _globals['_PODRESOURCESLISTER']._serialized_end=1171
 # @@protoc_insertion_point(module_scope)
