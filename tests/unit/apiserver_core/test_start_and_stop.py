@@ -17,6 +17,7 @@ from bamikube.apiserver.bootstrap import Bootstrap
 from bamikube.apiserver.identity import User
 from bamikube.apiserver.kubernetes_service import KubernetesService
 from bamikube.apiserver.options import ApiServerOptions
+from bamikube.apiserver.registry.deletion import DeleteOptions
 from bamikube.apiserver.server import ApiServer
 from bamikube.kit.http import Request, Response
 from bamikube.kit.world import World
@@ -115,6 +116,33 @@ async def test_the_trust_of_extension_servers_is_published(tmp_path: Path) -> No
         assert data["client-ca-file"] == data["requestheader-client-ca-file"] == file.read_text()
         assert orjson.loads(data["requestheader-allowed-names"]) == ["front-proxy-client"]
         assert orjson.loads(data["requestheader-username-headers"]) == ["X-Remote-User"]
+
+
+async def test_who_asks_about_one_object_hears_of_no_other() -> None:
+    world = World()
+    async with running(ModelStore(world), world) as server:
+        await asyncio.wait_for(server.ready.wait(), 10)
+        heard: list[tuple[str, str]] = []
+
+        def told(kind: str, old: Any, new: Any) -> None:
+            heard.append((kind, (new or old)["metadata"]["name"]))
+
+        configmaps = table.by_name("configmaps")
+        await server.registry.create(configmaps, {"metadata": {"name": "early", "namespace": "default"}})
+        await server.cache.consistent()
+        for name in ("early", "late"):
+            server.cache.subscribe(("", "configmaps"), told, f"default/{name}")
+        for name in ("late", "other"):
+            made = await server.registry.create(
+                configmaps, {"metadata": {"name": name, "namespace": "default"}}
+            )
+            await server.registry.update(configmaps, {**made, "data": {"a": "b"}})
+        await server.registry.delete_item(configmaps, "default", "early", DeleteOptions())
+        await server.cache.consistent()
+        expected = [("ADDED", "early"), ("ADDED", "late"), ("MODIFIED", "late"), ("DELETED", "early")]
+        assert heard == expected
+        # What nobody asked about has not even been decoded.
+        assert server.cache.slot(("", "configmaps")).items["default/other"]._obj is None
 
 
 async def test_a_write_that_is_cancelled_says_so_wherever_it_stands() -> None:

@@ -39,10 +39,15 @@ class DictReader:
     async def consistent(self, timeout: float = 3.0) -> bool:
         return True
 
-    def subscribe(self, resource_key: Key, callback: Callable[..., None]) -> None:
-        self.callbacks.setdefault(resource_key, []).append(callback)
+    def subscribe(self, resource_key: Key, callback: Callable[..., None], only: str = "") -> None:
+        def told(kind: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+            metadata = (new or old or {})["metadata"]
+            if only in ("", f"{metadata.get('namespace', '')}/{metadata['name']}".lstrip("/")):
+                callback(kind, old, new)
+
+        self.callbacks.setdefault(resource_key, []).append(told)
         for obj in self.list(resource_key):
-            callback("ADDED", None, obj)
+            told("ADDED", None, obj)
 
     def put(self, resource_key: Key, obj: dict[str, Any]) -> None:
         key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])

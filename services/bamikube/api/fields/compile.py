@@ -19,10 +19,12 @@ from typing import Any
 
 from bamikube.api.fields.lists import ListMap, ListSet
 from bamikube.api.fields.presence import KEY_DEFAULTS, UNTRACKED
+from bamikube.api.fields.series import PodSpecs
 from bamikube.api.fields.types import Deduced, Deferred, Faults, Field, Map, Object, Type
 from bamikube.api.omitted import left_out
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 from bamikube.api.schema.written import zeros
+from bamikube.api.series import POD_SPEC
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
@@ -63,7 +65,8 @@ def _referred(name: str, schema: Schema) -> Type:
 
 @functools.cache
 def _defined(name: str) -> Type:
-    return type_of(definition(name), name)
+    made = type_of(definition(name), name)
+    return PodSpecs(made) if name == POD_SPEC and isinstance(made, Map) else made
 
 
 def _atomic(schema: Schema) -> bool:

@@ -32,6 +32,7 @@ from bamikube.api.omitted import left_out
 from bamikube.api.quantity import canonical
 from bamikube.api.schema.source import INT_OR_STRING, MICRO_TIME, QUANTITY, REF, TIME, definition
 from bamikube.api.schema.written import zeros
+from bamikube.api.series import POD_SPEC, mark_but_images
 
 
 @dataclass(slots=True)
@@ -249,7 +250,7 @@ def _zero(schema: dict[str, Any]) -> Any:
     )
 
 
-REMEMBERED = 256  # lists of one kind
+REMEMBERED = 256  # lists of one kind, and pod specs
 
 
 def _list(schema: dict[str, Any]) -> Visitor:
@@ -373,8 +374,26 @@ def visitor(name: str) -> Visitor:
         return _schema_or(short, _ALTERNATIVES[short])
     schema = definition(name)
     if "properties" in schema:
-        return _struct(name)
+        return _series(_struct(name)) if name == POD_SPEC else _struct(name)
     return _visitor_of_type(schema)
+
+
+def _series(visit_one: Visitor) -> Visitor:
+    """A visitor of pod specs that is asked once about those that differ in images only."""
+    clean = Approved(REMEMBERED)
+
+    def visit(value: Any, holder: Any, key: Any) -> list[Issue] | None:
+        if type(value) is not dict:
+            return visit_one(value, holder, key)
+        mark = mark_but_images(value)
+        if mark in clean:
+            return None
+        issues = visit_one(value, holder, key)
+        if mark and issues is None and mark_but_images(value) == mark:
+            clean.approve(mark)
+        return issues
+
+    return visit
 
 
 def _deferred(name: str) -> Visitor:

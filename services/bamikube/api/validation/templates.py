@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.api.errors import Cause
+from bamikube.api.memory import Approved
 from bamikube.api.names import is_percent
 from bamikube.api.selectors import from_object
 from bamikube.api.validation.pod import pod_template
@@ -18,6 +19,7 @@ from bamikube.api.validation.rules import (
 )
 
 SELECTOR_MISMATCH = "`selector` does not match template `labels`"
+_FITTING = Approved(1024)  # selectors, with the labels they match
 
 
 def selector(spec: dict[str, Any], field: str = "spec", kind: str = "deployment") -> list[Cause]:
@@ -25,12 +27,16 @@ def selector(spec: dict[str, Any], field: str = "spec", kind: str = "deployment"
     given = spec.get("selector")
     if given is None:
         return [required(f"{field}.selector")]
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    return _FITTING.judge([given, labels], lambda: _selector(given, labels, field, kind))
+
+
+def _selector(given: dict[str, Any], labels: dict[str, str], field: str, kind: str) -> list[Cause]:
     causes = label_selector(f"{field}.selector", given)
     if not given.get("matchLabels") and not given.get("matchExpressions"):
         causes.append(invalid(f"{field}.selector", given, f"empty selector is invalid for {kind}"))
     if causes:
         return causes
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if not from_object(given).matches(labels):
         causes.append(invalid(f"{field}.template.metadata.labels", labels, SELECTOR_MISMATCH))
     return causes

@@ -158,12 +158,7 @@ class TokenUses:
         """Keep the ConfigMap that tells since when uses are noted, until cancelled."""
         changed = asyncio.Event()
 
-        def told(_type: str, old: Object | None, new: Object | None) -> None:
-            metadata = (new or old or {})["metadata"]
-            if (metadata.get("namespace"), metadata["name"]) == (NAMESPACE, NAME):
-                changed.set()
-
-        reader.subscribe(CONFIG_MAPS, told)
+        reader.subscribe(CONFIG_MAPS, lambda _type, _old, _new: changed.set(), f"{NAMESPACE}/{NAME}")
         while True:
             pause = 0.0
             try:

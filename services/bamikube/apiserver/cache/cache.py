@@ -66,7 +66,9 @@ class Slot:
         self.window = Window(floor)
         self.unflushed: list[Event] = []
         self.groups: dict[str, dict[Any, Group]] = {}  # by namespace ("" for all), then question and form
-        self.subscribers: list[ChangeCallback] = []
+        self.subscribers: list[
+            tuple[ChangeCallback, str]
+        ] = []  # and the only object one asks about, "" for all
         self.delivered = 0  # events handed to watchers, each as often as it was
 
     def put(self, item: Item) -> Item | None:
@@ -91,7 +93,10 @@ class Slot:
         if self.groups:
             self.unflushed.append(event)
             self._cache.dirty[self] = None
-        for callback in self.subscribers:
+        item = new or old
+        for callback, only in self.subscribers:
+            if only and item is not None and only != item.key:
+                continue
             kind = "ADDED" if old is None else "DELETED" if new is None else "MODIFIED"
             try:
                 callback(kind, old.obj if old else None, new.obj if new else None)
@@ -256,11 +261,12 @@ class Cache:
         slot = self._slots.get(resource_key)
         return [slot.items[key].obj for key in slot.select(namespace)] if slot else []
 
-    def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback) -> None:
+    def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback, only: str = "") -> None:
         slot = self.slot(resource_key)
-        slot.subscribers.append(callback)
+        slot.subscribers.append((callback, only))
         for key in slot.keys:
-            callback("ADDED", None, slot.items[key].obj)
+            if not only or key == only:
+                callback("ADDED", None, slot.items[key].obj)
 
     def expect(self, key: bytes, revision: int, item: Item) -> None:
         """A write of our own that the watch will bring: its item need not be decoded again."""
@@ -483,9 +489,10 @@ class Cache:
         if fresh:
             for slot in slots:
                 slot.window.floor = slot.changed = revision
-                for callback in slot.subscribers:
+                for callback, only in slot.subscribers:
                     for key in slot.keys:
-                        callback("ADDED", None, slot.items[key].obj)
+                        if not only or key == only:
+                            callback("ADDED", None, slot.items[key].obj)
         else:
             for at, slot, old, new in sorted(news, key=lambda entry: entry[0]):
                 slot.record(old, new, at)

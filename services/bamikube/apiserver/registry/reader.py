@@ -32,5 +32,7 @@ class Reader(Protocol):
         longer than ``timeout`` seconds. Who is about to refuse because something is missing asks this first: another
         API server may have just written it. Raises StoreError when the store cannot be asked."""
 
-    def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback) -> None:
-        """Call back on every change from now on; objects already there come first, as ADDED, once synced."""
+    def subscribe(self, resource_key: ResourceKey, callback: ChangeCallback, only: str = "") -> None:
+        """Call back on every change from now on; objects already there come first, as ADDED, once synced.
+
+        ``only``: about one object, by its ``namespace/name`` or ``name``. All others are not even decoded."""
