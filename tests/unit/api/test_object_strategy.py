@@ -155,7 +155,7 @@ def test_autoscalers_lose_nothing_between_versions() -> None:
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "a"},
         "spec": {"maxReplicas": 3, "metrics": [cpu, memory], "behavior": {"scaleDown": {"policies": []}}},
-        "status": {"desiredReplicas": 0, "currentMetrics": [], "conditions": []},
+        "status": {"desiredReplicas": 0, "currentMetrics": []},
     }
     shown = conversion.from_storage(row, stored)
     assert shown["spec"] == {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}

@@ -121,11 +121,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "autoscaling.v1.HorizontalPodAutoscalerStatus": {"currentReplicas": 0, "desiredReplicas": 0},
     "autoscaling.v2.HorizontalPodAutoscaler": {"spec": {}, "status": {}},
     "autoscaling.v2.HorizontalPodAutoscalerCondition": _MOMENT,
-    "autoscaling.v2.HorizontalPodAutoscalerStatus": {
-        "desiredReplicas": 0,
-        "currentMetrics": [],
-        "conditions": [],
-    },
+    "autoscaling.v2.HorizontalPodAutoscalerStatus": {"desiredReplicas": 0, "currentMetrics": []},
     "batch.v1.CronJob": {"spec": {}, "status": {}},
     "batch.v1.Job": {"spec": {}, "status": {}},
     "batch.v1.JobCondition": _PROBED,
