@@ -18,6 +18,7 @@ from bamikube.api import table
 from bamikube.apiserver import switches
 from bamikube.apiserver.requestfigures import COMPONENT, SECONDS
 from bamikube.apiserver.version import version_info
+from bamikube.kit.build import BUILD
 from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.tallies import Histograms, Series
 from bamikube.store.port import StoreError
@@ -36,12 +37,6 @@ LONG_RUNNING = Gauge(
     "apiserver_longrunning_requests",
     "Number of running watches by verb, group, version, resource and scope.",
     ["verb", "group", "version", "resource", "subresource", "scope", "component"],
-    registry=REGISTRY,
-)
-BUILD = Gauge(
-    "kubernetes_build_info",
-    "The version this server was built as; always 1.",
-    ["major", "minor", "git_version", "platform"],
     registry=REGISTRY,
 )
 FEATURES = Gauge(

@@ -20,6 +20,7 @@ from yarl import URL
 
 from bamikube.kit.http import Answer, Handler, Request, Response, Stream
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.tallies import Histograms
 from bamikube.pki.kubeconfig import Access
 
 _REQUESTS = Counter(
@@ -27,6 +28,14 @@ _REQUESTS = Counter(
     "Number of HTTP requests, partitioned by status code, method, and host.",
     ["code", "method", "host"],
     registry=REGISTRY,
+)
+
+
+_SECONDS = Histograms(
+    "rest_client_request_duration_seconds",
+    "Request latency in seconds. Broken down by verb, and host.",
+    ("verb", "host"),
+    (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0),
 )
 
 
@@ -118,6 +127,8 @@ class HttpTransport:
             sock_connect=10,
             sock_read=None if stream else self._timeout,
         )
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         try:
             answer = await session.request(
                 method,
@@ -130,6 +141,7 @@ class HttpTransport:
             _requests("<error>", method, self._host).inc()
             raise ConnectionError(f"{self._base}: {error}") from error
         _requests(str(answer.status), method, self._host).inc()
+        _SECONDS.of(method, self._host).observe(clock() - begun)
         kind = answer.content_type or "application/json"
         kept = {name.lower(): value for name, value in answer.headers.items()}
         if stream and answer.status < 300:

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.tallies import Counters
 
-_COMMON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+COMMON = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPERATION = tuple(0.005 * 2.5**n for n in range(14))
 _START = (
     0.5,
@@ -51,7 +51,7 @@ def _counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
 
 
 def _histogram(
-    name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = _COMMON
+    name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = COMMON
 ) -> Histogram:
     return Histogram(name, text, labels, buckets=buckets, registry=REGISTRY)
 
@@ -78,7 +78,7 @@ RELIST_SECONDS = _histogram(
 RELIST_INTERVAL = _histogram(
     "kubelet_pleg_relist_interval_seconds",
     "Interval in seconds between relisting in PLEG.",
-    buckets=(*_COMMON, 15.0, 20.0, 30.0, 60.0),
+    buckets=(*COMMON, 15.0, 20.0, 30.0, 60.0),
 )
 POD_START = _histogram(
     "kubelet_pod_start_duration_seconds",
@@ -175,6 +175,25 @@ EVICTION_STATS_AGE = _histogram(
     "kubelet_eviction_stats_age_seconds",
     "Time between when stats are collected, and when pod is evicted based on those stats by eviction signal",
     ("eviction_signal",),
+)
+CONTAINERS_PER_POD = _histogram(
+    "kubelet_containers_per_pod_count", "The number of containers per pod.", buckets=(1, 2, 4, 8, 16)
+)
+STATUS_SYNC_SECONDS = _histogram(
+    "kubelet_pod_status_sync_duration_seconds",
+    "Duration in seconds to sync a pod status update. Measures time from detection of a change to pod status until the API is "
+    "successfully updated for that pod, even if multiple intevening changes to pod status occur.",
+    buckets=(0.010, 0.050, 0.100, 0.500, 1, 5, 10, 20, 30, 45, 60),
+)
+PROVIDER_SECONDS = _histogram(
+    "kubelet_credential_provider_plugin_duration",
+    "Duration of execution in seconds for credential provider plugin",
+    ("plugin_name",),
+)
+PROVIDER_ERRORS = _counter(
+    "kubelet_credential_provider_plugin_errors",
+    "Number of errors from credential provider plugin",
+    ("plugin_name",),
 )
 SHUTDOWN_START = Gauge(
     "kubelet_graceful_shutdown_start_time_seconds",

@@ -37,7 +37,7 @@ from bamikube.nodeagent.images import collector
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
-from bamikube.nodeagent.node import facts, reservations, status
+from bamikube.nodeagent.node import certificates, facts, reservations, status
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
@@ -223,7 +223,11 @@ class NodeAgent:
             world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
         )
         auth = Delegated(self._client, world, node)
-        shown = Shown(configuration(options), Path(options.log_dir))
+        good_until = (
+            certificates.of_client(options.kubeconfig),
+            certificates.of_server(options.tls_cert_file),
+        )
+        shown = Shown(configuration(options), Path(options.log_dir), good_until)
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
 
     def _pressures(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from bamikube.kit.http import Request, Response
 from bamikube.kit.httpserver import serve
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.nodeagent.node.facts import inspect
+from bamikube.nodeagent.node.facts import inspect, meminfo
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
@@ -61,6 +61,12 @@ class Workers:
 
     def worker(self, namespace: str, name: str) -> Any:
         return next((w for w in self.workers.values() if w.pod["metadata"]["name"] == name), None)
+
+    def static_pods(self) -> dict[str, Any]:
+        return {}
+
+    def turns(self) -> bool:
+        return True
 
     def uids(self, worker: Any) -> set[str]:
         return {worker.uid}
@@ -241,6 +247,11 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
     ):  # fmt: skip
         assert of_app[name].labels["pod"] == "idle", name
     assert of_app["container_cpu_usage_seconds_total"].labels["cpu"] == "total"
+    # Nobody has bound its memory, whatever the groups above are bound to; the machine is bound by what it has.
+    assert of_app["container_spec_memory_limit_bytes"].value == 0
+    of_node = {s.name: s for s in samples if s.labels.get("id") == "/"}
+    assert of_node["container_spec_memory_limit_bytes"].value == meminfo()["MemTotal"]
+    assert of_node["container_fs_limit_bytes"].labels["device"] not in ("", "nodefs")
     async with api.get("/metrics") as answer:
         own = {
             (s.name, *s.labels.values()): s.value
@@ -252,13 +263,15 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
     assert own["kubelet_runtime_operations_total", "run_podsandbox"] >= 1
     assert own["kubelet_runtime_operations_duration_seconds_count", "create_container"] >= 1
     assert own["kubelet_started_containers_total", "container"] >= 1
+    assert own["kubelet_pod_status_sync_duration_seconds_count",] >= 1
+    assert own["kubelet_working_pods", "desired", "sync", ""] == 1 and own["kubelet_mirror_pods",] == 0
     async with api.get("/metrics/probes") as answer:
-        (probed,) = (s for f in text_string_to_metric_families(await answer.text()) for s in f.samples)
-    assert (probed.labels["probe_type"], probed.labels["result"], probed.value >= 1) == (
-        "Readiness",
-        "successful",
-        True,
-    )
+        text = await answer.text()
+    by_name = {s.name: s for f in text_string_to_metric_families(text) for s in f.samples}
+    probed, took = by_name["prober_probe_total"], by_name["prober_probe_duration_seconds_count"]
+    assert (probed.labels["probe_type"], probed.labels["result"]) == ("Readiness", "successful")
+    assert took.labels == {"probe_type": "Readiness", "container": "app", **labels} and took.value >= 1
+    assert abs(by_name["process_start_time_seconds"].value - time.time()) < 120
     network = [s for s in samples if s.name == "container_network_receive_bytes_total"]
     assert [s.labels["interface"] for s in network if s.labels["pod"] == "idle"] == ["eth0"]
     assert [s for s in samples if s.name == "container_memory_usage_bytes" and s.labels["id"] == "/"]

@@ -44,6 +44,8 @@ class Worker:
         running = Container("c", "s", "app", 0, "running", 1.0, log_path="/none")
         self.state = RuntimeState((Sandbox("s", "web", "default", "u", 0, True, 1.0),), (running,))
         self.probed: dict[Any, int] = {}
+        self.probes_took: dict[Any, Any] = {}
+        self.absent = False
 
 
 class Everything:
@@ -56,6 +58,9 @@ class Everything:
 
     def worker(self, namespace: str, name: str) -> Worker | None:
         return self.workers["u"] if (namespace, name) == ("default", "web") else None
+
+    def static_pods(self) -> dict[str, Any]:
+        return {}
 
     def turns(self) -> bool:
         return True

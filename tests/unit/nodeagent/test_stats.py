@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,24 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.tallies import Series
 from bamikube.kit.world import World
 from bamikube.nodeagent.figures import image_size, runtime_operation
+from bamikube.nodeagent.node import certificates
 from bamikube.nodeagent.node.facts import meminfo
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import system
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
-from bamikube.nodeagent.stats.disks import Disk, Taken, taken
+from bamikube.nodeagent.stats.disks import Disk, Taken, device_of, taken
 from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, Pressure, Stall, children
 from bamikube.nodeagent.stats.network import interfaces
-from bamikube.nodeagent.stats.own import own_metrics, probe_metrics
+from bamikube.nodeagent.stats.own import Standing, own_metrics, probe_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
 from bamikube.nodeagent.stats.sampler import Files, Sample, Sampler
 from bamikube.nodeagent.stats.subjects import Subject, subjects
 from bamikube.nodeagent.stats.summary import summary
+from bamikube.pki.authority import Authority
 from tests.unit.nodeagent.test_eviction import Turned
 
 NET = """Inter-|   Receive                                                |  Transmit
@@ -53,7 +57,8 @@ def test_version_1_cgroups(tmp_path: Path) -> None:
             "cpu/p/c/cpu.cfs_quota_us": "-1\n",
             "cpu/p/c/cpu.cfs_period_us": "100000\n",
             "memory/p/c/memory.usage_in_bytes": "1000\n",
-            "memory/p/c/memory.stat": "total_inactive_file 300\ntotal_rss 500\ntotal_cache 400\nhierarchical_memory_limit 9223372036854771712\n",
+            "memory/p/c/memory.stat": "total_inactive_file 300\ntotal_rss 500\ntotal_cache 400\nhierarchical_memory_limit 5000\n",
+            "memory/p/c/memory.limit_in_bytes": "9223372036854771712\n",
             "memory/p/c/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
             "memory/p/c/cgroup.procs": "10\n11\n",
             "blkio/p/c/blkio.throttle.io_service_bytes_recursive": "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\nTotal 30\n",
@@ -241,20 +246,64 @@ def test_a_pod_without_a_sandbox_is_no_subject() -> None:
 def test_the_node_agents_own_figures() -> None:
     found, files = sample()
     worker: Any = Worker()
-    worker.probed, worker.uid = {("app", "Liveness", "failed"): 3}, "u"
-    own = own_metrics("node-1", [worker], found.subjects, files, 7.0).decode()
+    worker.probed, worker.uid, worker.absent = {("app", "Liveness", "failed"): 3}, "u", False
+    worker.probes_took = {("app", "Readiness"): Series((0.1, 1.0))}
+    worker.probes_took["app", "Readiness"].observe(0.5)
+    static: Any = Worker()
+    static.pod["metadata"]["annotations"] = {"kubernetes.io/config.source": "file"}
+    static.pod["spec"] = {"ephemeralContainers": [{"name": "guest"}]}
+    static.state, static.absent = RuntimeState(), True
+    standing = Standing(7.0, client_until=1000.5, mirrors=1)
+    own = own_metrics("node-1", [worker, static], found.subjects, files, standing, 900.0).decode()
     for line in (
         'kubelet_node_name{node="node-1"} 1',
         "kubelet_running_pods 1",
+        "kubelet_pleg_last_seen_seconds 7",
+        "kubelet_certificate_manager_client_ttl_seconds 100",
+        "kubelet_certificate_manager_server_ttl_seconds +Inf",
+        "kubelet_mirror_pods 1",
+        "kubelet_managed_ephemeral_containers 1",
+        'kubelet_desired_pods{static=""} 1',
+        'kubelet_desired_pods{static="true"} 0',
+        'kubelet_active_pods{static="true"} 1',
+        'kubelet_working_pods{config="desired",lifecycle="sync",static=""} 1',
+        'kubelet_working_pods{config="orphan",lifecycle="terminating",static="true"} 1',
         'kubelet_running_containers{container_state="running"} 1',
         'kubelet_running_containers{container_state="exited"} 1',
         'kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="d"} 400',
         'kubelet_container_log_filesystem_used_bytes{container="app",namespace="default",pod="web",uid="u"} 5',
     ):
         assert line in own.splitlines(), line
-    probes = probe_metrics([worker]).decode().splitlines()
+    probes = probe_metrics([worker], 5.0).decode().splitlines()
     labels = 'container="app",namespace="default",pod="web",pod_uid="u",probe_type="Liveness",result="failed"'
-    assert probes[-1] == f"prober_probe_total{{{labels}}} 3"
+    assert f"prober_probe_total{{{labels}}} 3" in probes and "process_start_time_seconds 5" in probes
+    labels = 'container="app",namespace="default",pod="web",probe_type="Readiness"'
+    assert [line.removeprefix("prober_probe_duration_seconds") for line in probes if "duration" in line][
+        2:
+    ] == [
+        f'_bucket{{container="app",le="0.1",{labels[16:]}}} 0',
+        f'_bucket{{container="app",le="1",{labels[16:]}}} 1',
+        f'_bucket{{container="app",le="+Inf",{labels[16:]}}} 1',
+        f"_sum{{{labels}}} 0.5",
+        f"_count{{{labels}}} 1",
+    ]
+
+
+def test_until_when_a_certificate_is_good(tmp_path: Path) -> None:
+    world = World()
+    (tmp_path / "ca").write_bytes(Authority.create("test", world, lifetime=3600).certificate_pem)
+    assert 3500 < certificates.of_server(str(tmp_path / "ca")) - world.clock.now() <= 3600
+    assert certificates.ends(b"") == certificates.UNUSED == certificates.ends(b"no certificate")
+
+
+def test_what_a_file_system_lies_on(tmp_path: Path) -> None:
+    number = os.stat(tmp_path).st_dev
+    mine = f"{os.major(number)}:{os.minor(number)}"
+    table = tmp_path / "mountinfo"
+    for about, device in (("ext4 /dev/sda1 rw", "/dev/sda1"), ("overlay overlay rw,lowerdir=/l", "overlay")):
+        table.write_text(f"20 1 0:999 / /proc rw - proc proc rw\n21 1 {mine} / / rw shared:1 - {about}\n")
+        assert device_of(tmp_path, table) == device
+    assert device_of(tmp_path / "none", table) == ""
 
 
 def test_calls_of_the_runtime_are_counted_under_the_kubelets_words() -> None:

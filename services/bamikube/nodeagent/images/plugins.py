@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bamikube.api.errors import ApiError
 from bamikube.kit.clock import Clock
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.durations import seconds
 from bamikube.nodeagent.images.accounts import Account
 from bamikube.nodeagent.images.keyring import Keyring, matches
@@ -210,9 +211,15 @@ class Plugins:
         return await asyncio.shield(future)
 
     async def _ask(self, provider: Provider, name: Name, said: _Said) -> Keyring:
-        answer = _Answer.model_validate_json(await self._run(provider, name.repository, said))
-        if answer.apiVersion != provider.apiVersion:
-            raise ValueError(f"it answers in {answer.apiVersion}, not in {provider.apiVersion}")
+        try:
+            with figures.PROVIDER_SECONDS.labels(provider.name).time():
+                text = await self._run(provider, name.repository, said)
+            answer = _Answer.model_validate_json(text)
+            if answer.apiVersion != provider.apiVersion:
+                raise ValueError(f"it answers in {answer.apiVersion}, not in {provider.apiVersion}")
+        except (OSError, ValueError, TimeoutError):
+            figures.PROVIDER_ERRORS.labels(provider.name).inc()
+            raise
         lasts = seconds(answer.cacheDuration or provider.defaultCacheDuration)
         keyring = Keyring()
         keyring.add(answer.auth or {})

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bamikube.api.errors import ApiError
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 
@@ -67,6 +68,9 @@ class Publisher:
     def __init__(self, shared: Shared, pod: Callable[[], JSON]) -> None:
         self._shared = shared
         self._pod = pod
+        self._since = (
+            0.0  # when what is wanted differed first from what was written, on the clock that never jumps
+        )
         self._sent: JSON = dict(pod().get("status") or {})
         self._wanted: JSON | None = None
         self._writing: JSON | None = None  # what is under way
@@ -106,6 +110,8 @@ class Publisher:
         return status | {"conditions": [c for c in status.get("conditions") or () if c["type"] in own]}
 
     def _want(self, status: JSON, *, foreign: bool) -> None:
+        if self._wanted is None and self._writing is None:
+            self._since = self._shared.world.clock.monotonic()
         self._wanted, self._foreign = status, foreign
         self._idle.clear()
         self._changed.set()
@@ -165,6 +171,7 @@ class Publisher:
                     wait = await self._later(status, error, wait)
                 else:
                     self._said, wait = True, 0.2
+                    figures.STATUS_SYNC_SECONDS.observe(self._shared.world.clock.monotonic() - self._since)
                     self._answered(status, written)
                 finally:
                     self._writing = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from bamikube.kit.tallies import Series
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
@@ -25,6 +27,9 @@ class ProbeTender:
         wake: Callable[[], None],
     ) -> None:
         self.probed: Counter[tuple[str, str, str]] = Counter()  # container, kind, result
+        self.took: dict[
+            tuple[str, str], Series
+        ] = {}  # container, kind: how long those took that were not failures
         self._shared, self._memory, self._pod, self._address, self._wake = shared, memory, pod, address, wake
         self._probers: dict[str, Prober] = {}
 
@@ -69,8 +74,10 @@ class ProbeTender:
         def event(reason: str, text: str) -> None:
             self._shared.api.event(self._pod(), "Warning", reason, text, name)
 
-        def count(kind: str, result: str) -> None:
+        def count(kind: str, result: str, seconds: float) -> None:
             self.probed.update([(name, kind, result)])
+            if result != "failed":
+                self.took.setdefault((name, kind), Series(figures.COMMON)).observe(seconds)
 
         return Prober(
             self._shared.world,

@@ -22,6 +22,7 @@ class StartTiming:
         """A round of the worker has ended: it took that long, and made this status of that one."""
         if not self._begun:
             figures.WORKER_START.observe(max(0.0, now - took - self._seen))
+            figures.CONTAINERS_PER_POD.observe(len(pod["spec"]["containers"]))
         kind = "sync" if self._begun else "create"
         if pod["metadata"].get("deletionTimestamp"):
             kind = "kill"

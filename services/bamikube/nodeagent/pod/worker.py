@@ -77,7 +77,7 @@ class PodWorker:
         self._starter = Starter(shared, self.memory, self._timing.pulled)
         self._stopper = Stopper(shared, self.memory, lambda: self.pod, self._address)
         self._tender = ProbeTender(shared, self.memory, lambda: self.pod, self._address, self.wake)
-        self.probed = self._tender.probed
+        self.probed, self.probes_took = self._tender.probed, self._tender.took
         self._announcer = Announcer(shared)
         self.resize = PodResize(shared, self.memory, lambda: self.pod, self.wake)
         self._publisher = Publisher(shared, lambda: self.pod)

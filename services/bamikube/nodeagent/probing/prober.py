@@ -35,7 +35,7 @@ def recalled(status: JSON, container_id: str) -> ProbeState:
 class Prober:
     """Runs until ``stop``. ``tell`` is called when a verdict changed, ``event`` with reason and message of what failed.
 
-    ``count`` gets the kind of each probe and how it came out. ``spread``: wait a random part of a period first. After a restart of the node agent all its probes begin at once,
+    ``count`` gets the kind of each probe, how it came out and the seconds it took. ``spread``: wait a random part of a period first. After a restart of the node agent all its probes begin at once,
     and that would be at once again in every period.
     """
 
@@ -52,7 +52,7 @@ class Prober:
         event: Callable[[str, str], None],
         *,
         spread: bool = False,
-        count: Callable[[str, str], None] = lambda kind, result: None,
+        count: Callable[[str, str, float], None] = lambda kind, result, took: None,
     ) -> None:
         self._world, self._checks, self._spec, self._id = world, checks, spec, container_id
         self._started_at, self._address, self.state = started_at, address, state
@@ -113,11 +113,12 @@ class Prober:
         """One look: yes, no, or None where the probe could not be carried out (that says nothing about anybody)."""
         timeout = float(probe.get("timeoutSeconds") or 1)
         name = kind.capitalize()
+        begun = self._world.clock.monotonic()
         for _ in range(TRIES):
             result = await self._checks.probe(probe, self._spec, self._id, self._address(), timeout)
             if result.kind != "unknown":
                 break
-        self._count(name, _COUNTED[result.kind])
+        self._count(name, _COUNTED[result.kind], self._world.clock.monotonic() - begun)
         output = result.output[:MESSAGE_LIMIT]
         if result.kind == "unknown":
             self._event("Unhealthy", f"{name} probe errored and resulted in unknown state: {output}")

@@ -30,6 +30,7 @@ from bamikube.kit.http import Answer, Request, Response, Stream
 from bamikube.kit.world import World
 from bamikube.nodeagent import figures
 from bamikube.nodeagent.agent import PodAgent
+from bamikube.nodeagent.node.certificates import UNUSED
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime, RuntimeFailure
@@ -40,7 +41,7 @@ from bamikube.nodeagent.server.logs import read
 from bamikube.nodeagent.server.refusal import TEXT, Refusal, no_page, no_pod, wrong_method
 from bamikube.nodeagent.server.running import running_pods
 from bamikube.nodeagent.server.streams import Streams
-from bamikube.nodeagent.stats.own import probe_metrics
+from bamikube.nodeagent.stats.own import Standing, probe_metrics
 from bamikube.nodeagent.stats.provider import Stats
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,12 @@ _CHECKS = ("ping", "log", "syncloop")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the API shows of the node agent itself: its configuration, and the folder of the node's logs."""
+    """What the API shows of the node agent itself: its configuration, the folder of the node's logs, and until when its
+    certificates are good (towards the API server, and its own; seconds since the epoch)."""
 
     configuration: JSON
     logs: Path
+    certificates: tuple[float, float] = (UNUSED, UNUSED)
 
 
 class NodeApi:
@@ -71,6 +74,7 @@ class NodeApi:
         self._agent, self._runtime, self._world = agent, runtime, world
         self._auth, self._stats, self._shown = auth, stats, shown
         self._streams = Streams(runtime)
+        self._began = world.clock.now()
 
     async def handle(self, request: Request) -> Answer:
         """Every failure is an answer."""
@@ -124,9 +128,11 @@ class NodeApi:
                 return Response(200, orjson.dumps(await self._stats.summary(short)))
             case "metrics":
                 workers = list(self._agent.workers.values())
-                return _exposition(await self._stats.own_metrics(workers, self._agent.relisted))
+                mirrors = len(self._agent.static_pods())
+                standing = Standing(self._agent.relisted, *self._shown.certificates, mirrors)
+                return _exposition(await self._stats.own_metrics(workers, standing))
             case "metrics/probes":
-                return _exposition(probe_metrics(list(self._agent.workers.values())))
+                return _exposition(probe_metrics(list(self._agent.workers.values()), self._began))
             case "metrics/resource":
                 return _exposition(await self._stats.resource_metrics())
             case "metrics/cadvisor":

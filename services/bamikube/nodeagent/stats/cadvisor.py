@@ -7,7 +7,7 @@ no container, the node's has the id ``/`` and nothing else. Networks are told of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bamikube.nodeagent.stats.disks import Disk, Taken
 from bamikube.nodeagent.stats.exposition import Exposition, Labels
@@ -92,6 +92,8 @@ def cadvisor_metrics(sample: Sample, files: Files, machine: Processor) -> bytes:
     out = Exposition()
     for labels, group, started in _entities(sample):
         figures = sample.figures.get(group)
+        if figures is not None and group == NODE:  # its limits are those of the machine
+            figures = replace(figures, limit=machine.memory, swap_limit=machine.swap)
         if figures is not None:
             _figures(out, labels, figures, files)
             if started:
@@ -194,16 +196,16 @@ def _disks(out: Exposition, sample: Sample, files: Files) -> None:
         ):  # fmt: skip
             out.add(f"container_fs_{name}", "gauge", text, labels, value, sample.time)
 
-    tell(_labels(NODE), "nodefs", files.node, Taken(files.node.used))
+    tell(_labels(NODE), files.devices[0], files.node, Taken(files.node.used))
     if files.images != files.node:
-        tell(_labels(NODE), "imagefs", files.images, Taken(files.images.used))
+        tell(_labels(NODE), files.devices[1], files.images, Taken(files.images.used))
     for subject in sample.subjects:
         for member in subject.members:
             one = member.container
             layer = files.layers.get(one.id)
             if layer is not None:
                 labels = _labels(member.group, subject, one.name, one.image, one.id)
-                tell(labels, "imagefs", files.images, Taken(layer.bytes, layer.inodes))
+                tell(labels, files.devices[1], files.images, Taken(layer.bytes, layer.inodes))
 
 
 def _machine(out: Exposition, machine: Processor) -> None:

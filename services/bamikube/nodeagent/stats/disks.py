@@ -44,6 +44,22 @@ def device_name(number: str, base: Path = Path("/sys/dev/block")) -> str:
     )
 
 
+def device_of(path: Path | str, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """What a file system lies on, as it was mounted: ``/dev/sda1``; for one without a device its type, such as ``overlay``."""
+    try:
+        number = os.stat(path).st_dev
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return ""
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    for line in lines:
+        first, _, second = line.partition(" - ")
+        fields, about = first.split(), second.split()
+        if len(fields) > 2 and fields[2] == wanted and len(about) > 1:
+            return about[1] if about[1].startswith("/") else about[0]
+    return device_name(wanted)
+
+
 def disk(path: Path | str) -> Disk:
     """The file system ``path`` lies on; all zero when it cannot be asked."""
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+
+from bamikube.kit.tallies import Series
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -47,6 +50,16 @@ class Exposition:
         stamp = "" if at is None else f" {int(at * 1000)}"
         family[2].append(f"{name}{inner} {_number(value)}{stamp}")
 
+    def histogram(self, name: str, text: str, labels: Mapping[str, str], series: Series) -> None:
+        """All samples of one histogram."""
+        samples = self._families.setdefault(name, ("histogram", text, []))[2]
+        reached = 0
+        for bound, count in zip((*series.bounds, math.inf), series.counts, strict=True):
+            reached += count
+            samples.append(f"{name}_bucket{Labels({**labels, 'le': _number(bound)}).text} {reached}")
+        inner = Labels(labels).text
+        samples += [f"{name}_sum{inner} {_number(series.total)}", f"{name}_count{inner} {reached}"]
+
     def text(self) -> bytes:
         lines: list[str] = []
         for name in sorted(self._families):
@@ -56,4 +69,6 @@ class Exposition:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) else repr(value)

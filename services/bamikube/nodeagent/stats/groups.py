@@ -52,7 +52,7 @@ class DeviceUse:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Cumulative CPU in nanoseconds, memory in bytes; 0 where a limit is not set. The second half is read on demand."""
+    """Cumulative CPU in nanoseconds, memory in bytes; 0 where this very group has no limit. The second half is read on demand."""
 
     time: float
     cpu: int = 0
@@ -139,10 +139,10 @@ def _read_v1(folders: dict[str, str], now: float, detailed: bool) -> Figures:
         "working_set": max(0, used - stat.get("total_inactive_file", 0)),
         "rss": stat.get("total_rss", 0),
         "swap": stat.get("total_swap", 0),
-        "limit": _limit(stat.get("hierarchical_memory_limit", 0)),
+        "limit": _limit(_number(f"{memory}/memory.limit_in_bytes")),
         "page_faults": stat.get("total_pgfault", 0),
         "major_faults": stat.get("total_pgmajfault", 0),
-        "swap_limit": _limit(stat.get("hierarchical_memsw_limit", 0)),
+        "swap_limit": _limit(_number(f"{memory}/memory.memsw.limit_in_bytes")),
     }
     if not detailed:
         return Figures(now, **basic)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from bamikube.nodeagent.node.certificates import UNUSED
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.stats.exposition import Exposition
@@ -12,18 +14,39 @@ from bamikube.nodeagent.stats.sampler import Files
 from bamikube.nodeagent.stats.subjects import Subject
 
 _RESULTS = "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result."
+_TOOK = "Duration in seconds for a probe response."
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the node agent itself stands: when the runtime was last asked for everything, and until when its certificates
+    are good (seconds since the epoch), and how many of its static pods the API knows."""
+
+    relisted: float = 0.0
+    client_until: float = UNUSED
+    server_until: float = UNUSED
+    mirrors: int = 0
 
 
 def own_metrics(
-    node: str, workers: list[PodWorker], running: list[Subject], files: Files, relisted: float
+    node: str, workers: list[PodWorker], running: list[Subject], files: Files, standing: Standing, now: float
 ) -> bytes:
-    """Gauges; ``relisted``: when the runtime was last asked for everything, in seconds since the epoch."""
+    """Gauges; ``now`` in seconds since the epoch."""
     out = Exposition()
     out.add("kubelet_node_name", "gauge", "The node's name. The count is always 1.", {"node": node}, 1)
     text = "Number of pods that have a running pod sandbox"
     out.add("kubelet_running_pods", "gauge", text, {}, len(running))
     text = "Timestamp in seconds when PLEG was last seen active."
-    out.add("kubelet_pleg_last_seen_seconds", "gauge", text, {}, relisted)
+    out.add("kubelet_pleg_last_seen_seconds", "gauge", text, {}, standing.relisted)
+    for whose, until in (("client", standing.client_until), ("server", standing.server_until)):
+        text = (
+            f"Gauge of the TTL (time-to-live) of the Kubelet's {whose} certificate. The value is in seconds until certificate "
+            f"expiry (negative if already expired). If {whose} certificate is invalid or unused, the value will be +INF."
+        )
+        name = f"kubelet_certificate_manager_{whose}_ttl_seconds"
+        out.add(name, "gauge", text, {}, until - now if until == UNUSED else int(until - now))
+    text = "The number of mirror pods the kubelet will try to create (one per admitted static pod)"
+    out.add("kubelet_mirror_pods", "gauge", text, {}, standing.mirrors)
     _containers(out, workers)
     _pods(out, workers)
     _files(out, running, files)
@@ -40,13 +63,21 @@ def _containers(out: Exposition, workers: Iterable[PodWorker]) -> None:
 
 def _pods(out: Exposition, workers: list[PodWorker]) -> None:
     active = [w for w in workers if not facts.terminal({"status": w.status})]
-    text = "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver."
-    out.add("kubelet_desired_pods", "gauge", text, {"static": ""}, len(workers))
-    text = (
-        "The number of pods the kubelet considers active and which are being considered when admitting new pods. "
-        "static is true if the pod is not from the apiserver."
-    )
-    out.add("kubelet_active_pods", "gauge", text, {"static": ""}, len(active))
+    for static in ("", "true"):
+        label = {"static": static}
+        text = "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver."
+        desired = [w for w in workers if facts.static(w.pod) is bool(static) and not w.absent]
+        out.add("kubelet_desired_pods", "gauge", text, label, len(desired))
+        text = (
+            "The number of pods the kubelet considers active and which are being considered when admitting new pods. "
+            "static is true if the pod is not from the apiserver."
+        )
+        here = [w for w in active if facts.static(w.pod) is bool(static)]
+        out.add("kubelet_active_pods", "gauge", text, label, len(here))
+    text = "Current number of ephemeral containers in pods managed by this kubelet."
+    guests = sum(len(facts.ephemeral_containers(w.pod)) for w in workers)
+    out.add("kubelet_managed_ephemeral_containers", "gauge", text, {}, guests)
+    _working(out, workers)
     volumes = Counter(
         f"kubernetes.io/{kind}"
         for worker in active
@@ -59,6 +90,25 @@ def _pods(out: Exposition, workers: list[PodWorker]) -> None:
         for state in ("actual_state_of_world", "desired_state_of_world"):
             labels = {"plugin_name": plugin, "state": state}
             out.add("volume_manager_total_volumes", "gauge", text, labels, number)
+
+
+def _working(out: Exposition, workers: Iterable[PodWorker]) -> None:
+    found: Counter[tuple[str, str, str]] = Counter()
+    for worker in workers:
+        done = facts.terminal({"status": worker.status})
+        ending = worker.absent or facts.deleted(worker.pod)
+        lifecycle = "terminated" if done else "terminating" if ending else "sync"
+        found[
+            lifecycle, "orphan" if worker.absent else "desired", "true" if facts.static(worker.pod) else ""
+        ] += 1
+    text = (
+        "Number of pods the kubelet is actually running, broken down by lifecycle phase, whether the pod is desired, orphaned, or "
+        "runtime only (also orphaned), and whether the pod is static. An orphaned pod has been removed from local configuration "
+        "or force deleted in the API and consumes resources that are not otherwise visible."
+    )
+    for (lifecycle, config, static), number in sorted(found.items()):
+        labels = {"config": config, "lifecycle": lifecycle, "static": static}
+        out.add("kubelet_working_pods", "gauge", text, labels, number)
 
 
 def _files(out: Exposition, running: Iterable[Subject], files: Files) -> None:
@@ -88,13 +138,19 @@ def _files(out: Exposition, running: Iterable[Subject], files: Files) -> None:
                 out.add(f"kubelet_volume_stats_{name}", "gauge", text, labels, value)
 
 
-def probe_metrics(workers: Iterable[PodWorker]) -> bytes:
-    """How the probes of each container came out, since its pod was first seen."""
+def probe_metrics(workers: Iterable[PodWorker], began: float) -> bytes:
+    """How the probes of each container came out, since its pod was first seen; ``began``: the node agent's start."""
     out = Exposition()
+    text = "Start time of the process since unix epoch in seconds."
+    out.add("process_start_time_seconds", "gauge", text, {}, began)
     for worker in workers:
         meta = worker.pod["metadata"]
         pod = {"namespace": meta["namespace"], "pod": meta["name"], "pod_uid": worker.uid}
         for (container, kind, result), number in worker.probed.items():
             labels = {"container": container, "probe_type": kind, "result": result, **pod}
             out.add("prober_probe_total", "counter", _RESULTS, labels, number)
+        del pod["pod_uid"]
+        for (container, kind), series in worker.probes_took.items():
+            labels = {"container": container, "probe_type": kind, **pod}
+            out.histogram("prober_probe_duration_seconds", _TOOK, labels, series)
     return out.text()

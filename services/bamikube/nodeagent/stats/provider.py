@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bamikube.kit import metrics
+from bamikube.kit.build import BUILD
 from bamikube.kit.world import World
 from bamikube.nodeagent.host.threads import beside
-from bamikube.nodeagent.node.facts import Machine, meminfo
+from bamikube.nodeagent.node.facts import VERSION, Machine, meminfo
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
-from bamikube.nodeagent.stats.own import own_metrics
+from bamikube.nodeagent.stats.own import Standing, own_metrics
 from bamikube.nodeagent.stats.resource import resource_metrics
 from bamikube.nodeagent.stats.sampler import Sampler
 from bamikube.nodeagent.stats.summary import summary
@@ -23,6 +24,7 @@ class Stats:
 
     def __init__(self, world: World, sampler: Sampler, node: str, machine: Machine, endpoint: str) -> None:
         self._world, self._sampler, self._node, self._machine = world, sampler, node, machine
+        BUILD.labels("1", VERSION.split(".")[1], VERSION, f"linux/{machine.architecture}").set(1)
         self._systems = Systems(str(Path(endpoint.removeprefix("unix://"))))
 
     async def summary(self, cpu_and_memory_only: bool = False) -> JSON:
@@ -36,13 +38,11 @@ class Stats:
     async def resource_metrics(self) -> bytes:
         return resource_metrics(await self._sampler.sample())
 
-    async def own_metrics(self, workers: list[PodWorker], since: float) -> bytes:
-        """What is counted, and how things stand. ``since``: when the runtime was asked for all it has, on the monotonic
-        clock."""
-        clock = self._world.clock
-        seen = clock.now() - (clock.monotonic() - since) if since else 0.0
+    async def own_metrics(self, workers: list[PodWorker], standing: Standing) -> bytes:
+        """What is counted, and how things stand."""
         files = await self._sampler.files()
-        return metrics.render() + own_metrics(self._node, workers, self._sampler.subjects(), files, seen)
+        now, running = self._world.clock.now(), self._sampler.subjects()
+        return metrics.render() + own_metrics(self._node, workers, running, files, standing, now)
 
     async def cadvisor_metrics(self) -> bytes:
         files = await self._sampler.files()

@@ -54,6 +54,7 @@ class Files:
     node: Disk = field(default_factory=Disk)
     images: Disk = field(default_factory=Disk)
     images_used: int = 0
+    devices: tuple[str, str] = ("nodefs", "imagefs")  # what the two lie on
     device_names: dict[str, str] = field(default_factory=dict)  # by number: 8:0
     layers: Mapping[str, LayerUsage] = field(default_factory=dict)  # by container id
     logs: dict[tuple[str, str], Taken] = field(default_factory=dict)  # by uid and container
@@ -210,6 +211,7 @@ class Sampler:
 
     def _count(self, chosen: list[Subject], images: str) -> Files:
         files = Files(node=disks.disk(self._root), images=disks.disk(images or self._root))
+        files.devices = (disks.device_of(self._root), disks.device_of(images or self._root))
         files.device_names = {p.name: disks.device_name(p.name) for p in _BLOCK.glob("*")}
         for subject in chosen:
             folder = Path(self._log_directory(subject))
