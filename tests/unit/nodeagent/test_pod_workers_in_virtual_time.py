@@ -78,7 +78,10 @@ def test_a_failed_post_start_stops_the_container_and_keeps_its_words_out_of_even
         async with HollowNode() as node:
             node.checks.answers["hook/app"] = Result("failure", "the password is 1234")
             worker = node.run("web", containers=[APP | {"lifecycle": {"postStart": HOOK}}])
+            node.runtime.stubborn.add("app")  # the stop takes its time; it does not run for its pod meanwhile
             await node.until(lambda: waiting(worker) == "PostStartHookError")
+            told = [c["state"] for patch in node.api.patches for c in patch.get("containerStatuses", ())]
+            assert told and not any("running" in state for state in told)
             message = item(worker)["state"]["waiting"]["message"]
             assert message.startswith('Exec lifecycle hook ([true]) for Container "app" in Pod "web_default(')
             assert node.api.said("FailedPostStartHook")[0] == "PostStartHook failed"

@@ -18,6 +18,7 @@ from bamikube.nodeagent.runtime.port import Container
 UNKNOWN = "ContainerStatusUnknown"
 LOST = "The container could not be located when the pod was deleted.  The container used to be Running"
 LOST_AT_END = "The container could not be located when the pod was terminated"
+MESSAGES_LIMIT = 12 * 1024  # bytes, of the termination messages of all containers of a pod together
 INIT_FORGOTTEN = (
     "Unable to get init container status from container runtime and pod has been initialized, "
     "treat it as exited normally"
@@ -111,7 +112,9 @@ class Writer:
         result["imageID"] = latest.image_ref
         result["containerID"] = f"{self.runtime}://{latest.id}"
         self._promised(result, spec, latest)
-        if latest.state == "running" and not stale:
+        if latest.state == "running" and latest.id in self.memory.hooking:
+            result["state"] = self._waiting(name)  # it runs for its pod once its postStart is done
+        elif latest.state == "running" and not stale:
             result["state"] = {"running": {"startedAt": rfc3339(latest.started_at)}}
             result["started"] = self._started(spec, latest)
             result["ready"] = self._ready(spec, latest, init, result["started"])
@@ -193,11 +196,17 @@ class Writer:
             reason, message, code = UNKNOWN, LOST_AT_END, 137
         result: JSON = {"exitCode": code, "reason": reason}
         if message:
-            result["message"] = message
+            result["message"] = self._fitting(message)
         result["startedAt"] = rfc3339(container.started_at) if container.started_at else None
         result["finishedAt"] = rfc3339(container.finished_at) if container.finished_at else None
         result["containerID"] = f"{self.runtime}://{container.id}"
         return result
+
+    def _fitting(self, message: str) -> str:
+        """What a container may say at its end: all of a pod share one room, each has an equal part of it."""
+        everyone = (*facts.all_containers(self.pod), *facts.ephemeral_containers(self.pod))
+        part = MESSAGES_LIMIT // max(1, len(everyone))
+        return message.encode()[:part].decode("utf-8", "ignore")
 
     def _started(self, spec: JSON, container: Container) -> bool:
         if container.id in self.memory.hooking:

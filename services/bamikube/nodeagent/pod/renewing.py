@@ -19,7 +19,10 @@ def renew(d: Decision, sandbox: Sandbox) -> None:
         if latest is None or latest.state != "running" or latest.sandbox_id != sandbox.id:
             continue
         if changed(spec, latest):
-            text = f"Container {latest.name} definition changed, will be restarted"
+            name = latest.name
+            text = f"Container {name} definition changed, will be restarted"
+            if facts.is_sidecar(spec):
+                text = f"Init container {name} definition changed"
             d.stop(latest, "Killing", text, facts.grace(d.pod), again=True)
 
 
@@ -43,9 +46,16 @@ def judge_probes(d: Decision, sandbox: Sandbox) -> None:
             if failed:
                 grace = (spec.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
                 seconds = facts.grace(d.pod) if grace is None else float(grace)
-                message = f"Container {container.name} failed {probe} probe, will be restarted"
-                d.stop(container, "Killing", message, seconds)
+                d.stop(container, "Killing", _failed(d.pod, spec, probe), seconds)
                 break
+
+
+def _failed(pod: JSON, spec: JSON, probe: str) -> str:
+    """The event's words: whether a container starts anew is said of regular ones only."""
+    if facts.is_sidecar(spec):
+        return f"Init container {spec['name']} failed {probe} probe"
+    again = "" if facts.restart_policy(pod) == "Never" else ", will be restarted"
+    return f"Container {spec['name']} failed {probe} probe{again}"
 
 
 def resize(d: Decision, sandbox: Sandbox) -> None:

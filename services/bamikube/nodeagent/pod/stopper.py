@@ -50,27 +50,22 @@ class Stopper:
     async def post_start(self, name: str, container_id: str) -> None:
         """Run a container's postStart; where it fails the container is stopped, and starts anew by its policy."""
         spec, grace = facts.container(self._pod(), name) or {}, facts.grace(self._pod())
+        handler = spec["lifecycle"]["postStart"]
         try:
-            fault = await self._hook(
-                spec["lifecycle"]["postStart"], spec, container_id, grace + POST_START_LIMIT
-            )
-        finally:
+            fault = await self._hook(handler, spec, container_id, grace + POST_START_LIMIT)
+            if fault:
+                await self._start_failed(name, container_id, grace, fault)
+        finally:  # only now: a container whose postStart failed never counts as running
             self._memory.hooking.discard(container_id)
-        if not fault:
-            return
+
+    async def _start_failed(self, name: str, container_id: str, grace: float, fault: str) -> None:
         now = self._shared.world.clock.now()
         self._memory.troubles[name] = Trouble("PostStartHookError", fault, now, settles=now + SETTLE)
         self._event("Warning", "FailedPostStartHook", "PostStartHook failed", name)
         self._memory.stopping.add(container_id)
+        text = "FailedPostStartHook"
         await self.stop(
-            Action(
-                "StopContainer",
-                name,
-                container_id,
-                grace=grace,
-                reason="Killing",
-                message="FailedPostStartHook",
-            )
+            Action("StopContainer", name, container_id, grace=grace, reason="Killing", message=text)
         )
 
     async def _hook(self, handler: JSON, spec: JSON, container_id: str, timeout: float) -> str:
