@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -66,7 +67,12 @@ CNI = {
         {
             "type": "ptp",
             "ipMasq": False,
-            "ipam": {"type": "host-local", "subnet": "10.213.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]},
+            "ipam": {
+                "type": "host-local",
+                "subnet": "10.213.0.0/24",
+                "routes": [{"dst": "0.0.0.0/0"}],
+                "dataDir": "{base}/addresses",
+            },
         }
     ],
 }
@@ -191,7 +197,7 @@ class PrivateContainerd:
 
     def start(self) -> None:
         (self.base / "cni").mkdir(parents=True, exist_ok=True)
-        (self.base / "cni" / "10-test.conflist").write_text(json.dumps(CNI))
+        (self.base / "cni" / "10-test.conflist").write_text(json.dumps(CNI).replace("{base}", str(self.base)))
         (self.base / "config.toml").write_text(CONFIG.format(base=self.base))
         with (self.base / "containerd.log").open("ab") as out:
             self._process = subprocess.Popen(
@@ -238,6 +244,7 @@ class PrivateContainerd:
 
     def stop(self) -> None:
         """Kill containerd, its shims and what they hold."""
+        names = self.namespaces()
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -245,14 +252,55 @@ class PrivateContainerd:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                line = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if "containerd-shim-runc-v2" in line and f"{self.base}/containerd.sock" in line:
-                    for pid in [*children(int(folder.name)), int(folder.name)]:
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
+        self._kill_shims()
         time.sleep(0.2)
+        self._remove_namespaces(names)
         unmount_below(self.base)
+
+    def _kill_shims(self) -> None:
+        for pid in self.shims():
+            for one in [*children(pid), pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+
+    def shims(self) -> list[int]:
+        """The pids of this containerd's shims."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):
+                    line = (folder / "cmdline").read_bytes().decode(errors="replace")
+                    if "containerd-shim-runc-v2" in line and f"{self.base}/containerd.sock" in line:
+                        found.append(int(folder.name))
+        return sorted(found)
+
+    def addresses(self) -> set[str]:
+        """The addresses that pods hold."""
+        return {p.name for p in (self.base / "addresses" / "test").glob("10.*")}
+
+    def namespaces(self) -> set[str]:
+        """The network namespaces of pods, as files."""
+        found = set()
+        for bundle in self.base.glob("state/io.containerd.runtime.v2.task/k8s.io/*/config.json"):
+            with contextlib.suppress(OSError, ValueError):
+                for item in json.loads(bundle.read_text())["linux"]["namespaces"]:
+                    if item["type"] == "network" and "netns/" in item.get("path", ""):
+                        found.add(str(item["path"]))
+        return found
+
+    def _remove_namespaces(self, names: set[str]) -> None:
+        for name in names:
+            subprocess.run(["umount", "-l", name], check=False, capture_output=True)
+            Path(name).unlink(missing_ok=True)
+
+    def reboot(self) -> None:
+        """What a machine that loses its power does to containerd: no process, no mount and no file of ``state`` is left."""
+        names = self.namespaces()
+        self.kill()
+        self._kill_shims()
+        time.sleep(0.2)
+        self._remove_namespaces(names)
+        unmount_below(self.base)
+        for folder in ("state", "runc", "second"):
+            shutil.rmtree(self.base / folder, ignore_errors=True)
+        self.start()

@@ -351,8 +351,7 @@ class PodAgent:
             running = [c.id for c in await runtime.list_containers(uid) if c.state == "running"]
             await asyncio.gather(*(runtime.stop_container(c, ORPHAN_GRACE) for c in running))
             for sandbox in await runtime.list_sandboxes(uid):
-                if sandbox.ready:
-                    await runtime.stop_sandbox(sandbox.id)
+                await runtime.stop_sandbox(sandbox.id)
                 await runtime.remove_sandbox(sandbox.id)
             await self._shared.host.cleanup(uid)
             await runtime.release_trees(uid)

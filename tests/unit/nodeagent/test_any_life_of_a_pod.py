@@ -152,6 +152,7 @@ class World:
             self.change(action.id, state="exited", exit_code=143, finished_at=self.now)
         elif action.kind == "StopSandbox":
             self.sandboxes = [replace(s, ready=False) if s.id == action.id else s for s in self.sandboxes]
+            self.memory.emptied.add(action.id)
         elif action.kind == "RemoveContainer":
             self.containers = [c for c in self.containers if c.id != action.id]
         elif action.kind == "RemoveSandbox":

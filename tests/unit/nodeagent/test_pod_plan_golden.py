@@ -105,7 +105,12 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
         tuple(_sandbox(s) for s in case.get("sandboxes", [])),
         tuple(_container(c) for c in case.get("containers", [])),
     )
-    made = plan(pod, state, _memory(case.get("memory", {})), NOW, HostFacts(("10.99.0.11",)))
+    memory = _memory(case.get("memory", {}))
+    # Which is not ready was stopped by the node agent, but for one that has died by itself.
+    memory.emptied = {
+        _sandbox(s).id for s in case.get("sandboxes", []) if not s.get("ready", True) and not s.get("died")
+    }
+    made = plan(pod, state, memory, NOW, HostFacts(("10.99.0.11",)))
     actions = []
     for action in made.actions:
         fields = ("kind", "name", "id", "attempt", "grace", "reason", "message")

@@ -90,13 +90,7 @@ def _end(d: Decision, reason: str, message: str) -> None:
         return
     if d.memory.starting:
         return  # a start is being abandoned; what it left behind is seen when it has ended
-    ready = [s for s in d.state.sandboxes if s.ready]
-    for sandbox in ready:
-        if sandbox.id not in d.memory.stopping:
-            d.add(
-                "StopSandbox", id=sandbox.id, reason=reason, message="No container of the pod runs any more"
-            )
-    if ready:
+    if _networked(d, reason, "No container of the pod runs any more"):
         return
     if not d.memory.cleaned:
         d.add("Cleanup", reason=reason, message="Unmount volumes, remove cgroups")
@@ -104,6 +98,15 @@ def _end(d: Decision, reason: str, message: str) -> None:
             return
     if facts.deleted(d.pod):
         d.add("DeletePod", reason=reason, message="Nothing of the pod is left on the node")
+
+
+def _networked(d: Decision, reason: str, message: str) -> bool:
+    """Stop every sandbox, also one that has died by itself, which still has its address; whether there is one yet."""
+    there = [s for s in d.state.sandboxes if s.ready or s.id not in d.memory.emptied]
+    for sandbox in there:
+        if sandbox.id not in d.memory.stopping:
+            d.add("StopSandbox", id=sandbox.id, reason=reason, message=message)
+    return bool(there)
 
 
 def _before(pod: JSON, container: Container, alive: list[Container]) -> tuple[str, ...]:
@@ -163,6 +166,9 @@ def _prepare(d: Decision, newest: Sandbox | None) -> None:
             d.stop(container, "Killing", f"Stopping container {container.name}", facts.grace(d.pod))
         if any(c.state == "running" for c in d.state.containers):
             d.verdict = "The old sandbox' containers have to end first"
+            return
+        if not d.memory.starting and _networked(d, "SandboxChanged", "The sandbox has died"):
+            d.verdict = "The old sandbox has to give its address back first"
             return
     if d.memory.starting or not _unblocked(d):
         return

@@ -165,6 +165,7 @@ class Memory:
     probes: dict[str, ProbeState] = field(default_factory=dict)  # by container id
     hooking: set[str] = field(default_factory=set)  # container ids whose postStart is still running
     stopping: set[str] = field(default_factory=set)  # container and sandbox ids being stopped
+    emptied: set[str] = field(default_factory=set)  # sandbox ids whose network was taken away
     messages: dict[str, str] = field(default_factory=dict)  # termination messages by container id
     rejected: Rejection | None = None
     promise: Promise = field(default_factory=dict)  # what was granted, of containers that can be resized

@@ -109,6 +109,7 @@ class Stopper:
         except RuntimeFailure as failure:
             self._failed("KillPodSandbox", facts.uid(self._pod()), failure)
             raise
+        self._memory.emptied.add(identity)
 
     def _failed(self, what: str, whom: str, failure: RuntimeFailure) -> None:
         text = f'error killing pod: failed to "{what}" for "{whom}" with {what}Error: "{failure.in_go()}"'
