@@ -227,7 +227,7 @@ class NodeAgent:
             certificates.of_client(options.kubeconfig),
             certificates.of_server(options.tls_cert_file),
         )
-        shown = Shown(configuration(options), Path(options.log_dir), good_until)
+        shown = Shown(configuration(options), Path(options.log_dir), good_until, root / "checkpoints")
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
 
     def _pressures(self) -> tuple[str, ...]:

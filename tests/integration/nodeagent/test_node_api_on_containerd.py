@@ -86,7 +86,7 @@ async def api(node: Any) -> AsyncIterator[Any]:
 
     sampler = Sampler(world, node.runtime, chosen, node.root, logs, node.host.volume_paths, Groups())
     stats = Stats(world, sampler, "node-1", inspect(node.root), node.endpoint)
-    shown = Shown({"kind": "KubeletConfiguration"}, node.logs)
+    shown = Shown({"kind": "KubeletConfiguration"}, node.logs, checkpoints=node.root / "checkpoints")
     auth = Delegated(client, world, "node-1")
     handler = NodeApi(Workers(node), node.runtime, world, auth, stats, shown)  # type: ignore[arg-type]
     server = await serve(handler.handle, host="127.0.0.1", port=0, ssl=None, tasks=tasks)
@@ -166,7 +166,19 @@ async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -
     uid = worker.pod["metadata"]["uid"]
     async with api.post(f"/run/default/shell/{uid}/app?cmd=hostname") as answer:
         assert (await answer.text()) == "shell\n"
+    async with api.post("/run/default/shell/app", data={"cmd": "echo by form"}) as answer:
+        assert (await answer.text()) == "by form\n"
+    async with api.get("/checkpoint/default/shell/app") as answer:
+        assert answer.status == 405
     for path, code, words in (
+        ("/checkpoint/default/none/app", 404, "pod does not exist"),
+        ("/checkpoint/default/shell/none", 404, "container none does not exist"),
+        # This containerd is too old for it.
+        (
+            "/checkpoint/default/shell/app",
+            500,
+            "checkpointing of default/shell/app failed (rpc error: code = Unimplemented desc = ",
+        ),
         ("/run/default/shell/app?cmd=ls+/none", 500, "command 'ls /none' exited with 1: "),
         ("/run/default/shell/other-uid/app?cmd=ls", 404, "pod not found"),
         ("/portForward/default/none", 404, "pod does not exist"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bamikube.kit.clock import SystemClock, rfc3339
+from bamikube.kit.clock import SystemClock, parse_rfc3339, rfc3339
 from bamikube.nodeagent.server.logs import LogOptions, parse_line, read, since_offset, tail_offset
 
 
@@ -79,6 +79,17 @@ async def test_since_is_found_by_halving(tmp_path: Path) -> None:
     assert (await text(path, LogOptions(since=1.7e9 + 1))).count("\n") == 19_999
     assert (await text(path, LogOptions(since=1.7e9 + 19_000, tail=3, limit=8))) == "19997 xx"
     assert await text(path, LogOptions(since=1.8e9)) == ""
+
+
+async def test_lines_out_of_order_and_broken_ones(tmp_path: Path) -> None:
+    path = tmp_path / "odd.log"
+    broken = ["half a line", "2026-01 stdout F no time", "2026-01-01T00:00:30Z stdwhat F no stream"]
+    path.write_text(line(20) + line(21) + line(19) + "\n".join(broken) + "\n" + line(40) + line(18))
+    since = parse_rfc3339("2026-01-01T00:00:20Z")
+    # One that is early is left out, unless much later ones have come: a clock that was set back hides nothing.
+    assert await text(path, LogOptions(since=since)) == "line 20\nline 21\nline 40\nline 18\n"
+    assert since_offset(path, since, path.stat().st_size) == 0
+    assert "no stream" not in await text(path, LogOptions())
 
 
 async def test_following_goes_on_after_a_rotation(log: Path) -> None:

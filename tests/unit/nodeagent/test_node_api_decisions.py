@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from bamikube.kit.world import World
 from bamikube.nodeagent import labels
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, Sandbox
 from bamikube.nodeagent.server import logfiles
 from bamikube.nodeagent.server.auth import Delegated, subresources
+from bamikube.nodeagent.server.checkpoints import checkpoint
 from bamikube.nodeagent.server.logoptions import log_options
 from bamikube.nodeagent.server.lookup import log_owner
 from bamikube.nodeagent.server.refusal import Refusal
@@ -135,6 +138,32 @@ async def test_permission_is_asked_from_the_finest_to_proxy_and_remembered() -> 
         await auth.check(request("none"))
     text = "Forbidden (user=none, verb=get, resource=nodes, subresource(s)=[pods proxy])"
     assert (caught.value.code, caught.value.text) == (403, text)
+
+
+async def test_a_checkpoint_is_told_by_its_file(tmp_path: Path) -> None:
+    class Able:
+        state = RuntimeState((), (Container("c", "s", "app", 0, "running", 1.0),))
+        pod = POD | {"metadata": {"name": "web", "namespace": "shop"}}
+
+        async def checkpoint(self, container_id: str, file: str, timeout: float) -> None:
+            Path(file).write_text(f"{container_id} {timeout}")
+
+    able: Any = Able()
+
+    async def ask(query: str, name: str = "app") -> Response:
+        request = Request.make("POST", f"/checkpoint/shop/web/{name}{query}")
+        return await checkpoint(request, able, name, able, tmp_path / "made", 0.0)
+
+    file = tmp_path / "made" / "checkpoint-web_shop-app-1970-01-01T00:00:00Z.tar"
+    assert orjson.loads((await ask("?timeout=1&timeout=30")).body) == {"items": [str(file)]}  # type: ignore[arg-type]
+    assert file.read_text() == "c 30.0" and file.parent.stat().st_mode & 0o777 == 0o700
+    for query, name, words in (
+        ("?timeout=soon", "app", "cannot parse value of timeout parameter"),
+        ("", "none", "container none does not exist"),
+        ("", "debug", "checkpointing of shop/web/debug failed (container debug not found)"),
+    ):
+        with pytest.raises(Refusal, match=re.escape(words)):
+            await ask(query, name)
 
 
 def test_running_pods_are_what_the_runtime_runs() -> None:

@@ -77,7 +77,7 @@ class Everything:
     async def _refuse(self, *args: Any, **more: Any) -> Any:
         raise RuntimeFailure("NOT_FOUND", "no such container")
 
-    exec_sync = exec_url = attach_url = port_forward_url = _refuse
+    exec_sync = exec_url = attach_url = port_forward_url = checkpoint = _refuse
 
 
 @settings(max_examples=200, deadline=None)

@@ -261,6 +261,12 @@ class CriRuntime:
             self._runtime.ReopenContainerLog, pb.ReopenContainerLogRequest(container_id=container_id)
         )
 
+    async def checkpoint(self, container_id: str, file: str, timeout: float) -> None:
+        request = pb.CheckpointContainerRequest(
+            container_id=container_id, location=file, timeout=int(timeout)
+        )
+        await self._call(self._runtime.CheckpointContainer, request, (timeout or 0.0) + _SHORT)
+
     async def layers(self) -> list[LayerUsage]:
         answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())
         return [

@@ -318,6 +318,9 @@ class Runtime(Protocol):
 
     async def reopen_log(self, container_id: str) -> None: ...
 
+    async def checkpoint(self, container_id: str, file: str, timeout: float) -> None:
+        """Write a running container to a tar file; ``timeout`` 0: as long as a usual call may take."""
+
     async def image(self, name: str) -> Image | None:
         """The image of that name if it is on the node."""
 

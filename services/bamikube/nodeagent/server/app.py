@@ -10,6 +10,7 @@
 ``/metrics /metrics/probes``                      what the node agent has done, how probes came out
 ``/configz``                                      the configuration in effect
 ``/logs/<path>``                                  files below ``/var/log``
+``/checkpoint/<ns>/<pod>/<container>``            a container written to a file: :mod:`.checkpoints`
 ``/healthz[/ping|/syncloop]``                     whether it works
 ================================================  ==============================================
 
@@ -36,6 +37,7 @@ from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime, RuntimeFailure
 from bamikube.nodeagent.server import logfiles, lookup
 from bamikube.nodeagent.server.auth import Delegated
+from bamikube.nodeagent.server.checkpoints import checkpoint
 from bamikube.nodeagent.server.logoptions import log_options
 from bamikube.nodeagent.server.logs import read
 from bamikube.nodeagent.server.refusal import TEXT, Refusal, no_page, no_pod, wrong_method
@@ -49,7 +51,7 @@ log = logging.getLogger(__name__)
 _READ = ("GET", "HEAD")
 _STREAM = ("GET", "POST")
 _PATHS = frozenset(
-    ("attach", "configz", "containerLogs", "exec", "healthz", "logs", "metrics", "pods", "portForward", "run",
+    ("attach", "checkpoint", "configz", "containerLogs", "exec", "healthz", "logs", "metrics", "pods", "portForward", "run",
      "runningpods", "stats")
 )  # fmt: skip
 _CHECKS = ("ping", "log", "syncloop")
@@ -58,11 +60,12 @@ _CHECKS = ("ping", "log", "syncloop")
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What the API shows of the node agent itself: its configuration, the folder of the node's logs, and until when its
-    certificates are good (towards the API server, and its own; seconds since the epoch)."""
+    certificates are good (towards the API server, and its own; seconds since the epoch), and where checkpoints go."""
 
     configuration: JSON
     logs: Path
     certificates: tuple[float, float] = (UNUSED, UNUSED)
+    checkpoints: Path = Path("/var/lib/kubelet/checkpoints")
 
 
 class NodeApi:
@@ -104,6 +107,10 @@ class NodeApi:
         if verb == "containerLogs" and len(parts) == 3:
             _only(request, _READ)
             return await self._logs(request, *parts)
+        if verb == "checkpoint" and len(parts) == 3:
+            _only(request, ("POST",))
+            worker, now = self._worker(parts[0], parts[1]), self._world.clock.now()
+            return await checkpoint(request, worker, parts[2], self._runtime, self._shown.checkpoints, now)
         answer = await self._page(request, verb, parts)
         _only(request, _READ)
         return answer
@@ -178,7 +185,10 @@ class NodeApi:
             raise Refusal(400, f"unable to retrieve container logs for containerd://{container_id}")
         path = Path(owner.log_path)
         if not path.exists():
-            raise Refusal(400, f'failed to open log file "{path}": open {path}: no such file or directory')
+            missing = (
+                f'failed to try resolving symlinks in path "{path}": lstat {path}: no such file or directory'
+            )
+            raise Refusal(400, missing)
 
         async def running() -> bool:
             now = self._agent.worker(namespace, pod)

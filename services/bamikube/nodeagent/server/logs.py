@@ -21,6 +21,7 @@ CHUNK = 64 * 1024  # bytes read at once
 POLL = 0.1  # seconds between two looks at a followed file
 BLOCK = 16 * 1024  # bytes read at once when looking for the tail
 SLACK = 5.0  # seconds by which lines may be out of order
+_STREAMS = (b"stdout", b"stderr")
 _STAMP = re.compile(rb"([^.Z+]+)(?:\.([0-9]{1,9}))?(Z|[+-][0-9:]{5})$")
 
 
@@ -39,7 +40,7 @@ class LogOptions:
 def parse_line(line: bytes) -> tuple[bytes, bytes, bool, bytes] | None:
     """Time, stream, whether the line is complete, text with its newline; None for what is no CRI line."""
     parts = line.rstrip(b"\n").split(b" ", 3)
-    if len(parts) < 3:
+    if len(parts) < 3 or parts[1] not in _STREAMS:
         return None
     full = parts[2].split(b":")[0] == b"F"
     text = parts[3] if len(parts) == 4 else b""
@@ -92,7 +93,11 @@ def since_offset(path: Path, since: float, end: int) -> int:
             file.readline()  # the rest of a line
             begin = file.tell()
             parsed = parse_line(file.readline())
-            if parsed is not None and begin < high and _time(parsed[0]) < since - SLACK:
+            try:
+                early = parsed is not None and begin < high and _time(parsed[0]) < since - SLACK
+            except ValueError:
+                early = False
+            if early:
                 low = begin
             else:
                 high = middle
@@ -165,6 +170,7 @@ class _Shown:
         self._options = options
         self._left = options.limit
         self._begun = True  # the next text begins a line
+        self._since = options.since  # None as soon as what comes is late enough, whatever its order
         self._stream = options.stream.lower().encode()
 
     @property
@@ -180,7 +186,7 @@ class _Shown:
                 continue
             stamp, stream, full, text = parsed
             wanted = options.stream == "All" or stream == self._stream
-            if wanted and (options.since is None or _time(stamp) >= options.since):
+            if wanted and (self._since is None or self._late(stamp)):
                 if options.timestamps and self._begun:
                     out += _nine(stamp) + b" "
                 out += text
@@ -189,6 +195,17 @@ class _Shown:
             del out[self._left :]
             self._left -= len(out)
         return bytes(out)
+
+    def _late(self, stamp: bytes) -> bool:
+        """Whether a line's time is not before ``since``."""
+        assert self._since is not None
+        try:
+            ahead = _time(stamp) - self._since
+        except ValueError:  # half a line that a crash has left
+            return False
+        if ahead > SLACK:
+            self._since = None
+        return ahead >= 0
 
 
 def _nine(stamp: bytes) -> bytes:

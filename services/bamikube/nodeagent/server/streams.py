@@ -6,7 +6,7 @@ as it came (SPDY or websocket), and bytes are copied both ways.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Tunnel
 from bamikube.kit.tunnel import dial, relay, request_head
@@ -49,7 +49,7 @@ class Streams:
 
     async def run(self, request: Request, worker: PodWorker, name: str) -> Answer:
         container = lookup.running(worker.state, name)
-        command = request.param("cmd").split()
+        command = _form(request, "cmd").split()
         if not command:
             raise Refusal(400, "cmd: the command to run is missing")
         done = await self._runtime.exec_sync(container.id, command, RUN_TIMEOUT)
@@ -70,6 +70,15 @@ class Streams:
                 raise Refusal(400, f'unable to parse "{text}" as a port')
             ports.append(int(text))
         return await _carry(request, await self._runtime.port_forward_url(sandbox.id, ports))
+
+
+def _form(request: Request, name: str) -> str:
+    """A parameter of the query or, as ``curl -d`` sends it, of a form in the body; the form counts first."""
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        form = parse_qs(request.body.decode(errors="replace"))
+        if name in form:
+            return form[name][0]
+    return request.param(name)
 
 
 def _wanted(request: Request) -> dict[str, bool]:
