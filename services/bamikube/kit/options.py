@@ -84,6 +84,14 @@ def _value(annotation: Any, text: str) -> Any:
     return text
 
 
+def _joined(annotation: Any, texts: str | list[str]) -> str:
+    """What was given for a flag: of a list or a map all, of anything else the last."""
+    if isinstance(texts, str):
+        return texts
+    origin = typing.get_origin(_bare(annotation)) or _bare(annotation)
+    return ",".join(texts) if origin in (list, tuple, set, frozenset, dict) else texts[-1]
+
+
 def flat(kind: type[Options], path: str) -> dict[str, Any]:
     """A file of options named as the flags are, by field. Raises OSError and ValueError."""
     try:
@@ -118,10 +126,16 @@ def parse_options(kind: type[OptionsT], argv: Sequence[str] | None, prog: str) -
                 flag(name), dest=name, nargs="?", const="true", default=None, metavar="BOOL", help=help_text
             )
         else:
-            parser.add_argument(flag(name), dest=name, default=None, metavar="VALUE", help=help_text)
+            parser.add_argument(
+                flag(name), dest=name, default=None, metavar="VALUE", help=help_text, action="append"
+            )
     given = vars(parser.parse_args(argv))
     path = given.pop("config") or ""
-    flags = {name: text for name, text in given.items() if text is not None}
+    flags = {
+        name: _joined(kind.model_fields[name].annotation, texts)
+        for name, texts in given.items()
+        if texts is not None
+    }
     try:
         values, names = kind.read_files(path, flags)
     except OSError as error:

@@ -41,7 +41,7 @@ def write(path: Path, state: JSON, printed: Printed) -> None:
         log.warning("cannot note who has what of the node in %s: %s", path, error.strerror)
 
 
-def read(path: Path, policy: str, printed: Printed) -> JSON | None:
+def read(path: Path, policy: str, printed: Printed, who: str = "") -> JSON | None:
     """What was written under this ``policy``, None if nothing was. Raises ValueError. A checksum of 0 is that of an old file."""
     try:
         text = path.read_text()
@@ -57,5 +57,5 @@ def read(path: Path, policy: str, printed: Printed) -> JSON | None:
     if not right:
         raise ValueError("checkpoint is corrupted")
     if (before := state.get("policyName")) != policy:
-        raise ValueError(f'configured policy "{policy}" differs from state checkpoint policy "{before}"')
+        raise ValueError(f'{who}configured policy "{policy}" differs from state checkpoint policy "{before}"')
     return dict(state)

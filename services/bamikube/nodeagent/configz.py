@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bamikube.nodeagent import durations
+from bamikube.nodeagent.numa import reserved
 from bamikube.nodeagent.options import NodeAgentOptions
 
 JSON = dict[str, Any]
@@ -68,6 +69,9 @@ def _node(options: NodeAgentOptions) -> JSON:
         "podPidsLimit": options.pod_max_pids,
         "cpuManagerPolicy": options.cpu_manager_policy,
         "cpuManagerReconcilePeriod": durations.go(durations.seconds(options.cpu_manager_reconcile_period)),
+        "memoryManagerPolicy": options.memory_manager_policy,
+        "topologyManagerPolicy": options.topology_manager_policy,
+        "topologyManagerScope": options.topology_manager_scope,
         "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
         "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,
@@ -87,6 +91,11 @@ def _node(options: NodeAgentOptions) -> JSON:
         registerWithTaints=taints,
         allowedUnsafeSysctls=options.allowed_unsafe_sysctls,
         cpuManagerPolicyOptions=options.cpu_manager_policy_options,
+        topologyManagerPolicyOptions=options.topology_manager_policy_options,
+        reservedMemory=[
+            {"numaNode": node, "limits": {name: str(amount) for name, amount in amounts.items()}}
+            for node, amounts in reserved.parse(options.reserved_memory).items()
+        ],
         maxParallelImagePulls=options.max_parallel_image_pulls,
         shutdownGracePeriodByPodPriority=[
             {"priority": priority, "shutdownGracePeriodSeconds": seconds}

@@ -142,6 +142,25 @@ class NodeAgentOptions(Options):
     cpu_manager_reconcile_period: str = Field(
         "10s", description="how often containers are moved to the processors that are theirs"
     )
+    memory_manager_policy: Literal["None", "Static"] = Field(
+        "None",
+        description="Static: containers of guaranteed pods get their memory of as few NUMA nodes as can hold it",
+    )
+    reserved_memory: list[str] = Field(
+        default_factory=list,
+        description="which part of the reserved memory is of which NUMA node, 0:memory=1Gi,hugepages-2Mi=1Gi;1:memory=1Gi",
+    )
+    topology_manager_policy: Literal["none", "best-effort", "restricted", "single-numa-node"] = Field(
+        "none",
+        description="whether processors, memory and devices of a container have to be of the same NUMA nodes",
+    )
+    topology_manager_scope: Literal["container", "pod"] = Field(
+        "container", description="pod: all containers of a pod are to be of the same NUMA nodes"
+    )
+    topology_manager_policy_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="prefer-closest-numa-nodes=true; max-allowable-numa-nodes=16 for machines with more than 8",
+    )
     kube_reserved: dict[str, str] = Field(
         default_factory=dict,
         description="kept from pods for the node agent and the runtime: cpu=100m,memory=1Gi,ephemeral-storage=1Gi,pid=100",

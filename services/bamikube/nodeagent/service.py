@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
-from bamikube.nodeagent.cpus.binder import CpuBinder
+from bamikube.nodeagent.devices import near
 from bamikube.nodeagent.devices.manager import DeviceManager
 from bamikube.nodeagent.devices.resources import PodResources
 from bamikube.nodeagent.eviction.looks import SampledLooks
@@ -41,11 +40,11 @@ from bamikube.nodeagent.node import certificates, facts, reservations, status
 from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
 from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.numa.binder import Binder
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod import facts as pod_facts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.gate import Gate
-from bamikube.nodeagent.pod.placing import Place
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.sysctls import Allowed
 from bamikube.nodeagent.probing.checks import NodeChecks
@@ -56,10 +55,10 @@ from bamikube.nodeagent.runtime.port import Container
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.settings import (
-    cpu_pool,
     eviction_policy,
     reconcile_period,
     reserved,
+    resource_managers,
     shutdown_periods,
     sources,
 )
@@ -155,15 +154,15 @@ class NodeAgent:
             puller=_puller(options, root, world),
             devices=self._devices,
         )
-        cpus = cpu_pool(options, self._config.reserved, root)
+        managers = resource_managers(options, self._config.reserved, root)
+        managers.all_known(lambda: self.agent.whole)
+        managers.devices = lambda pod, spec, nodes: near.hints(self._devices.book, pod, spec, nodes)
+        managers.now = lambda: 1000 * world.clock.monotonic()
+        self._devices.near, groups.alone = managers.near, managers.alone
+        shared.place, shared.fixed = managers.place, managers.fixed()
         self._pod_resources = PodResources(
-            root, lambda: self._devices.book, lambda: active_pods(self.agent), cpus
+            root, lambda: self._devices.book, lambda: active_pods(self.agent), managers
         )
-        if cpus is not None:
-            cpus.whole = lambda: self.agent.whole
-            shared.place = lambda uid, name: Place(cpus.of(uid, name), alone=bool(cpus.own(uid, name)))
-            shared.fixed = {"cpu": 'CPU Manager policy "static"'}
-            groups.alone = lambda uid: uid in cpus.assigned
         at_first = status.registration(self._config, machine)
         at_first["status"] = {"allocatable": allocatable}
         self._own = OwnNode(self._client, world, node, at_first)
@@ -175,14 +174,12 @@ class NodeAgent:
             lambda: self._shutdown.under_way,
             facts.apparmor(),
             self._devices,
+            managers.admit,
         )
-        self._binder: CpuBinder | None = None
-        if cpus is not None:
-            gate = replace(gate, cpus=cpus.admit)
-            period = reconcile_period(options)
-            self._binder = CpuBinder(
-                world, self._runtime, cpus, lambda: list(self.agent.workers.values()), period
-            )
+        period = reconcile_period(options)
+        self._binder = Binder(
+            world, self._runtime, managers, lambda: list(self.agent.workers.values()), period
+        )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
         self.checks = {"syncloop": self.agent.turns}  # of its health
         self._sources = sources(options, world, node, self.agent.keep)
@@ -313,8 +310,7 @@ class NodeAgent:
             await self._pods.synced.wait()
             tasks.spawn(self._mirrors.run(), "mirrors")
             tasks.spawn(self._images.run(), "images")
-            if self._binder is not None:
-                tasks.spawn(self._binder.run(), "processors")
+            tasks.spawn(self._binder.run(), "processors")
             tasks.spawn(self._evictor.run(), "eviction")
             tasks.spawn(self._evictor.watch_limits(), "storage limits")
             tasks.spawn(self._shutdown.run(), "shutdown")

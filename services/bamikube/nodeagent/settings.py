@@ -12,6 +12,9 @@ from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.loop import Policy
 from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import Machine
+from bamikube.nodeagent.numa import memory, nodes, topology
+from bamikube.nodeagent.numa import reserved as numa_reserved
+from bamikube.nodeagent.numa.managers import Managers
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.shutdown import plan as shutdown
@@ -65,6 +68,34 @@ def reserved(
     )
 
 
+def resource_managers(options: NodeAgentOptions, given: reservations.Reservation, root: Path) -> Managers:
+    """What pods are given of the machine's processors, memory and topology."""
+    chosen = topology.topology(
+        options.topology_manager_policy,
+        options.topology_manager_scope,
+        options.topology_manager_policy_options,
+        nodes.nodes,
+    )
+    return Managers(cpu_pool(options, given, root), memory_book(options, given, root), chosen)
+
+
+def memory_book(
+    options: NodeAgentOptions, given: reservations.Reservation, root: Path
+) -> memory.MemoryBook | None:
+    """The memory that pods may have of NUMA nodes; None with policy ``None``, when it is the kernel's choice."""
+    parts = numa_reserved.parse(options.reserved_memory)
+    if options.memory_manager_policy == "None":
+        memory.nobody(root)
+        return None
+    kept = dict(given.system)
+    for name, amount in given.eviction.items():
+        kept[name] = kept[name].add(amount) if name in kept else amount
+    there = nodes.nodes()
+    book = memory.MemoryBook(there, numa_reserved.of_nodes(there, parts, kept), root / memory.STATE)
+    book.load()
+    return book
+
+
 def cpu_pool(options: NodeAgentOptions, given: reservations.Reservation, root: Path) -> pool.CpuPool | None:
     """The processors that pods may have for themselves; None with policy ``none``, when no pod has."""
     given_options = policy.options(options.cpu_manager_policy, options.cpu_manager_policy_options)
@@ -72,7 +103,7 @@ def cpu_pool(options: NodeAgentOptions, given: reservations.Reservation, root: P
         pool.nobody(root)
         return None
     machine = choice.machine()
-    policy.check(given_options, machine, "none")
+    policy.check(given_options, machine, options.topology_manager_policy)
     named = reservations.processors("--reserved-cpus", options.reserved_cpus)
     amount = given.system.get("cpu")
     return pool.static(machine, named, amount.milli_value() / 1000 if amount else 0, given_options, root)

@@ -1,4 +1,4 @@
-"""The static policy of the CPU manager on real containerd: the kernel keeps one processor for one container."""
+"""The managers of processors, memory and topology on real containerd: what the kernel is told of a container's place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from bamikube.nodeagent.cpus import choice, pool
-from bamikube.nodeagent.cpus.binder import CpuBinder
 from bamikube.nodeagent.cpus.policy import PolicyOptions
+from bamikube.nodeagent.numa import nodes
+from bamikube.nodeagent.numa.binder import Binder
+from bamikube.nodeagent.numa.managers import Managers
+from bamikube.nodeagent.numa.memory import STATE, MemoryBook
+from bamikube.nodeagent.numa.topology import Topology
 from bamikube.nodeagent.pod.placing import Place
 
 
@@ -18,16 +22,18 @@ from bamikube.nodeagent.pod.placing import Place
 async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any, tmp_path: Path) -> None:
     machine = choice.machine()
     cpus = pool.static(machine, frozenset({machine[0].number}), 0, PolicyOptions(), tmp_path)
-    node.shared.place = lambda uid, name: Place(cpus.of(uid, name), alone=bool(cpus.own(uid, name)))
-    node.host._cgroups.alone = lambda uid: uid in cpus.assigned
-    binder = CpuBinder(node.shared.world, node.runtime, cpus, lambda: list(node.workers.values()), 10)
+    there = nodes.nodes()
+    memory = MemoryBook(there, {there[0].number: {"memory": 2**20}}, tmp_path / STATE)
+    managers = Managers(cpus, memory, Topology("single-numa-node", there))
+    node.shared.place, node.host._cgroups.alone = managers.place, managers.alone
+    binder = Binder(node.shared.world, node.runtime, managers, lambda: list(node.workers.values()), 10)
     everything = choice.listed(one.number for one in machine)
 
     def run(name: str, resources: Any) -> Any:
         container = {"name": "c", "command": ["sleep", "1000"], "resources": resources}
         made = node.pod(name, {"containers": [container]})
         others = [worker.pod for worker in node.workers.values()]
-        assert cpus.admit(made, others) is None
+        assert managers.admit(made, others) is None
         return node.run(made)
 
     async def allowed(worker: Any) -> str:
@@ -40,6 +46,11 @@ async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any
         files = Path("/sys/fs/cgroup/cpu").rglob(f"pod{worker.uid}/**/cpu.cfs_quota_us")
         return {file.read_text().strip() for file in files}
 
+    def written(worker: Any, name: str) -> str:
+        [container] = worker.state.running()
+        [file] = Path("/sys/fs/cgroup/cpuset").rglob(f"pod{worker.uid}/{container.id}/{name}")
+        return file.read_text().strip()
+
     shared = run("shared", {})
     await until(lambda: shared.state.running())
     assert await allowed(shared) == everything
@@ -49,6 +60,9 @@ async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any
     mine = await allowed(own)
     assert mine == cpus.of(own.uid, "c") and mine.isdigit() and int(mine) != machine[0].number
     assert quotas(own) == {"-1"}
+    [node_number] = memory.of(own.uid, "c")
+    assert written(own, "cpuset.mems") == str(node_number)
+    assert written(own, "cpuset.cpus") == mine
     await binder.settle()
     rest = choice.listed({one.number for one in machine} - {int(mine)})
     assert await allowed(shared) == rest and await allowed(own) == mine
@@ -56,3 +70,12 @@ async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any
     await until(lambda: own.uid not in node.workers)
     await binder.settle()
     assert await allowed(shared) == everything
+
+
+async def test_the_kernel_is_told_of_which_nodes_the_memory_is(node: Any, until: Any) -> None:
+    """On a machine with one NUMA node only a node that there is not shows that the kernel hears of it."""
+    node.shared.place = lambda _uid, _name: Place(memories="9")
+    worker = node.run(node.pod("far", {"containers": [{"name": "c", "command": ["sleep", "1000"]}]}))
+    await until(lambda: any("cpuset.mems" in text for text in node.api.said("Failed")))
+    node.delete(worker, 0)
+    await until(lambda: worker.uid not in node.workers)

@@ -26,6 +26,17 @@ def test_lists_booleans_numbers_and_maps() -> None:
     )
     assert (got.etcd_servers, got.secure, got.port, got.labels) == (["a", "b"], False, 3, {"x": "1", "y": ""})
     assert parse_options(Sample, ["--etcd-servers=a", "--secure"], "t").secure is True
+    again = [
+        "--etcd-servers=a",
+        "--etcd-servers",
+        "b,c",
+        "--labels=x=1",
+        "--labels=y=2",
+        "--port=1",
+        "--port=2",
+    ]
+    got = parse_options(Sample, again, "t")
+    assert (got.etcd_servers, got.labels, got.port) == (["a", "b", "c"], {"x": "1", "y": "2"}, 2)
 
 
 @pytest.mark.parametrize(

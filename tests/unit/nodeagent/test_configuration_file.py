@@ -98,6 +98,24 @@ def test_taints_and_priorities_are_objects_in_the_file(tmp_path: Path) -> None:
     assert got.shutdown_grace_period_by_pod_priority == {0: 20}
 
 
+def test_managers_of_resources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    got = parsed(
+        tmp_path,
+        HEAD
+        + "memoryManagerPolicy: Static\nreservedMemory: [{numaNode: 0, limits: {memory: 1Gi, hugepages-2Mi: 2Gi}}]\n"
+        + "topologyManagerPolicy: single-numa-node\ntopologyManagerScope: pod\n"
+        + 'topologyManagerPolicyOptions: {prefer-closest-numa-nodes: "true"}\n',
+    )
+    assert got.memory_manager_policy == "Static" and got.reserved_memory == ["0:memory=1Gi,hugepages-2Mi=2Gi"]
+    assert (got.topology_manager_policy, got.topology_manager_scope) == ("single-numa-node", "pod")
+    shown = configuration(got)
+    assert shown["reservedMemory"] == [{"numaNode": 0, "limits": {"hugepages-2Mi": "2Gi", "memory": "1Gi"}}]
+    again = parsed(tmp_path, yaml.safe_dump(shown))
+    assert again.reserved_memory == ["0:hugepages-2Mi=2Gi,memory=1Gi"]
+    assert again.topology_manager_policy_options == {"prefer-closest-numa-nodes": "true"}
+    assert caplog.messages == ["podLogsDir has no effect on this node agent"]
+
+
 def test_what_has_no_effect_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     parsed(

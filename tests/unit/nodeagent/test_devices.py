@@ -22,6 +22,10 @@ from bamikube.nodeagent.devices.book import Book, Device, Given, Unavailable, lo
 from bamikube.nodeagent.devices.manager import DeviceManager, equipped
 from bamikube.nodeagent.devices.resources import PodResources
 from bamikube.nodeagent.node import status
+from bamikube.nodeagent.numa.managers import Managers
+from bamikube.nodeagent.numa.memory import MemoryBook
+from bamikube.nodeagent.numa.nodes import NumaNode
+from bamikube.nodeagent.numa.state import Block
 from bamikube.nodeagent.runtime.port import ContainerSpec, Mount
 from bamikube.nodeagent.runtime.port import Device as ContainerDevice
 from bamikube.rpc.deviceplugin import deviceplugin_pb2 as pb
@@ -271,7 +275,11 @@ async def test_monitors_see_who_has_what(root: Path) -> None:
     pods = [pod("1", container("app", 1), init=(container("init"),)), pod("2", container("app"))]
     machine = tuple(Processor(n, n, 0) for n in range(4))
     cpus = CpuPool(machine, frozenset({0}), PolicyOptions(), root / "cpus", {"1": {"app": frozenset({2, 3})}})
-    served = PodResources(root, lambda: made, lambda: pods, cpus)
+    blocks = {"1": {"app": (Block((0, 1), "memory", 512),)}}
+    memory = MemoryBook(
+        (NumaNode(0, 2048), NumaNode(1, 2048)), {0: {"memory": 1024}}, root / "memory", blocks
+    )
+    served = PodResources(root, lambda: made, lambda: pods, Managers(cpus, memory))
     await served.start()
     try:
         authority = [("grpc.default_authority", "localhost")]
@@ -290,6 +298,13 @@ async def test_monitors_see_who_has_what(root: Path) -> None:
             free = await stub.GetAllocatableResources(resources_pb.AllocatableResourcesRequest())
             assert [list(d.device_ids) for d in free.devices] == [["a"]]
             assert list(free.cpu_ids) == [1, 2, 3]
+            assert [(m.memory_type, m.size, [n.ID for n in m.topology.nodes]) for m in free.memory] == [
+                ("memory", 1024, [0]),
+                ("memory", 2048, [1]),
+            ]
+            [block] = listed[0].containers[0].memory
+            assert (block.size, [n.ID for n in block.topology.nodes]) == (512, [0, 1])
+            assert not listed[1].containers[0].memory
             with pytest.raises(grpc.aio.AioRpcError, match="pod x in namespace y not found"):
                 await stub.Get(resources_pb.GetPodResourcesRequest(pod_name="x", pod_namespace="y"))
     finally:

@@ -302,7 +302,7 @@ def test_the_gate_refuses_whom_there_is_no_processor_for(tmp_path: Path) -> None
     async def fresh_node() -> JSON:
         return roomy
 
-    gate = Gate(lambda: roomy, fresh_node, cpus=fresh(tmp_path).admit)
+    gate = Gate(lambda: roomy, fresh_node, managers=fresh(tmp_path).admit)
     assert gate.judge(pod("a", "2"), []).refusal is None
     refusal = gate.judge(pod("b", "2"), [pod("a", "2")]).refusal
     assert refusal is not None and refusal[0] == "UnexpectedAdmissionError"

@@ -134,7 +134,7 @@ def test_what_pods_of_the_api_have_is_theirs_while_nobody_has_heard_of_them(tmp_
         devices.book = Book({}, {("before", "app", "a.b/c"): Given(("x",), b"")})
         devices.folder.mkdir()
         cpus.whole = lambda: agent.whole
-        judge = replace(gate(9), cpus=cpus.admit, devices=devices)
+        judge = replace(gate(9), managers=cpus.admit, devices=devices)
         agent = PodAgent(node.shared, informer, informer, judge)  # type: ignore[arg-type]
         agent.manifests_read = False
         running = asyncio.ensure_future(agent.run())

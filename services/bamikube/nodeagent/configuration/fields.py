@@ -45,6 +45,19 @@ def _headers(value: Any) -> Any:
     return [f"{name}:{text}" for name, texts in value.items() for text in texts]
 
 
+def _memory(value: Any) -> Any:
+    """The objects of ``reservedMemory`` as the flag writes them."""
+    try:
+        return [
+            f"{int(one['numaNode'])}:{','.join(f'{name}={amount}' for name, amount in one['limits'].items())}"
+            for one in value
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            "expected a list of objects with numaNode, a whole number, and limits, a map"
+        ) from error
+
+
 def _by_priority(value: Any) -> Any:
     try:
         return {int(one["priority"]): int(one["shutdownGracePeriodSeconds"]) for one in value}
@@ -86,6 +99,11 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("cpuManagerPolicy", "cpu_manager_policy", _as_it_is),
         ("cpuManagerPolicyOptions", "cpu_manager_policy_options", _texts),
         ("cpuManagerReconcilePeriod", "cpu_manager_reconcile_period", _as_it_is),
+        ("memoryManagerPolicy", "memory_manager_policy", _as_it_is),
+        ("reservedMemory", "reserved_memory", _memory),
+        ("topologyManagerPolicy", "topology_manager_policy", _as_it_is),
+        ("topologyManagerScope", "topology_manager_scope", _as_it_is),
+        ("topologyManagerPolicyOptions", "topology_manager_policy_options", _texts),
         ("reservedSystemCPUs", "reserved_cpus", _as_it_is),
         ("kubeReserved", "kube_reserved", _texts),
         ("systemReserved", "system_reserved", _texts),
@@ -136,9 +154,6 @@ FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
     "containerLogMonitorInterval": "10s",
     "runtimeRequestTimeout": "2m0s",
     "contentType": "application/json",
-    "memoryManagerPolicy": "None",
-    "topologyManagerPolicy": "none",
-    "topologyManagerScope": "container",
     "enableControllerAttachDetach": True,
     "localStorageCapacityIsolation": True,
     "hairpinMode": "hairpin-veth",
@@ -149,9 +164,9 @@ _NO_EFFECT = """containerLogMaxWorkers crashLoopBackOff enableContentionProfilin
     eventRecordQPS failCgroupV1 featureGates fileCheckFrequency imagePullCredentialsVerificationPolicy
     imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS kubeletCgroups logging
     makeIPTablesUtilChains maxOpenFiles memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podCIDR podLogsDir
-    podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS reservedMemory
+    podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS
     rotateCertificates runOnce serverTLSBootstrap showHiddenMetricsForVersion singleProcessOOMKill
-    streamingConnectionIdleTimeout systemCgroups tlsCipherSuites tlsMinVersion topologyManagerPolicyOptions tracing userNamespaces
+    streamingConnectionIdleTimeout systemCgroups tlsCipherSuites tlsMinVersion tracing userNamespaces
     volumePluginDir volumeStatsAggPeriod"""
 UNUSED = frozenset(_NO_EFFECT.split())
 

@@ -10,6 +10,7 @@ Source: "Control CPU Management Policies on the Node".
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from bamikube.nodeagent.cpus.policy import PolicyOptions
 from bamikube.nodeagent.cpus.spread import spread
 from bamikube.nodeagent.node.reservations import processors
 from bamikube.nodeagent.numa import figures
+from bamikube.nodeagent.numa.hints import Hint, Hints, Nodes, sets
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.admission import Refusal, Refused
 from bamikube.nodeagent.pod.facts import JSON
@@ -40,6 +42,18 @@ def wanted(pod: JSON, spec: JSON) -> int:
     limits = (spec.get("resources") or {}).get("limits") or {}
     amount = number(limits.get("cpu", 0))
     return int(amount) if amount == int(amount) else 0
+
+
+def together(pod: JSON) -> int:
+    """How many processors a pod needs for itself at one time: its containers and sidecars, or an init container beside the sidecars
+    before it."""
+    sidecars = most = 0
+    for spec in facts.init_containers(pod):
+        if facts.is_sidecar(spec):
+            sidecars += wanted(pod, spec)
+        else:
+            most = max(most, sidecars + wanted(pod, spec))
+    return max(most, sidecars + sum(wanted(pod, spec) for spec in facts.containers(pod)))
 
 
 @dataclass(slots=True)
@@ -69,8 +83,9 @@ class CpuPool:
             return error.refusal
         return None
 
-    def give(self, pod: JSON, spec: JSON) -> None:
-        """Give a container its processors, if it is to have some and has none. Raises Refused."""
+    def give(self, pod: JSON, spec: JSON, near: Nodes | None = None) -> None:
+        """Give a container its processors, those ``near`` to some NUMA nodes first, if it is to have some and has none. Raises
+        Refused."""
         uid, count = facts.uid(pod), wanted(pod, spec)
         if not count:
             return
@@ -79,7 +94,7 @@ class CpuPool:
             self._check_cores(count, pod, spec)
             if spec["name"] in self.assigned.get(uid, {}):
                 return
-            chosen = self._choose(self.available() | self.again(pod, spec), count)
+            chosen = self._choose(self.available() | self.again(pod, spec), count, near)
         except Refused:
             figures.CPU_PINNING_ERRORS.of().inc()
             raise
@@ -99,12 +114,23 @@ class CpuPool:
             numbers = f"available physical CPUs = {free}, requested CPUs = {count}, CPUs per core = {core}"
             raise Refused(f"SMT Alignment Error: not enough free physical CPUs: {numbers}", ALIGNMENT)
 
-    def _choose(self, free: frozenset[int], count: int) -> frozenset[int]:
+    def _choose(self, free: frozenset[int], count: int, near: Nodes | None) -> frozenset[int]:
         if count > len(free):
             raise Refused(
                 f"not enough cpus available to satisfy request: requested={count}, available={len(free)}"
             )
-        return self._take(free, count)
+        aligned = free & self._of_nodes(near) if near is not None else frozenset[int]()
+        found = self._take(aligned, min(count, len(aligned)))
+        return found | self._take(free - found, count - len(found))
+
+    def _of_nodes(self, near: Nodes) -> frozenset[int]:
+        if self.options.by_socket:
+            sockets = self._sockets(near)
+            return choice.numbers(one for one in self.machine if one.socket in sockets)
+        return choice.numbers(one for one in self.machine if one.node in near)
+
+    def _sockets(self, nodes: Nodes) -> set[int]:
+        return {one.socket for one in self.machine if one.node in nodes}
 
     def _take(self, free: frozenset[int], count: int) -> frozenset[int]:
         options = self.options
@@ -112,6 +138,52 @@ class CpuPool:
             return choice.take(self.machine, free, count, options.by_cache)
         group = choice.threads(self.machine) if options.full_cores else 1
         return spread(self.machine, free, count, group, options.by_cache)
+
+    # -- hints ---------------------------------------------------------------------------------------------------
+
+    def hints(self, pod: JSON, spec: JSON) -> Hints:
+        """Of which NUMA nodes a container could have its processors."""
+        count = wanted(pod, spec)
+        if not count:
+            return {}
+        if has := self.own(facts.uid(pod), spec["name"]):
+            return {"cpu": self._possible(has, frozenset(), count) if len(has) == count else []}
+        return {"cpu": self._possible(self.available(), self.again(pod, spec), count)}
+
+    def pod_hints(self, pod: JSON) -> Hints:
+        """Of which NUMA nodes a pod could have its processors as a whole."""
+        count = together(pod)
+        if not count:
+            return {}
+        assigned = frozenset[int]()
+        for spec in facts.all_containers(pod):
+            has = self.own(facts.uid(pod), spec["name"])
+            if has and len(has) != wanted(pod, spec):
+                return {"cpu": []}
+            assigned |= has
+        if len(assigned) == count:
+            return {"cpu": self._possible(assigned, frozenset(), count)}
+        return {"cpu": self._possible(self.available(), assigned, count)}
+
+    def _possible(self, free: frozenset[int], again: frozenset[int], count: int) -> list[Hint]:
+        """Every set of nodes that has ``count`` processors; all that are had ``again`` have to be of it."""
+        all_of, free_of, again_of = (
+            Counter(one.node for one in self.machine if one.number in some)
+            for some in (choice.numbers(self.machine), free - again, again)
+        )
+        fewest, found = len(all_of), list[Nodes]()
+        for some in sets(all_of):
+            if sum(all_of[node] for node in some) >= count:
+                fewest = min(fewest, len(some))
+            if again_of.keys() <= some and sum(free_of[n] + again_of[n] for n in some) >= count:
+                found.append(some)
+        return [Hint(some, len(some) == fewest or self._of_one_socket(some, fewest)) for some in found]
+
+    def _of_one_socket(self, some: Nodes, fewest: int) -> bool:
+        """Whether nodes are of no more sockets than are needed, where sockets are what counts."""
+        sockets = len(self._sockets(frozenset(one.node for one in self.machine)))
+        each = len({one.node for one in self.machine}) // max(1, sockets)
+        return self.options.by_socket and each > 0 and len(self._sockets(some)) == math.ceil(fewest / each)
 
     # -- what there is -------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.devices import book as books
 from bamikube.nodeagent.devices.book import Book, Given, Unavailable
+from bamikube.nodeagent.devices.near import nearest
+from bamikube.nodeagent.numa.hints import Nodes
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import ContainerSpec, Mount
@@ -60,6 +62,9 @@ class DeviceManager:
         self, world: World, root: Path, changed: Callable[[], None], active: Callable[[], set[str] | None]
     ) -> None:
         self._world, self._changed, self._active = world, changed, active
+        self.near: Callable[[str, str], Nodes | None] = lambda _uid, _name: (
+            None
+        )  # where a container's devices are to be
         self.folder = root / "device-plugins"
         self.book = Book()
         self._plugins: dict[str, Plugin] = {}
@@ -202,6 +207,7 @@ class DeviceManager:
         choice = self.book.choose(pod, container, resource, number)
         if choice is None:
             return
+        choice = nearest(self.book, resource, choice, self.near(facts.uid(pod), container))
         plugin = self._plugins.get(resource)
         if plugin is None:
             raise Unavailable(f"unknown Device Plugin {resource}")

@@ -1,4 +1,4 @@
-"""The PodResources API: which devices and processors the pods of this node were given, for monitors on
+"""The PodResources API: which devices, processors and memory the pods of this node were given, for monitors on
 ``<root>/pod-resources/kubelet.sock``."""
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from bamikube.nodeagent.cpus.pool import CpuPool
 from bamikube.nodeagent.devices.book import Book
 from bamikube.nodeagent.devices.manager import listen
+from bamikube.nodeagent.numa.managers import Managers
+from bamikube.nodeagent.numa.state import Block
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.rpc.podresources import podresources_pb2 as pb
@@ -20,17 +21,17 @@ from bamikube.rpc.podresources import podresources_pb2_grpc
 
 
 class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: ignore[misc]
-    """``pods`` are those that have not ended; ``cpus`` is the pool that some of them have processors for themselves from."""
+    """``pods`` are those that have not ended; ``managers`` know who has processors and memory of which NUMA nodes."""
 
     def __init__(
         self,
         root: Path,
         book: Callable[[], Book],
         pods: Callable[[], Iterable[JSON]],
-        cpus: CpuPool | None = None,
+        managers: Managers,
     ) -> None:
         self._path, self._book, self._pods = root / "pod-resources" / "kubelet.sock", book, pods
-        self._cpus = cpus
+        self._managers = managers
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -59,14 +60,17 @@ class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: i
 
     async def GetAllocatableResources(self, request: Any, context: Any) -> pb.AllocatableResourcesResponse:
         book = self._book()
+        cpus, memory = self._managers.cpus, self._managers.memory
         healthy = {name: [i for i, d in ds.items() if d.healthy] for name, ds in book.devices.items()}
         return pb.AllocatableResourcesResponse(
             devices=[d for name, ids in sorted(healthy.items()) for d in _devices(book, name, ids)],
-            cpu_ids=sorted(self._cpus.allocatable()) if self._cpus else (),
+            cpu_ids=sorted(cpus.allocatable()) if cpus is not None else (),
+            memory=map(_memory, memory.allocatable()) if memory is not None else (),
         )
 
     def _of(self, pod: JSON) -> pb.PodResources:
         book, uid = self._book(), facts.uid(pod)
+        cpus, memory = self._managers.cpus, self._managers.memory
         containers = []
         for spec in facts.all_containers(pod):
             if any(spec is i for i in facts.init_containers(pod)) and not facts.is_sidecar(spec):
@@ -77,10 +81,23 @@ class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: i
                 if (owner, container) == (uid, spec["name"])
                 for one in _devices(book, resource, given.ids)
             ]
-            own = sorted(self._cpus.own(uid, spec["name"])) if self._cpus else ()
-            containers.append(pb.ContainerResources(name=spec["name"], devices=devices, cpu_ids=own))
+            containers.append(
+                pb.ContainerResources(
+                    name=spec["name"],
+                    devices=devices,
+                    cpu_ids=sorted(cpus.own(uid, spec["name"])) if cpus is not None else (),
+                    memory=map(_memory, memory.given.get(uid, {}).get(spec["name"], ()))
+                    if memory is not None
+                    else (),
+                )
+            )
         meta = pod["metadata"]
         return pb.PodResources(name=meta["name"], namespace=meta.get("namespace", ""), containers=containers)
+
+
+def _memory(block: Block) -> pb.ContainerMemory:
+    topology = pb.TopologyInfo(nodes=[pb.NUMANode(ID=node) for node in block.nodes])
+    return pb.ContainerMemory(memory_type=block.resource, size=block.size, topology=topology)
 
 
 def _devices(book: Book, resource: str, ids: Iterable[str]) -> list[pb.ContainerDevices]:

@@ -23,7 +23,7 @@ from bamikube.nodeagent.shutdown import plan as shutdown
 UNEXPECTED = "UnexpectedAdmissionError"
 _NAMED = frozenset(
     (
-        "AppArmor", "SMTAlignmentError", "PodOSSelectorNodeLabelDoesNotMatch", "PodOSNotSupported", "InvalidNodeInfo",
+        "AppArmor", "SMTAlignmentError", "TopologyAffinityError", "PodOSSelectorNodeLabelDoesNotMatch", "PodOSNotSupported", "InvalidNodeInfo",
         "SupplementalGroupsPolicyNotSupported", UNEXPECTED, "OutOfcpu", "OutOfmemory", "OutOfephemeral-storage", "OutOfpods",
         "Evicted", "SysctlForbidden", "NodeShutdown",
     )
@@ -83,14 +83,14 @@ class Gate:
     shutting_down: Callable[[], bool] = bool
     apparmor: bool = False  # the kernel has it
     devices: Devices = field(default_factory=NoDevices)
-    # Gives a pod processors of its own, beside those that have a place on the node.
-    cpus: Callable[[JSON, Sequence[JSON]], Refusal | None] = lambda _pod, _others: None
+    # Gives a pod what it has of the machine for itself, beside those that have a place on the node.
+    managers: Callable[[JSON, Sequence[JSON]], Refusal | None] = lambda _pod, _others: None
 
     def judge(self, pod: JSON, others: Sequence[JSON], node: JSON | None = None) -> Verdict:
         """On a pod that has just arrived. ``others`` are those that have a place on the node; ``node`` is newer than what
         was last seen."""
         refusal = refusing.refusal(pod, self.pressures()) or self.sysctls.refusal(pod)
-        refusal = refusal or self.devices.refusal(pod) or self.cpus(pod, others)
+        refusal = refusal or self.devices.refusal(pod) or self.managers(pod, others)
         if refusal is not None:
             return Verdict(refusal)
         verdict = _fits(pod, others, node or self.node(), node is None)
