@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bamikube.nodeagent import durations
+from bamikube.nodeagent import durations, settings
 from bamikube.nodeagent.numa import reserved
 from bamikube.nodeagent.options import NodeAgentOptions
 
@@ -50,13 +50,17 @@ def _serving(options: NodeAgentOptions) -> JSON:
 
 
 def _node(options: NodeAgentOptions) -> JSON:
+    looking, heartbeat = settings.status_frequencies(options)
     taints = []
     for text in options.register_with_taints:
         key, _, effect = text.rpartition(":")
         name, _, value = key.partition("=")
         taints.append({"key": name, "effect": effect} | ({"value": value} if value else {}))
     return {
-        "registerNode": True,
+        "registerNode": options.register_node,
+        "enableControllerAttachDetach": options.enable_controller_attach_detach,
+        "nodeStatusUpdateFrequency": durations.go(looking),
+        "nodeStatusReportFrequency": durations.go(heartbeat),
         "nodeStatusMaxImages": options.node_status_max_images,
         "nodeLeaseDurationSeconds": options.node_lease_duration_seconds,
         "containerRuntimeEndpoint": options.container_runtime_endpoint,

@@ -66,6 +66,17 @@ class NodeAgentOptions(Options):
     )
     http_check_frequency: str = Field("20s", description="how often the address of manifests is asked")
     provider_id: str = Field("", description="what the machine is called where it was rented")
+    register_node: bool = Field(
+        True, description="make the Node; else the node agent waits until somebody has made it"
+    )
+    enable_controller_attach_detach: bool = Field(
+        True, description="say on the Node that a controller attaches its volumes"
+    )
+    node_status_update_frequency: str = Field("10s", description="how often the machine is looked at")
+    node_status_report_frequency: str = Field(
+        "",
+        description="how often a status that has not changed is written; default: 5m, or --node-status-update-frequency if given",
+    )
     node_status_max_images: int = Field(
         50, ge=-1, description="images told of in the node's status, the largest first; -1: all"
     )

@@ -56,11 +56,14 @@ from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.settings import (
     eviction_policy,
+    node_ips,
+    node_name,
     reconcile_period,
     reserved,
     resource_managers,
     shutdown_periods,
     sources,
+    status_frequencies,
 )
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
@@ -83,9 +86,8 @@ class NodeAgent:
         self.ready = asyncio.Event()
         self._options, self._world = options, world
         self._ssl = _server_tls(options)
-        hostname = socket.gethostname().split(".")[0]
-        node = (options.hostname_override or hostname).lower()
-        ips = tuple(options.node_ip) or (_default_ip(),)
+        node = node_name(options.hostname_override, socket.gethostname())
+        ips = node_ips(options.node_ip) or (_default_ip(),)
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
         looks.demand(root, options.cgroup_driver, fail_swap_on=options.fail_swap_on)
@@ -93,6 +95,8 @@ class NodeAgent:
         self._machine = machine
         evicting = eviction_policy(options)
         status.check_labels(options.node_labels)
+        looking, heartbeat = status_frequencies(options)
+        deep = mounting.sets_recursively()
         self._config = status.NodeConfig(
             name=node,
             hostname=node,
@@ -105,6 +109,11 @@ class NodeAgent:
             provider_id=options.provider_id,
             lease_seconds=options.node_lease_duration_seconds,
             images_max=options.node_status_max_images,
+            register=options.register_node,
+            look_seconds=looking,
+            heartbeat_seconds=heartbeat,
+            recursive_read_only=deep,
+            managed_attach=options.enable_controller_attach_detach,
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
         self._runtime = CriRuntime(options.container_runtime_endpoint)
@@ -147,7 +156,7 @@ class NodeAgent:
                 memory=machine.memory,
                 security=NodeSecurity(str(root / "seccomp"), options.seccomp_default, facts.throttles()),
             ),
-            addresses=HostFacts(ips, deep=mounting.sets_recursively()),
+            addresses=HostFacts(ips, deep=deep),
             checks=self._checks,
             began=world.clock.now(),
             allocatable=lambda: allocatable,
@@ -278,6 +287,16 @@ class NodeAgent:
         above = (kubepods, *(f"{kubepods}/{part}" for part in below))
         return Sampler(self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), above)
 
+    def _look_after(self, tasks: Tasks) -> None:
+        """What keeps a node going, whether the API server is heard or not: static pods need it, too."""
+        tasks.spawn(self._images.run(), "images")
+        tasks.spawn(self._evictor.run(), "eviction")
+        tasks.spawn(self._evictor.watch_limits(), "storage limits")
+        tasks.spawn(self._shutdown.run(), "shutdown")
+        tasks.spawn(self._binder.run(), "processors")
+        if _log_limits(self._options).size >= 0:
+            tasks.spawn(self._rotator.run(), "log rotation")
+
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""
         tasks = Tasks("nodeagent")
@@ -299,6 +318,7 @@ class NodeAgent:
                 self.agent.manifests_read = False
                 tasks.spawn(source.run(), "manifests")
             working = tasks.spawn(self.agent.run(), "agent")
+            self._look_after(tasks)
             endpoint = self._options.container_runtime_endpoint
             tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")
             await self._registrar.registered.wait()
@@ -309,13 +329,6 @@ class NodeAgent:
             tasks.spawn(self._pods.run(), "pods")
             await self._pods.synced.wait()
             tasks.spawn(self._mirrors.run(), "mirrors")
-            tasks.spawn(self._images.run(), "images")
-            tasks.spawn(self._binder.run(), "processors")
-            tasks.spawn(self._evictor.run(), "eviction")
-            tasks.spawn(self._evictor.watch_limits(), "storage limits")
-            tasks.spawn(self._shutdown.run(), "shutdown")
-            if _log_limits(self._options).size >= 0:
-                tasks.spawn(self._rotator.run(), "log rotation")
             self.ready.set()
             await working
         finally:

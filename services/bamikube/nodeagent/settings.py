@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
+from bamikube.kit.options import flag
 from bamikube.kit.world import World
 from bamikube.nodeagent import durations
 from bamikube.nodeagent.cpus import choice, policy, pool
@@ -23,12 +25,53 @@ from bamikube.nodeagent.sources.joined import Joined
 from bamikube.nodeagent.sources.urls import ManifestUrl, headers
 
 
+def duration(options: NodeAgentOptions, field: str, *, positive: bool = False) -> float:
+    """The seconds that a flag says."""
+    try:
+        found = durations.seconds(getattr(options, field))
+        if positive and found <= 0:
+            raise ValueError("has to be longer than 0s")
+    except ValueError as error:
+        raise ValueError(f"{flag(field)}: {error}") from error
+    return found
+
+
+def status_frequencies(options: NodeAgentOptions) -> tuple[float, float]:
+    """How often the machine is looked at, and how often its status is written if nothing has changed, in seconds. Who says only the
+    first means both."""
+    looking = duration(options, "node_status_update_frequency", positive=True)
+    if options.node_status_report_frequency:
+        return looking, duration(options, "node_status_report_frequency", positive=True)
+    return looking, looking if "node_status_update_frequency" in options.model_fields_set else 300.0
+
+
+def node_ips(given: list[str]) -> tuple[str, ...]:
+    """``--node-ip``: one address, or one of each family, the primary one first."""
+    try:
+        found = [ipaddress.ip_address(text) for text in given]
+    except ValueError as error:
+        raise ValueError(f"--node-ip: could not parse {error}") from error
+    if len(found) > 2 or (len(found) == 2 and found[0].version == found[1].version):
+        raise ValueError("--node-ip: must contain either a single IP or a dual-stack pair of IPs")
+    for one in found:
+        if one.is_unspecified:
+            raise ValueError(f"--node-ip {one}: which address that is has to be said")
+        if one.is_multicast:
+            raise ValueError(f"--node-ip {one}: nodeIP can't be multicast address")
+    return tuple(str(one) for one in found)
+
+
+def node_name(override: str, hostname: str) -> str:
+    """What the node is called: ``--hostname-override``, or the machine's whole name."""
+    found = (override or hostname).strip().lower()
+    if not found:
+        raise ValueError("--hostname-override: empty hostname is invalid")
+    return found
+
+
 def eviction_policy(options: NodeAgentOptions) -> Policy:
     """What the flags say about eviction."""
-    try:
-        transition = durations.seconds(options.eviction_pressure_transition_period)
-    except ValueError as error:
-        raise ValueError(f"--eviction-pressure-transition-period: {error}") from error
+    transition = duration(options, "eviction_pressure_transition_period")
     found = thresholds.parse(
         options.eviction_hard,
         options.eviction_soft,
@@ -41,16 +84,10 @@ def eviction_policy(options: NodeAgentOptions) -> Policy:
 
 def shutdown_periods(options: NodeAgentOptions) -> tuple[shutdown.Period, ...]:
     """What the flags say about a shutdown of the machine."""
-    found = []
-    for flag, text in (
-        ("--shutdown-grace-period", options.shutdown_grace_period),
-        ("--shutdown-grace-period-critical-pods", options.shutdown_grace_period_critical_pods),
-    ):
-        try:
-            found.append(durations.seconds(text))
-        except ValueError as error:
-            raise ValueError(f"{flag}: {error}") from error
-    return shutdown.periods(found[0], found[1], options.shutdown_grace_period_by_pod_priority)
+    whole, critical = (
+        duration(options, field) for field in ("shutdown_grace_period", "shutdown_grace_period_critical_pods")
+    )
+    return shutdown.periods(whole, critical, options.shutdown_grace_period_by_pod_priority)
 
 
 def reserved(
@@ -111,13 +148,7 @@ def cpu_pool(options: NodeAgentOptions, given: reservations.Reservation, root: P
 
 def reconcile_period(options: NodeAgentOptions) -> float:
     """How often containers are moved to the processors that are theirs, in seconds."""
-    try:
-        found = durations.seconds(options.cpu_manager_reconcile_period)
-    except ValueError as error:
-        raise ValueError(f"--cpu-manager-reconcile-period: {error}") from error
-    if found <= 0:
-        raise ValueError("--cpu-manager-reconcile-period: has to be longer than 0s")
-    return found
+    return duration(options, "cpu_manager_reconcile_period", positive=True)
 
 
 def sources(
@@ -130,10 +161,7 @@ def sources(
     if path:
         found.append(ManifestFiles(world, path, node, joined.take(path)))
     if url:
-        try:
-            every = durations.seconds(options.http_check_frequency)
-        except ValueError as error:
-            raise ValueError(f"--http-check-frequency: {error}") from error
+        every = duration(options, "http_check_frequency")
         sent = headers(options.manifest_url_header)
         found.append(ManifestUrl(world, url, sent, node, every or 20.0, joined.take(url)))
     return found

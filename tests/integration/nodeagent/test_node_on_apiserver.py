@@ -118,6 +118,8 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
     assert cluster.told == said, "what changes is told once"
     assert made["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://1.")
     assert made["metadata"]["labels"]["role"] == "test"
+    assert made["metadata"]["labels"]["beta.kubernetes.io/os"] == "linux"
+    assert [handler["name"] for handler in made["status"]["runtimeHandlers"]] == [""]
     await eventually(world, cluster, ("leases.coordination.k8s.io", "node-1", "kube-node-lease"), bool)
 
     await prepare(world, cluster)

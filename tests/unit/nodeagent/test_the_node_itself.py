@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bamikube.api import errors
+from bamikube.nodeagent import settings
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.node import status
 from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.node.registrar import Registrar
-from bamikube.nodeagent.runtime.port import Condition, Image, RuntimeFailure
+from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.runtime.port import Condition, Handler, Health, Image, RuntimeFailure
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, gate
 from tests.unit.nodeagent.test_places_on_the_node import Informer
@@ -29,10 +32,10 @@ class Runtime:
         self.hangs, self.gone = False, False
         self.goes_on = asyncio.Event()
 
-    async def conditions(self) -> list[Condition]:
+    async def health(self) -> Health:
         if self.gone:
             raise RuntimeFailure("UNAVAILABLE", "connection refused")
-        return list(GOOD)
+        return Health(GOOD)
 
     async def version(self) -> str:
         if self.hangs:
@@ -58,9 +61,11 @@ def ready(written: JSON) -> JSON:
     return next(c for c in written["conditions"] if c["type"] == "Ready")
 
 
-def registrar(node: HollowNode, **more: Any) -> tuple[Registrar, Client, Runtime, list[tuple[str, ...]]]:
+def registrar(
+    node: HollowNode, flags: dict[str, Any] | None = None, **more: Any
+) -> tuple[Registrar, Client, Runtime, list[tuple[str, ...]]]:
     client, runtime, told = Client(), Runtime(), []
-    config = status.NodeConfig("n", "n", ("192.0.2.1",), {}, (), 10250, 110)
+    config = status.NodeConfig("n", "n", ("192.0.2.1",), {}, (), 10250, 110, **(flags or {}))
     made = Registrar(
         client,  # type: ignore[arg-type]
         node.shared.world,
@@ -226,3 +231,157 @@ def test_images_in_the_status_are_few_and_have_few_names(most: int, shown: int) 
     assert len(told) == shown
     assert all(image["names"] == ["d", *(image["names"][1:])] and len(image["names"]) == 5 for image in told)
     assert status.registration(config, MACHINE)["spec"]["providerID"] == "a://b"
+
+
+class Cluster(Client):
+    """One that has no node, or one that somebody else has made."""
+
+    def __init__(self, there: JSON | None = None) -> None:
+        super().__init__()
+        self.there = there
+        self.made = 0
+        self.patched: list[JSON] = []
+
+    async def create(self, resource: str, obj: JSON, *_: Any) -> JSON:
+        if self.there is not None:
+            raise errors.already_exists("nodes", "n")
+        self.made += 1
+        self.there = obj
+        return obj
+
+    async def get(self, *_: Any) -> JSON:
+        if self.there is None:
+            raise errors.not_found("nodes", "n")
+        return self.there
+
+    async def patch(self, resource: str, name: str, body: JSON, **more: Any) -> JSON:
+        if self.there is None:
+            raise errors.not_found("nodes", "n")
+        if more.get("subresource"):
+            self.wrote.append(body["status"])
+        else:
+            self.patched.append(body)
+        return self.there
+
+
+def test_who_does_not_register_waits_for_the_node_that_somebody_makes() -> None:
+    async def life() -> None:
+        node, cluster = HollowNode(), Cluster()
+        one = registrar(node, {"register": False})[0]
+        one._client = cluster  # type: ignore[assignment]
+        running = asyncio.ensure_future(one.run())
+        await node.clock.sleep(5)
+        assert not one.registered.is_set() and not cluster.made
+        cluster.there = {"metadata": {"name": "n"}}
+        await node.clock.sleep(3)
+        assert one.registered.is_set() and not cluster.made and not cluster.patched
+        assert ready(cluster.wrote[-1])["status"] == "True"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_a_node_that_was_deleted_stays_so_until_somebody_makes_it_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def life() -> None:
+        node, cluster = HollowNode(), Cluster()
+        one = registrar(node)[0]
+        one._client = cluster  # type: ignore[assignment]
+        running = asyncio.ensure_future(one.run())
+        await node.clock.sleep(1)
+        assert cluster.made == 1
+        cluster.there = None
+        await node.clock.sleep(700)
+        assert cluster.made == 1 and cluster.there is None
+        warnings = [text for text in caplog.messages if "it was deleted" in text]
+        assert 1 <= len(warnings) <= 3, "not at every look"
+        cluster.there, before = {"metadata": {"name": "n"}}, len(cluster.wrote)
+        await node.clock.sleep(15)
+        assert len(cluster.wrote) > before and cluster.made == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_of_a_node_that_was_there_before_only_what_every_node_has_is_put_right() -> None:
+    config = status.NodeConfig(
+        "n", "n", (), {"tier": "a", "topology.kubernetes.io/zone": "z"}, (), 10250, 110
+    )
+    wanted = status.registration(config, MACHINE)
+    every = status.defaults(config, MACHINE)
+    assert every == {
+        "kubernetes.io/hostname": "n",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": "amd64",
+    }
+    assert status.reconciled({"metadata": wanted["metadata"]}, wanted, every.keys()) == {}
+    others = {
+        **wanted["metadata"]["labels"], "tier": "b", "kubernetes.io/arch": "x", "topology.kubernetes.io/zone": "y",
+        "node.kubernetes.io/instance-type": "large",
+    }  # fmt: skip
+    assert status.reconciled({"metadata": {"labels": others}}, wanted, every.keys()) == {
+        "metadata": {
+            "labels": {"kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": "z"},
+            "annotations": {status.ATTACH: "true"},
+        }
+    }
+
+
+def test_the_status_tells_of_handlers_groups_swap_and_each_address_once() -> None:
+    config = status.NodeConfig(
+        "n", "h", ("192.0.2.1", "2001:db8::1", "192.0.2.1"), {}, (), 10250, 110, recursive_read_only=True
+    )
+    told = status.status(config, MACHINE, (), GOOD, "v", (), {}, 0.0)
+    assert told["addresses"] == [
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "InternalIP", "address": "2001:db8::1"},
+        {"type": "Hostname", "address": "h"},
+    ]
+    deep = {"recursiveReadOnlyMounts": True, "userNamespaces": False}
+    assert told["runtimeHandlers"] == [{"name": "", "features": deep}]
+    assert told["features"] == {"supplementalGroupsPolicy": False} and "swap" not in told["nodeInfo"]
+    health = Health(GOOD, (Handler("", user_namespaces=True), Handler("runc", True)), strict_groups=True)
+    plain, swapping = replace(config, recursive_read_only=False), replace(MACHINE, swap=1 << 20)
+    told = status.status(plain, swapping, (), GOOD, "v", (), {}, 0.0, health=health)
+    assert told["runtimeHandlers"] == [
+        {"name": "", "features": {"recursiveReadOnlyMounts": False, "userNamespaces": True}},
+        {"name": "runc", "features": {"recursiveReadOnlyMounts": True, "userNamespaces": False}},
+    ]
+    assert told["features"] == {"supplementalGroupsPolicy": True}
+    assert told["nodeInfo"]["swap"] == {"capacity": 1 << 20}
+
+
+def test_addresses_and_names_of_a_node_are_looked_at() -> None:
+    assert settings.node_ips(["192.0.2.1", "2001:DB8:0::1"]) == ("192.0.2.1", "2001:db8::1")
+    for given, said in (
+        (["192.0.2.1", "192.0.2.2"], "single IP or a dual-stack pair"),
+        (["nowhere"], "could not parse 'nowhere'"),
+        (["0.0.0.0"], "has to be said"),
+        (["224.0.0.1"], "multicast"),
+    ):
+        with pytest.raises(ValueError, match=f"--node-ip.*{said}"):
+            settings.node_ips(given)
+    assert settings.node_name("", "Worker-1.Example.com\n") == "worker-1.example.com"
+    assert settings.node_name(" W ", "other") == "w"
+    with pytest.raises(ValueError, match="empty hostname"):
+        settings.node_name("", " ")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({}, (10.0, 300.0)),
+        ({"node_status_update_frequency": "20s"}, (20.0, 20.0)),
+        ({"node_status_update_frequency": "20s", "node_status_report_frequency": "1m"}, (20.0, 60.0)),
+        ({"node_status_report_frequency": "1m"}, (10.0, 60.0)),
+    ],
+)
+def test_how_often_a_node_is_written_of(given: dict[str, str], seconds: tuple[float, float]) -> None:
+    assert settings.status_frequencies(NodeAgentOptions(**given)) == seconds  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="--node-status-update-frequency: has to be longer"):
+        settings.status_frequencies(NodeAgentOptions(node_status_update_frequency="0s"))

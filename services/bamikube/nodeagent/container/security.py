@@ -85,6 +85,11 @@ def supplemental_groups(pod: JSON) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(group) for group in (*first, *(context.get("supplementalGroups") or ()))))
 
 
+def strict_groups(pod: JSON) -> bool:
+    """Whether the groups that the image gives its user are to stay out."""
+    return (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict"
+
+
 def seccomp(pod: JSON, spec: JSON, node: NodeSecurity) -> Profile:
     """The seccomp profile. Raises ConfigError for one on the node that has no name."""
     chosen = effective(pod, spec, "seccompProfile")

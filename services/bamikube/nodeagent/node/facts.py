@@ -32,14 +32,15 @@ class Machine:
     boot_id: str
     pids: int = 32768  # processes there may be at once
     huge_pages: tuple[tuple[int, int], ...] = ()  # bytes of a page, and how many there are
+    swap: int = 0  # bytes
 
 
 def inspect(root: Path) -> Machine:
     """Read the facts of this machine."""
-    disk = os.statvfs(root)
+    disk, memory = os.statvfs(root), meminfo()
     return Machine(
         cpus=os.cpu_count() or 1,
-        memory=meminfo()["MemTotal"],
+        memory=memory["MemTotal"],
         disk=disk.f_blocks * disk.f_frsize,
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
         kernel=platform.release(),
@@ -49,6 +50,7 @@ def inspect(root: Path) -> Machine:
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
         pids=min(int(_text(f"/proc/sys/kernel/{name}") or 32768) for name in ("pid_max", "threads-max")),
         huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
+        swap=memory.get("SwapTotal", 0),
     )
 
 

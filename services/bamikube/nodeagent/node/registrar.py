@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 RENEW = 0.25  # of the lease's duration
-LOOK = 10.0  # seconds between two looks at the machine
 LOOK_UNREADY = 1.0  # seconds while the node is not ready, or the runtime does not answer
-HEARTBEAT = 300.0  # seconds after which an unchanged status is written anyway
+GONE = 300.0  # seconds between two warnings that the API server knows no such node any more
 
 
 class Registrar:
@@ -57,13 +56,14 @@ class Registrar:
         self._written = float("-inf")
         self._told: JSON = {}  # the status that events were told of last
         self._lease: JSON | None = None
+        self._missed: float | None = None  # when it was last said that the node is gone
 
     async def run(self) -> None:
-        """Register, then keep the status."""
+        """Register (or wait until somebody else has done so), then keep the status."""
         try:
             while not self.registered.is_set():
                 try:
-                    await self._register()
+                    await (self._register() if self._config.register else self._find())
                     self.registered.set()
                 except (ApiError, OSError) as error:
                     log.warning("cannot register node %s yet: %s", self._config.name, error)
@@ -81,9 +81,14 @@ class Registrar:
         except (ApiError, OSError) as error:
             log.warning("cannot write the status of node %s: %s", self._config.name, error)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK if is_ready and not self._runtime.unsure else LOOK_UNREADY):
+            async with asyncio.timeout(self._pause(at_ease=is_ready and not self._runtime.unsure)):
                 await self._changed.wait()
         self._changed.clear()
+
+    def _pause(self, *, at_ease: bool) -> float:
+        """The seconds until the next look."""
+        often = self._config.look_seconds
+        return often if at_ease else min(often, LOOK_UNREADY)
 
     def changed(self) -> None:
         """Something of the node is different: look at once."""
@@ -99,22 +104,21 @@ class Registrar:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            self.node = await self._client.get("nodes", self._config.name)
+            await self._find()
             before = self.node.get("status") or {}
             ready = [c for c in before.get("conditions") or () if c["type"] == "Ready"]
             self._tell_of_reboot(before)
-            missing = {
-                key: value
-                for key, value in wanted["metadata"]["labels"].items()
-                if (self.node["metadata"].get("labels") or {}).get(key) != value
-            }
-            if missing:
-                patch = {"metadata": {"labels": missing}}
+            patch = status.reconciled(self.node, wanted, status.defaults(self._config, self._machine).keys())
+            if patch:
                 self.node = await self._client.patch("nodes", self._config.name, patch, kind="merge")
         # What the node is short of is told at every start, that it is ready only when it was not before.
         self._announce({"conditions": ready}, wanted["status"])
         pressures = [c for c in wanted["status"]["conditions"] if c["type"] != "Ready"]
         self._told = {"conditions": [*pressures, *ready]}
+
+    async def _find(self) -> None:
+        """Take the node as the API server has it. Raises ApiError when it has none."""
+        self.node = await self._client.get("nodes", self._config.name)
 
     async def _status(self, old: JSON) -> JSON:
         """What is to be said of the node now. Nobody waits for a runtime that hangs."""
@@ -130,6 +134,7 @@ class Registrar:
             old,
             self._world.clock.now(),
             (*self._runtime.faults, *self._faults()),
+            self._runtime.health,
         )
         for name, (whole, usable) in self._devices().items():
             found["capacity"][name], found["allocatable"][name] = str(whole), str(usable)
@@ -159,7 +164,7 @@ class Registrar:
         self._announce(self._told, new)
         self._told = new
         now = self._world.clock.monotonic()
-        if status.meaningful(old, new) or now - self._written >= HEARTBEAT:
+        if status.meaningful(old, new) or now - self._written >= self._config.heartbeat_seconds:
             patch = {"status": new}
             try:
                 self.node = await self._client.patch(
@@ -167,18 +172,30 @@ class Registrar:
                 )
             except ApiError as error:
                 if error.code == 404:
-                    await self._register()
+                    self._told_to_go(now)
                     return False
                 raise
-            self._written = now
+            self._written, self._missed = now, None
         return any(c["type"] == "Ready" and c["status"] == "True" for c in new["conditions"])
+
+    def _told_to_go(self, now: float) -> None:
+        """Somebody has deleted the node. It stays so, as with the kubelet: whoever deletes a node means it, and StatefulSets
+        begin their pods elsewhere because of it. A node agent that is begun anew registers again."""
+        if self._missed is None or now - self._missed >= GONE:
+            self._missed = now
+            log.warning(
+                'nodes "%s" not found: it was deleted; its status is written again when somebody creates it, or when this '
+                "node agent is started anew",
+                self._config.name,
+            )
 
     async def renew(self) -> None:
         """The lease loop: what node lifecycle watches."""
         await self.registered.wait()
         while True:
             try:
-                await self._renew()
+                if self._missed is None:  # the lease of a node that was deleted is nobody's
+                    await self._renew()
             except (ApiError, OSError) as error:
                 self._lease = None
                 log.warning("cannot renew the lease of node %s: %s", self._config.name, error)

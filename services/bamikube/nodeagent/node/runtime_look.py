@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.nodeagent.runtime.port import Condition, Image, Runtime, RuntimeFailure
+from bamikube.nodeagent.runtime.port import Condition, Health, Image, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class RuntimeLook:
         self._looking: asyncio.Task[None] | None = None
         self._late = False  # somebody has stopped waiting for the look that is under way
         self._seen: float | None = None  # when it answered last
-        self._conditions: Sequence[Condition] = ()
+        self._health = Health()
         self.version = ""
         self.images: Sequence[Image] = ()
         self.unsure = True  # the last look did not succeed, or takes long
@@ -40,7 +40,12 @@ class RuntimeLook:
     def conditions(self) -> Sequence[Condition] | None:
         """What it says of itself; None when it is down."""
         late = self._seen is not None and self._world.clock.monotonic() - self._seen >= PATIENCE
-        return None if late else self._conditions
+        return None if late else self._health.conditions
+
+    @property
+    def health(self) -> Health:
+        """What it said of itself last."""
+        return self._health
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -58,10 +63,10 @@ class RuntimeLook:
     async def _look(self) -> None:
         runtime = self._runtime
         try:
-            conditions = await runtime.conditions()
+            health = await runtime.health()
             self.version = await runtime.version()
             self.images = await runtime.list_images()
-            self._conditions, self._seen = conditions, self._world.clock.monotonic()
+            self._health, self._seen = health, self._world.clock.monotonic()
             self.unsure = False
         except RuntimeFailure as failure:
             self.unsure = True

@@ -15,9 +15,18 @@ from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import VERSION, Machine
 from bamikube.nodeagent.node.reservations import Reservation
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Condition, Image
+from bamikube.nodeagent.runtime.port import Condition, Handler, Health, Image
 
+PLACES = (  # labels of where a node is: --node-labels may change them later, too
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+)
 NAMES_MAX = 5  # of each image
+ATTACH = "volumes.kubernetes.io/controller-managed-attach-detach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,13 @@ class NodeConfig:
     provider_id: str = ""
     lease_seconds: int = 40
     images_max: int = 50  # -1: all of them
+    register: bool = True  # False: somebody else makes the Node
+    look_seconds: float = 10.0  # between two looks at the machine
+    heartbeat_seconds: float = 300.0  # after which a status is written that has not changed
+    recursive_read_only: bool = (
+        False  # this node makes mounts read-only all the way down, whatever the runtime can
+    )
+    managed_attach: bool = True  # a controller attaches volumes
 
 
 def parse_taint(text: str) -> JSON:
@@ -61,12 +77,33 @@ def check_labels(given: Mapping[str, str]) -> None:
 
 
 def labels(config: NodeConfig, machine: Machine) -> dict[str, str]:
-    return {
-        "kubernetes.io/hostname": config.hostname,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": machine.architecture,
-        **config.labels,
-    }
+    return {**defaults(config, machine), **config.labels}
+
+
+def defaults(config: NodeConfig, machine: Machine) -> dict[str, str]:
+    """The labels that every node has."""
+    found = {"kubernetes.io/hostname": config.hostname}
+    for domain in ("kubernetes.io", "beta.kubernetes.io"):
+        found |= {f"{domain}/os": "linux", f"{domain}/arch": machine.architecture}
+    return found
+
+
+def reconciled(found: JSON, wanted: JSON, ours: Collection[str]) -> JSON:
+    """What to patch into the metadata of a Node that was there before: labels that every node has (``ours``), where it is, if
+    that is said here, and who attaches volumes. All other labels, taints and annotations are left to whoever has set them since. {} for nothing. Pure.
+
+    Worked example: the node was registered with --node-labels=tier=a, then somebody wrote tier=b: it stays b.
+    """
+    patch: JSON = {}
+    keys: Collection[str]
+    for kind, keys in (("labels", ours), ("annotations", (ATTACH,))):
+        before, after = found["metadata"].get(kind) or {}, wanted["metadata"][kind]
+        if kind == "labels":
+            keys = (*ours, *(key for key in PLACES if key in after))
+        different = {key: after.get(key) for key in keys if before.get(key) != after.get(key)}
+        if different:
+            patch[kind] = different
+    return {"metadata": patch} if patch else {}
 
 
 def shown(amounts: Mapping[str, Quantity]) -> dict[str, str]:
@@ -78,7 +115,7 @@ def registration(config: NodeConfig, machine: Machine) -> JSON:
     spec: JSON = {"taints": list(config.taints)} if config.taints else {}
     if config.provider_id:
         spec["providerID"] = config.provider_id
-    annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    annotations = {ATTACH: "true"} if config.managed_attach else {}
     meta = {"name": config.name, "labels": labels(config, machine), "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec}
 
@@ -93,9 +130,11 @@ def status(
     old: JSON,
     now: float,
     faults: Sequence[str] = (),
+    health: Health | None = None,
 ) -> JSON:
     """The whole status. ``faults``: what else keeps the node from being ready; ``short``: the conditions of pressure; ``runtime`` None means the runtime does not answer."""
-    addresses = [{"type": "InternalIP", "address": ip} for ip in config.ips]
+    health = health or Health()
+    addresses = [{"type": "InternalIP", "address": ip} for ip in dict.fromkeys(config.ips)]
     addresses.append({"type": "Hostname", "address": config.hostname})
     before = {c["type"]: c for c in old.get("conditions") or ()}
     conditions = []
@@ -123,7 +162,7 @@ def status(
         "allocatable": shown(reservations.allocatable(machine, config.max_pods, config.reserved)),
         "conditions": conditions,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
-        "features": {"supplementalGroupsPolicy": False},  # no runtime before containerd 2.0 has it
+        "features": {"supplementalGroupsPolicy": health.strict_groups},
         "images": [
             {"names": [*i.digests, *i.tags][:NAMES_MAX], "sizeBytes": i.size}
             for i in largest
@@ -140,8 +179,24 @@ def status(
             "operatingSystem": "linux",
             "osImage": machine.os_image,
             "systemUUID": machine.system_uuid,
-        },
+        }
+        | ({"swap": {"capacity": machine.swap}} if machine.swap else {}),
+        "runtimeHandlers": _handlers(health.handlers, config.recursive_read_only),
     }
+
+
+def _handlers(told: Sequence[Handler], everywhere: bool) -> list[JSON]:
+    """Runtimes before containerd 2.0 tell of none: then there is the one for pods without a RuntimeClass."""
+    return [
+        {
+            "name": handler.name,
+            "features": {
+                "recursiveReadOnlyMounts": handler.recursive_read_only or everywhere,
+                "userNamespaces": handler.user_namespaces,
+            },
+        }
+        for handler in told or (Handler(""),)
+    ]
 
 
 PRESSURES: Mapping[

@@ -25,6 +25,8 @@ from bamikube.nodeagent.runtime.port import (
     ContainerState,
     Credentials,
     ExecResult,
+    Handler,
+    Health,
     Image,
     LayerUsage,
     Namespaces,
@@ -102,9 +104,16 @@ class CriRuntime:
         answer = await self._call(self._runtime.Version, pb.VersionRequest(), 10.0)
         return f"{answer.runtime_name}://{answer.runtime_version.split('~')[0].removeprefix('v')}"
 
-    async def conditions(self) -> list[Condition]:
+    async def health(self) -> Health:
         answer = await self._call(self._runtime.Status, pb.StatusRequest(), 10.0)
-        return [Condition(c.type, c.status, c.reason, c.message) for c in answer.status.conditions]
+        return Health(
+            tuple(Condition(c.type, c.status, c.reason, c.message) for c in answer.status.conditions),
+            tuple(
+                Handler(h.name, h.features.recursive_read_only_mounts, h.features.user_namespaces)
+                for h in answer.runtime_handlers
+            ),
+            answer.features.supplemental_groups_policy,
+        )
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         request = events_pb2.SubscribeRequest(filters=[f'topic=="{topic}"' for topic in _TOPICS])
@@ -414,6 +423,7 @@ def _sandbox_config(spec: SandboxSpec) -> Any:
                 run_as_user=_number(spec.run_as_user),
                 run_as_group=_number(spec.run_as_group),
                 supplemental_groups=spec.supplemental_groups,
+                supplemental_groups_policy=pb.Strict if spec.strict_groups else pb.Merge,
                 seccomp=_profile(spec.seccomp),
             ),
             resources=_resources(spec.resources) if spec.resources != Resources() else None,
@@ -433,6 +443,7 @@ def _container_config(spec: ContainerSpec) -> Any:
         run_as_username=spec.run_as_username,
         run_as_group=_number(spec.run_as_group),
         supplemental_groups=spec.supplemental_groups,
+        supplemental_groups_policy=pb.Strict if spec.strict_groups else pb.Merge,
         readonly_rootfs=spec.read_only_root,
         no_new_privs=spec.no_new_privs,
         masked_paths=spec.masked_paths,

@@ -124,6 +124,7 @@ class SandboxSpec:
     run_as_user: int | None = None
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    strict_groups: bool = False  # no groups but those named here
     seccomp: Profile = field(default_factory=Profile)
     runtime_handler: str = ""  # "" for the runtime's own choice
     resources: Resources = field(default_factory=Resources)  # of all containers together
@@ -155,6 +156,7 @@ class ContainerSpec:
     run_as_username: str = ""
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    strict_groups: bool = False  # no groups but those named here
     read_only_root: bool = False
     no_new_privs: bool = False
     add_capabilities: tuple[str, ...] = ()
@@ -245,6 +247,24 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Handler:
+    """A way to run a pod that RuntimeClasses may name, and what it can do; "" is the one for pods without a class."""
+
+    name: str
+    recursive_read_only: bool = False
+    user_namespaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a runtime says of itself. ``strict_groups``: it can keep the groups of an image out of a container."""
+
+    conditions: tuple[Condition, ...] = ()
+    handlers: tuple[Handler, ...] = ()
+    strict_groups: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeEvent:
     """Something happened to a container or sandbox of that id."""
 
@@ -276,7 +296,7 @@ class Runtime(Protocol):
     async def version(self) -> str:
         """Name and version as ``containerd://1.6.20``."""
 
-    async def conditions(self) -> list[Condition]: ...
+    async def health(self) -> Health: ...
 
     async def list_sandboxes(self, uid: str = "") -> list[Sandbox]: ...
 

@@ -70,9 +70,9 @@ def demand(root: Path, driver: str, *, fail_swap_on: bool) -> None:
 
 async def look_around(runtime: Runtime, endpoint: str) -> None:
     """Log what keeps the runtime from running pods. It is asked again with every status: nothing ends for it."""
-    failure, conditions = "", list[Condition]()
+    failure, conditions = "", tuple[Condition, ...]()
     try:
-        conditions = await runtime.conditions()
+        conditions = (await runtime.health()).conditions
     except RuntimeFailure as error:
         failure = error.message
     _tell(verdicts.of_runtime(endpoint, failure, conditions))
