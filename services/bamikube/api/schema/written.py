@@ -62,6 +62,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "core.v1.Node": {"spec": {}, "status": {}},
     "core.v1.NodeCondition": {"lastHeartbeatTime": None, "lastTransitionTime": None},
     "core.v1.NodeDaemonEndpoints": {"kubeletEndpoint": {}},
+    "core.v1.NodeRuntimeHandler": {"name": ""},
     "core.v1.NodeStatus": {"daemonEndpoints": {}, "nodeInfo": {}},
     "core.v1.NodeSystemInfo": dict.fromkeys(
         (
