@@ -157,6 +157,18 @@ def test_port_forward(room: Kubectl, big: Path) -> None:
         forwarding.communicate(timeout=10)
 
 
+def test_debug_a_node(room: Kubectl, eventually: Callable[..., Any]) -> None:
+    """The machine lies at /host, and its network and processes are those of the pod."""
+    script = "test -d /host/var/log/pods && ps | grep -c containerd; hostname"
+    image = "--image=busybox:1.36"
+    said = room.run("debug", "node/worker-1", image, "--profile=general", "--", "sh", "-c", script)
+    name = re.search(r"Creating debugging pod (\S+) ", said.stdout + said.stderr)
+    assert name, said
+    eventually(lambda: "worker-1" in room.run("logs", name[1]).stdout, 20, "the end of the debugging pod")
+    number, host = room("logs", name[1]).split()
+    assert int(number) >= 1 and host == "worker-1"
+
+
 def test_official_python_client(room: Kubectl, kubeconfig: str) -> None:
     kubernetes = pytest.importorskip("kubernetes")
     from kubernetes.stream import portforward, stream

@@ -15,6 +15,7 @@ import termios
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tests.support.kubectl import Kubectl, find_kubectl
 pytestmark = pytest.mark.slow
 
 BIG = 100_000_000  # bytes
+PAGE = b"a page\n"
+SERVE = f"mkdir /www; echo {PAGE.decode().strip()} > /www/index.html; httpd -f -p 80 -h /www"
 VERSIONS = [f"1.{minor}" for minor in range(27, 35)]
 
 
@@ -35,7 +38,7 @@ def target(kubectl: Kubectl, eventually: Callable[..., Any]) -> Iterator[Kubectl
     eventually(lambda: made.run("get", "serviceaccount", "default").returncode == 0, 20, "account")
     image = {"image": "busybox:1.36"}
     containers = [
-        {"name": "c", "command": ["sleep", "10000"], **image},
+        {"name": "c", "command": ["sh", "-c", SERVE], **image},
         {"name": "term", "command": ["sh"], "tty": True, "stdin": True, **image},
     ]
     spec = {"terminationGracePeriodSeconds": 0, "containers": containers}
@@ -139,6 +142,26 @@ def test_large_files_go_both_ways(room: Kubectl, big: Path, tmp_path: Path) -> N
     room("cp", str(big), "shell:/tmp/big", "-c", "c")
     room("cp", "shell:/tmp/big", str(tmp_path / "back"), "-c", "c")
     assert (tmp_path / "back").read_bytes() == big.read_bytes()
+
+
+def test_many_connections_at_once(room: Kubectl) -> None:
+    pipe = subprocess.PIPE
+    forwarding = room.start("port-forward", "pod/shell", ":80", stdout=pipe, stderr=subprocess.STDOUT)
+    assert forwarding.stdout is not None
+
+    def ask(number: int) -> bytes:
+        with urllib.request.urlopen(f"{url}?{number}", timeout=30) as answer:
+            return bytes(answer.read())
+
+    try:
+        found = re.search(r"127\.0\.0\.1:(\d+)", forwarding.stdout.readline())
+        assert found
+        url = f"http://127.0.0.1:{found.group(1)}/"
+        with ThreadPoolExecutor(50) as pool:
+            assert set(pool.map(ask, range(100))) == {PAGE}
+    finally:
+        forwarding.terminate()
+        forwarding.communicate(timeout=10)
 
 
 def test_a_closed_port_is_told(room: Kubectl) -> None:

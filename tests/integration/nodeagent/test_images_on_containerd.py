@@ -152,6 +152,13 @@ async def test_unused_images_go_and_pods_keep_theirs(node: Any, registry: str, u
 
     assert await collector.remove_unused() == []
     pods.clear()
-    assert image in names(await collector.remove_unused())
+    told: list[tuple[str, str]] = []
+    full = Policy(high=1, low=0, min_age=0.0)  # more than there is has to go
+    await ImageCollector(
+        World(), node.runtime, full, lambda: [kept], lambda *words: told.append(words)
+    ).look()
+    ((reason, text),) = told
+    assert reason == "FreeDiskSpaceFailed" and "but only found " in text
+    assert text.startswith("Failed to garbage collect required amount of images. Attempted to free ")
     left = names(await node.runtime.list_images())
     assert image not in left and {BUSYBOX, "bamikube.test/pause:1"} <= left

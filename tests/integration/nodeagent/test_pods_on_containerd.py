@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from typing import Any
 
 JSON = dict[str, Any]
@@ -63,6 +64,29 @@ async def test_a_crash_is_restarted_at_once_and_then_backs_off(node: Any, until:
         "back-off 10s restarting failed container=app pod=crash_default("
     )
     assert "BackOff" in node.api.reasons()
+
+
+async def test_of_dead_containers_one_is_kept_with_its_log(node: Any, until: Any) -> None:
+    container = {"name": "app", "command": ["sh", "-c", "echo said; exit 1"]}
+    worker = node.run(node.pod("again", {"containers": [container]}))
+    folder, links = node.logs / "pods" / f"default_again_{worker.uid}", node.logs / "containers"
+
+    def kept() -> bool:
+        """The second attempt has ended, and nothing of the first is left."""
+        found = worker.state.containers
+        return [(c.attempt, c.state) for c in found] == [(1, "exited")] and not (
+            folder / "app/0.log"
+        ).exists()
+
+    await until(kept)
+    (left,) = await node.runtime.list_containers(worker.uid)
+    (link,) = links.glob("again_default_app-*.log")
+    assert link.name == f"again_default_app-{left.id}.log"
+    assert os.readlink(link) == f"{folder}/app/1.log" and "stdout F said" in link.read_text()
+    node.delete(worker)
+    await until(lambda: worker.uid not in node.workers)
+    assert await node.runtime.list_containers(worker.uid) == []
+    assert not folder.exists() and list(links.iterdir()) == []
 
 
 async def test_config_maps_secrets_and_tokens_are_files_and_variables(node: Any, until: Any) -> None:
