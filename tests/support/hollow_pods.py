@@ -185,6 +185,7 @@ class HollowHost:
 
     def __init__(self) -> None:
         self.stuck: set[str] = set()
+        self.used: dict[str, int] = {}  # bytes of memory, by container id, "" for the pod
         self.cleaned: list[str] = []
         self.prepared: set[str] = set()
 
@@ -210,6 +211,9 @@ class HollowHost:
 
     def devices(self, *_: Any) -> tuple[()]:
         return ()
+
+    def memory_used(self, pod: JSON, container_id: str = "") -> int:
+        return self.used.get(container_id, 0)
 
     def node_hosts(self) -> str:
         return ""

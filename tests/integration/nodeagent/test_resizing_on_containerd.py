@@ -50,6 +50,27 @@ async def test_limits_change_while_the_process_runs(node: Any, until: Any) -> No
     assert item["resources"] == half and item["restartCount"] == 0
 
 
+async def test_memory_that_is_in_use_stays(node: Any, until: Any) -> None:
+    large = {"requests": {"memory": "96Mi"}, "limits": {"memory": "96Mi"}}
+    fills = ["sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=48; touch /tmp/full; sleep 1000"]
+    ready = {"exec": {"command": ["test", "-e", "/tmp/full"]}, "periodSeconds": 1}
+    app = {"name": "app", "command": fills, "resources": large, "readinessProbe": ready}
+    worker = node.run(node.pod("web", {"containers": [app]}))
+    await until(lambda: worker.status.get("containerStatuses", [{}])[0].get("ready"))
+    resized(worker, requests={"memory": "32Mi"}, limits={"memory": "32Mi"})
+    judge_all(node.workers.values())
+    await until(lambda: node.api.said("ResizeError"))
+    [container] = worker.state.running()
+    assert limits(node, worker)[1] == limits(node, worker, container.id)[1] == str(96 << 20)
+    [why] = [c for c in worker.status["conditions"] if c["type"] == "PodResizeInProgress"]
+    assert why["message"].startswith(
+        "cannot decrease memory limits: [attempting to set pod memory limit (33554432) below current usage ("
+    )
+    resized(worker, **large)
+    judge_all(node.workers.values())
+    await until(lambda: node.api.said("ResizeCompleted"))
+
+
 async def test_memory_by_policy_needs_a_new_process(node: Any, until: Any) -> None:
     policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
     small = {"requests": {"memory": "32Mi"}, "limits": {"memory": "32Mi"}}

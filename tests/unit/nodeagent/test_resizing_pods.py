@@ -241,6 +241,34 @@ def test_what_the_runtime_refuses_is_told_and_tried_again() -> None:
     live(story())
 
 
+def test_memory_in_use_is_not_taken_away() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            app = {"name": "app", "resources": {"limits": {"memory": "96Mi"}, "requests": {"memory": "96Mi"}}}
+            worker = node.run("web", containers=[app])
+            await node.until(lambda: running(worker))
+            [container] = worker.state.running()
+            node.host.used = {"": 40 << 20, container.id: 39 << 20}
+            _change(worker, limits={"memory": "32Mi"}, requests={"memory": "32Mi"})
+            judge_all(node.workers.values())
+            await node.until(lambda: _condition(worker, "PodResizeInProgress").get("reason") == "Error")
+            assert _condition(worker, "PodResizeInProgress")["message"] == (
+                "cannot decrease memory limits: [attempting to set pod memory limit (33554432) below current usage (41943040), "
+                'attempting to set container "app" memory limit (33554432) below current usage (40894464)]'
+            )
+            assert not node.runtime.updates
+            node.host.used = {"": 20 << 20, container.id: 32 << 20}
+            one = 'cannot decrease memory limits: attempting to set container "app" memory limit (33554432) below'
+            await node.until(
+                lambda: _condition(worker, "PodResizeInProgress").get("message", "").startswith(one)
+            )
+            node.host.used = {}
+            await node.until(lambda: node.api.said("ResizeCompleted"))
+            assert len(node.runtime.updates) == 1
+
+    live(story())
+
+
 def test_a_new_node_agent_goes_on_with_what_was_promised() -> None:
     async def story() -> None:
         async with HollowNode() as node:

@@ -26,6 +26,7 @@ from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.placing import UNLIMITED
+from bamikube.nodeagent.stats.groups import children
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,15 @@ class Cgroups:
         return "/".join(
             part for part in (self._root.rstrip("/"), "kubepods", group, f"pod{uid}") if part or part == ""
         )
+
+    def memory_used(self, pod: JSON, container_id: str = "") -> int:
+        """Bytes that a pod or one of its containers uses, cached files included; 0 where there is no such cgroup."""
+        group, form = children(self.parent(pod), self._driver == "systemd")
+        folder = (group + (form.format(container_id) if container_id else "")).lstrip("/")
+        name = "memory.current" if self.v2 else "memory/memory.usage_in_bytes"
+        tree, _, file = name.rpartition("/")
+        text = _text(self._base / tree / folder / file).strip()
+        return int(text) if text.isdigit() else 0
 
     def start(self) -> None:
         """Make the tree above the pods."""

@@ -111,6 +111,9 @@ class LinuxHost:
     def devices(self, pod: JSON, spec: JSON) -> tuple[Device, ...]:
         return self._volumes.devices(pod, spec)
 
+    def memory_used(self, pod: JSON, container_id: str = "") -> int:
+        return self._cgroups.memory_used(pod, container_id)
+
     def node_hosts(self) -> str:
         try:
             return Path("/etc/hosts").read_text()

@@ -41,6 +41,9 @@ class Host(Protocol):
     def devices(self, pod: JSON, spec: JSON) -> tuple[Device, ...]:
         """The block volumes of a container. Raises HostFailure."""
 
+    def memory_used(self, pod: JSON, container_id: str = "") -> int:
+        """Bytes of memory that a pod or one of its containers uses now; 0 where nobody knows."""
+
     def node_hosts(self) -> str:
         """The node's own /etc/hosts."""
 

@@ -40,6 +40,7 @@ class PodResize:
         self, shared: Shared, memory: Memory, pod: Callable[[], JSON], wake: Callable[[], None]
     ) -> None:
         self._shared, self._memory, self._pod, self._wake = shared, memory, pod, wake
+        self._running: dict[str, str] = {}  # ids of containers by name
         memory.promise, memory.given = resizing.recalled(pod())
 
     def promised(self) -> JSON:
@@ -85,6 +86,7 @@ class PodResize:
     def look(self, state: RuntimeState) -> None:
         """Note the end of a resize: everything that runs has what it was promised."""
         memory = self._memory
+        self._running = {c.name: c.id for c in state.running()}
         known = {c.id for c in state.containers}
         memory.renewed &= known
         for name in {c.name for c in state.containers}:
@@ -112,6 +114,7 @@ class PodResize:
         # The pod's cgroup is widened before its container and narrowed after it.
         host, node = self._shared.host, self._shared.node
         try:
+            self._check(pod)
             if not _narrower(resources, memory.given.get(action.id) or {}):
                 host.prepare(pod)
             values = qos.container_resources(pod, spec, node.memory)
@@ -129,6 +132,17 @@ class PodResize:
             return
         memory.given[action.id] = resources
         memory.resizing = ResizeUnderWay(memory.resizing.generation)
+
+    def _check(self, pod: JSON) -> None:
+        """Raise HostFailure where more memory is in use than there is to be."""
+        running = {n: i for n, i in self._running.items() if i not in self._memory.renewed}
+        given = {name: self._memory.given.get(identity) or {} for name, identity in running.items()}
+        host = self._shared.host
+        fault = resizing.too_small(
+            pod, given, lambda name: host.memory_used(pod, running[name] if name else "")
+        )
+        if fault:
+            raise HostFailure(fault)
 
 
 def _narrower(new: JSON, old: JSON) -> bool:

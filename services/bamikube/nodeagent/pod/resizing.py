@@ -9,7 +9,7 @@ Deferred), and from promised to given container by container. Source: KEP-1287.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 from bamikube.api import podresources
 from bamikube.api.qos import qos_class
 from bamikube.api.quantity import Quantity
-from bamikube.nodeagent.pod import facts
+from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.state import Memory, Promise, RuntimeState
 
@@ -165,13 +165,39 @@ def restarts(spec: JSON, given: JSON) -> bool:
     return any(policy.get(name) == RESTART for name in changed)
 
 
+def too_small(pod: JSON, given: Promise, used: Callable[[str], int]) -> str:
+    """Why memory limits are not lowered now: as much is in use, and the kernel would kill for the rest. Else "".
+
+    ``pod`` is the promised one, ``given`` what its containers have that run and keep running, ``used`` tells the bytes that a
+    container uses, or for "" the pod.
+    """
+    faults = []
+    old, new = (qos.pod_cgroup(one).memory_limit for one in (promised(pod, given), pod))
+    if 0 < new < old and (use := used("")) >= new:
+        faults.append(f"attempting to set pod memory limit ({new}) below current usage ({use})")
+    for spec in resizable(pod):
+        name = spec["name"]
+        old, new = (_memory_limit(one) for one in (given.get(name, {}), spec.get("resources") or {}))
+        if 0 < new < old and (use := used(name)) >= new:
+            what = f"attempting to set container {json.dumps(name)} memory limit ({new})"
+            faults.append(f"{what} below current usage ({use})")
+    if not faults:
+        return ""
+    text = ", ".join(faults)
+    return f"cannot decrease memory limits: {text if len(faults) == 1 else f'[{text}]'}"
+
+
+def _memory_limit(resources: JSON) -> int:
+    return _number("memory", (resources.get("limits") or {}).get("memory"))
+
+
 def unfinished(pod: JSON, state: RuntimeState, memory: Memory) -> bool:
     """Whether a container that runs has not been given what it was promised. ``pod`` is the promised one."""
     for spec in resizable(pod):
         latest = state.latest(spec["name"])
         if latest is None:
             continue
-        if latest.id in memory.renewed:
+        if latest.id in memory.renewed or latest.state == "created":
             return True
         given = memory.given.get(latest.id)
         if latest.state == "running" and given is not None and not same(given, spec.get("resources") or {}):
