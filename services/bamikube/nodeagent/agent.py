@@ -138,6 +138,10 @@ class PodAgent:
             if not w.absent
         }
 
+    def mirrors(self) -> int:
+        """How many mirrors the API has, also of static pods that are ending."""
+        return sum(facts.mirror(pod) for pod in self._pods.items())
+
     def _status(self, uid: str) -> JSON:
         return self.workers[uid].status if uid in self.workers else {}
 

@@ -227,7 +227,7 @@ def image_size(size: int) -> str:
 _WORDS = {
     "ListPodSandbox": "list_podsandbox", "PodSandboxStatus": "podsandbox_status", "RunPodSandbox": "run_podsandbox",
     "StopPodSandbox": "stop_podsandbox", "RemovePodSandbox": "remove_podsandbox", "ListContainers": "list_containers",
-    "ReopenContainerLog": "reopen_container_log", "ImageFsInfo": "imagefs_info",
+    "UpdateContainerResources": "update_container",
 }  # fmt: skip
 
 

@@ -62,8 +62,8 @@ class Workers:
     def worker(self, namespace: str, name: str) -> Any:
         return next((w for w in self.workers.values() if w.pod["metadata"]["name"] == name), None)
 
-    def static_pods(self) -> dict[str, Any]:
-        return {}
+    def mirrors(self) -> int:
+        return 0
 
     def turns(self) -> bool:
         return True

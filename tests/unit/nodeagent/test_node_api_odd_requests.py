@@ -59,8 +59,8 @@ class Everything:
     def worker(self, namespace: str, name: str) -> Worker | None:
         return self.workers["u"] if (namespace, name) == ("default", "web") else None
 
-    def static_pods(self) -> dict[str, Any]:
-        return {}
+    def mirrors(self) -> int:
+        return 0
 
     def turns(self) -> bool:
         return True

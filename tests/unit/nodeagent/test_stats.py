@@ -265,9 +265,11 @@ def test_the_node_agents_own_figures() -> None:
         "kubelet_managed_ephemeral_containers 1",
         'kubelet_desired_pods{static=""} 1',
         'kubelet_desired_pods{static="true"} 0',
-        'kubelet_active_pods{static="true"} 1',
+        'kubelet_active_pods{static=""} 1',
+        'kubelet_active_pods{static="true"} 0',
         'kubelet_working_pods{config="desired",lifecycle="sync",static=""} 1',
         'kubelet_working_pods{config="orphan",lifecycle="terminating",static="true"} 1',
+        'kubelet_working_pods{config="runtime_only",lifecycle="sync",static="unknown"} 0',
         'kubelet_running_containers{container_state="running"} 1',
         'kubelet_running_containers{container_state="exited"} 1',
         'kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="d"} 400',
@@ -307,7 +309,7 @@ def test_what_a_file_system_lies_on(tmp_path: Path) -> None:
 
 
 def test_calls_of_the_runtime_are_counted_under_the_kubelets_words() -> None:
-    for request, word in (("RunPodSandboxRequest", "run_podsandbox"), ("ExecSyncRequest", "exec_sync"), ("VersionRequest", "version")):  # fmt: skip
+    for request, word in (("RunPodSandboxRequest", "run_podsandbox"), ("ExecSyncRequest", "exec_sync"), ("ImageFsInfoRequest", "image_fs_info"), ("UpdateContainerResourcesRequest", "update_container"), ("VersionRequest", "version")):  # fmt: skip
         before = REGISTRY.get_sample_value("kubelet_runtime_operations_total", {"operation_type": word}) or 0
         with runtime_operation(request):
             pass

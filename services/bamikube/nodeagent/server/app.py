@@ -135,8 +135,7 @@ class NodeApi:
                 return Response(200, orjson.dumps(await self._stats.summary(short)))
             case "metrics":
                 workers = list(self._agent.workers.values())
-                mirrors = len(self._agent.static_pods())
-                standing = Standing(self._agent.relisted, *self._shown.certificates, mirrors)
+                standing = Standing(self._agent.relisted, *self._shown.certificates, self._agent.mirrors())
                 return _exposition(await self._stats.own_metrics(workers, standing))
             case "metrics/probes":
                 return _exposition(probe_metrics(list(self._agent.workers.values()), self._began))

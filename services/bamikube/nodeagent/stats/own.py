@@ -19,8 +19,8 @@ _TOOK = "Duration in seconds for a probe response."
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the node agent itself stands: when the runtime was last asked for everything, and until when its certificates
-    are good (seconds since the epoch), and how many of its static pods the API knows."""
+    """How the node agent itself stands: when the runtime was last asked for everything, until when its certificates are
+    good (seconds since the epoch), and how many mirrors of static pods the API knows."""
 
     relisted: float = 0.0
     client_until: float = UNUSED
@@ -62,7 +62,7 @@ def _containers(out: Exposition, workers: Iterable[PodWorker]) -> None:
 
 
 def _pods(out: Exposition, workers: list[PodWorker]) -> None:
-    active = [w for w in workers if not facts.terminal({"status": w.status})]
+    active = [w for w in workers if not facts.terminal({"status": w.status}) and not w.absent]
     for static in ("", "true"):
         label = {"static": static}
         text = "The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver."
@@ -106,9 +106,16 @@ def _working(out: Exposition, workers: Iterable[PodWorker]) -> None:
         "runtime only (also orphaned), and whether the pod is static. An orphaned pod has been removed from local configuration "
         "or force deleted in the API and consumes resources that are not otherwise visible."
     )
-    for (lifecycle, config, static), number in sorted(found.items()):
-        labels = {"config": config, "lifecycle": lifecycle, "static": static}
-        out.add("kubelet_working_pods", "gauge", text, labels, number)
+    for lifecycle in ("sync", "terminating", "terminated"):
+        for config, static in (
+            ("desired", ""),
+            ("desired", "true"),
+            ("orphan", ""),
+            ("orphan", "true"),
+            ("runtime_only", "unknown"),
+        ):
+            labels = {"config": config, "lifecycle": lifecycle, "static": static}
+            out.add("kubelet_working_pods", "gauge", text, labels, found[lifecycle, config, static])
 
 
 def _files(out: Exposition, running: Iterable[Subject], files: Files) -> None:
