@@ -99,12 +99,21 @@ class CpuPool:
             figures.CPU_PINNING_ERRORS.of().inc()
             raise
         self.assigned.setdefault(uid, {})[spec["name"]] = chosen
+        if self.options.full_cores:
+            figures.ALIGNED.of("container", "physical_cpu").inc()
         self._save()
 
     def _check_cores(self, count: int, pod: JSON, spec: JSON) -> None:
-        core = choice.threads(self.machine)
         if not self.options.full_cores:
             return
+        try:
+            self._demand_whole_cores(count, pod, spec)
+        except Refused:
+            figures.ALIGNED_ERRORS.of("container", "physical_cpu").inc()
+            raise
+
+    def _demand_whole_cores(self, count: int, pod: JSON, spec: JSON) -> None:
+        core = choice.threads(self.machine)
         if count % core:
             text = f"SMT Alignment Error: requested {count} cpus not multiple cpus per core = {core}"
             raise Refused(text, ALIGNMENT)
@@ -246,6 +255,10 @@ class CpuPool:
         _write(self.file, "static", choice.listed(self.shared()), entries)
         figures.SHARED_CPUS.set(1000 * len(self.shared()))
         figures.OWN_CPUS.set(len(self._own()))
+        each = Counter({str(one.node): 0 for one in self.machine})
+        each.update(str(one.node) for one in self.machine if one.number in self._own())
+        for node, count in each.items():
+            figures.OWN_CPUS_OF_NODES.labels(node).set(count)
 
     def load(self) -> None:
         """Recall what was assigned. Raises ValueError for a file that cannot be of this machine and its reservation."""

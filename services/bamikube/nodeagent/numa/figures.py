@@ -58,6 +58,12 @@ SHARED_CPUS = Gauge(
     "The size of the shared CPU pool for non-guaranteed QoS pods, in millicores.",
     registry=REGISTRY,
 )
+OWN_CPUS_OF_NODES = Gauge(
+    "kubelet_cpu_manager_allocation_per_numa",
+    "Number of CPUs allocated per NUMA node",
+    ("numa_node",),
+    registry=REGISTRY,
+)
 OWN_CPUS = Gauge(
     "kubelet_cpu_manager_exclusive_cpu_allocation_count",
     "The total number of CPUs exclusively allocated to containers running on this node",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bamikube.kit.tallies import Counters
 from bamikube.nodeagent.cpus.choice import listed
 from bamikube.nodeagent.cpus.pool import CpuPool
 from bamikube.nodeagent.numa import figures, topology
@@ -45,16 +46,14 @@ class Managers:
         """Give a pod what it is to have, beside ``others`` that have a place on the node. Reason and message if that cannot be."""
         uid, begun = facts.uid(pod), self.now()
         self.keep({uid, *(facts.uid(other) for other in others)})
-        if self.topology is not None:
-            figures.ADMISSIONS.of().inc()
+        figures.ADMISSIONS.of().inc()
         try:
             self._give(pod)
         except Refused as error:
             self._take_back(uid)
             return error.refusal
         finally:
-            if self.topology is not None:
-                figures.ADMISSION_TIME.of().observe(self.now() - begun)
+            figures.ADMISSION_TIME.of().observe(self.now() - begun)
         return None
 
     def _give(self, pod: JSON) -> None:
@@ -68,11 +67,10 @@ class Managers:
                 self.cpus.give(pod, spec, near.nodes if near else None)
             if self.memory is not None:
                 self.memory.give(pod, spec, near)
-            if self.topology is not None and self.topology.policy in (topology.RESTRICTED, topology.SINGLE):
-                figures.ALIGNED.of(self._scope(), "numa_node").inc()
-
-    def _scope(self) -> str:
-        return "pod" if self.topology is not None and self.topology.whole_pods else "container"
+            if self.topology is not None and hint is None:
+                _aligned(self.topology, figures.ALIGNED)
+        if self.topology is not None and hint is not None:
+            _aligned(self.topology, figures.ALIGNED)
 
     def _decide(self, pod: JSON, spec: JSON | None) -> Hint:
         """The nodes for a container, or for the pod as a whole. Raises Refused."""
@@ -84,8 +82,7 @@ class Managers:
         hint, taken = self.topology.decide(found)
         if not taken:
             figures.ADMISSION_ERRORS.of().inc()
-            if self.topology.policy in (topology.RESTRICTED, topology.SINGLE):
-                figures.ALIGNED_ERRORS.of(self._scope(), "numa_node").inc()
+            _aligned(self.topology, figures.ALIGNED_ERRORS)
             raise Refused(topology.MESSAGE, topology.REASON)
         return hint
 
@@ -140,3 +137,9 @@ class Managers:
         for manager in (self.cpus, self.memory):
             if manager is not None:
                 manager.whole = whole
+
+
+def _aligned(chosen: Topology, counters: Counters) -> None:
+    """Count what is of one NUMA node for certain, or could not be."""
+    if chosen.policy == topology.SINGLE:
+        counters.of("pod" if chosen.whole_pods else "container", "numa_node").inc()

@@ -57,7 +57,7 @@ def shown(policy: str, state: State, given: Mapping[str, Mapping[str, Iterable[B
                     "reserved": table.given,
                     "free": table.free,
                 }
-                for name, table in here.tables.items()
+                for name, table in sorted(here.tables.items())
             },
             "cells": list(here.cells),
         }
