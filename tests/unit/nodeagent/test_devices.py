@@ -20,7 +20,7 @@ from bamikube.nodeagent.cpus.policy import PolicyOptions
 from bamikube.nodeagent.cpus.pool import CpuPool
 from bamikube.nodeagent.devices.book import Book, Device, Given, Unavailable, loaded
 from bamikube.nodeagent.devices.manager import DeviceManager, equipped
-from bamikube.nodeagent.devices.resources import PodResources
+from bamikube.nodeagent.devices.resources import ENDPOINT, PodResources
 from bamikube.nodeagent.node import status
 from bamikube.nodeagent.numa.managers import Managers
 from bamikube.nodeagent.numa.memory import MemoryBook
@@ -307,5 +307,13 @@ async def test_monitors_see_who_has_what(root: Path) -> None:
             assert not listed[1].containers[0].memory
             with pytest.raises(grpc.aio.AioRpcError, match="pod x in namespace y not found"):
                 await stub.Get(resources_pb.GetPodResourcesRequest(pod_name="x", pod_namespace="y"))
+            counted = {name: counter.of("v1").value for name, counter in ENDPOINT.items()}
+            assert counted == {
+                "requests": 4,
+                "requests_list": 1,
+                "requests_get": 2,
+                "errors_get": 1,
+                "requests_get_allocatable": 1,
+            }
     finally:
         await served.close()

@@ -239,6 +239,9 @@ def test_flags_to_books(tmp_path: Path) -> None:
     if len(nodes.nodes()) == 1:
         made = memory_book(options, kept, tmp_path)
         assert made is not None and made.empty()[0].tables["memory"].reserved_for_system == 1100 * 2**20
+    much = {"memory": Quantity.parse("6Gi")}
+    with pytest.raises(ValueError, match="NUMA node 0 has 5368709120 bytes of memory, which is less than"):
+        reserved.of_nodes(TWO, reserved.parse(["0:memory=6Gi"]), much)
     with pytest.raises(ValueError, match="you should specify the system reserved memory"):
         reserved.of_nodes(TWO, {}, {})
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bamikube.kit.tallies import Counters
 from bamikube.nodeagent.devices.book import Book
 from bamikube.nodeagent.devices.manager import listen
 from bamikube.nodeagent.numa.managers import Managers
@@ -18,6 +19,32 @@ from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.rpc.podresources import podresources_pb2 as pb
 from bamikube.rpc.podresources import podresources_pb2_grpc
+
+
+def _counter(name: str, text: str, *, total: bool) -> Counters:
+    full = f"kubelet_pod_resources_endpoint_{name}"
+    about = f"{text} endpoint. Broken down by server api version."
+    return Counters(full, about, ("server_api_version",), total=total)
+
+
+ENDPOINT = {
+    "requests": _counter("requests", "Cumulative number of requests to the PodResource", total=True),
+    "requests_list": _counter("requests_list", "Number of requests to the PodResource List", total=False),
+    "requests_get": _counter("requests_get", "Number of requests to the PodResource Get", total=False),
+    "errors_get": _counter(
+        "errors_get", "Number of requests to the PodResource Get which returned error", total=False
+    ),
+    "requests_get_allocatable": _counter(
+        "requests_get_allocatable",
+        "Number of requests to the PodResource GetAllocatableResources",
+        total=False,
+    ),
+}
+
+
+def _count(call: str) -> None:
+    ENDPOINT["requests"].of("v1").inc()
+    ENDPOINT[f"requests_{call}"].of("v1").inc()
 
 
 class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: ignore[misc]
@@ -48,17 +75,21 @@ class PodResources(podresources_pb2_grpc.PodResourcesListerServicer):  # type: i
             await self._server.stop(None)
 
     async def List(self, request: Any, context: Any) -> pb.ListPodResourcesResponse:
+        _count("list")
         return pb.ListPodResourcesResponse(pod_resources=[self._of(pod) for pod in self._pods()])
 
     async def Get(self, request: pb.GetPodResourcesRequest, context: Any) -> pb.GetPodResourcesResponse:
+        _count("get")
         name, namespace = request.pod_name, request.pod_namespace
         for pod in self._pods():
             if (pod["metadata"]["name"], pod["metadata"].get("namespace")) == (name, namespace):
                 return pb.GetPodResourcesResponse(pod_resources=self._of(pod))
+        ENDPOINT["errors_get"].of("v1").inc()
         await context.abort(grpc.StatusCode.UNKNOWN, f"pod {name} in namespace {namespace} not found")
         raise AssertionError
 
     async def GetAllocatableResources(self, request: Any, context: Any) -> pb.AllocatableResourcesResponse:
+        _count("get_allocatable")
         book = self._book()
         cpus, memory = self._managers.cpus, self._managers.memory
         healthy = {name: [i for i, d in ds.items() if d.healthy] for name, ds in book.devices.items()}

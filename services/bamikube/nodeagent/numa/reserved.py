@@ -78,6 +78,13 @@ def of_nodes(nodes: NumaNodes, reserved: Reserved, kept: Mapping[str, Quantity])
     found = {
         node: {name: amount.value() for name, amount in amounts.items()} for node, amounts in reserved.items()
     }
+    for one in nodes:
+        room = {MEMORY: one.memory} | dict(one.huge_pages)
+        for name, size in found.get(one.number, {}).items():
+            if size > room.get(name, 0):
+                raise ValueError(
+                    f"{FLAG}: NUMA node {one.number} has {room.get(name, 0)} bytes of {name}, which is less than the reserved {size}"
+                )
     if not any(amounts.get(MEMORY) for amounts in found.values()):
         raise ValueError("[memorymanager] you should specify the system reserved memory")
     return found
