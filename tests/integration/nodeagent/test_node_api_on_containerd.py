@@ -224,6 +224,9 @@ async def test_what_pods_use_is_told(node: Any, api: Any, until: Any) -> None:
     assert ephemeral == app["rootfs"]["usedBytes"] + app["logs"]["usedBytes"] + volume["usedBytes"]
     assert pod["network"]["name"] == "eth0" and pod["process_stats"]["process_count"] >= 2
     node_stats = found["node"]
+    assert (
+        node_stats["cpu"]["usageNanoCores"] > 0
+    )  # with nothing to compare with yet: since the machine began
     assert [c["name"] for c in node_stats["systemContainers"]] == ["kubelet", "runtime", "pods"]
     assert node_stats["rlimit"]["curproc"] > 1
     assert node_stats["runtime"]["imageFs"]["capacityBytes"] > 0
@@ -256,9 +259,17 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
         "container_cpu_usage_seconds_total", "container_memory_rss", "container_memory_cache",
         "container_memory_failures_total", "container_fs_usage_bytes", "container_cpu_cfs_periods_total",
         "container_spec_memory_limit_bytes", "container_processes", "container_last_seen",
+        # What Kubernetes' own node conformance test (ContainerMetrics) asks for beyond that.
+        "container_blkio_device_usage_total", "container_file_descriptors", "container_fs_reads_bytes_total",
+        "container_fs_reads_total", "container_fs_writes_bytes_total", "container_fs_writes_total",
+        "container_memory_failcnt_total", "container_memory_max_usage_bytes", "container_oom_events_total",
+        "container_sockets", "container_spec_cpu_period", "container_spec_cpu_shares", "container_threads_max",
+        "container_spec_memory_reservation_limit_bytes", "container_spec_memory_swap_limit_bytes",
+        "container_start_time_seconds", "container_ulimits_soft",
     ):  # fmt: skip
         assert of_app[name].labels["pod"] == "idle", name
     assert of_app["container_cpu_usage_seconds_total"].labels["cpu"] == "total"
+    assert of_app["container_file_descriptors"].value >= 3 and of_app["container_ulimits_soft"].value > 100
     # Nobody has bound its memory, whatever the groups above are bound to; the machine is bound by what it has.
     assert of_app["container_spec_memory_limit_bytes"].value == 0
     of_node = {s.name: s for s in samples if s.labels.get("id") == "/"}

@@ -18,7 +18,7 @@ from bamikube.nodeagent.node import certificates
 from bamikube.nodeagent.node.facts import meminfo
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
-from bamikube.nodeagent.stats import system
+from bamikube.nodeagent.stats import processes, system
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
 from bamikube.nodeagent.stats.disks import Disk, Taken, device_of, taken
 from bamikube.nodeagent.stats.groups import DeviceUse, Figures, Groups, Pressure, Stall, children
@@ -67,7 +67,7 @@ def test_version_1_cgroups(tmp_path: Path) -> None:
             "pids/p/c/pids.max": "max\n",
         },
     )
-    groups = Groups(tmp_path)
+    groups = Groups(tmp_path, str(tmp_path))
     found = groups.read("/p/c", 5.0, detailed=True)
     assert found == Figures(
         5.0, cpu=2_500_000_000, memory=1000, working_set=700, rss=500, cache=400, user=1_500_000_000,
@@ -174,7 +174,7 @@ def sample() -> tuple[Sample, Files]:
         "/kubepods": Figures(100.0, cpu=4, memory=4),
         "/kubepods/podu": Figures(100.0, cpu=2_000_000_000, memory=300, working_set=250),
         "/kubepods/podu/s1": Figures(100.0, cpu=1, processes=(1,)),
-        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3), devices=(DeviceUse("8:0", 10, 20, 1, 2),), pressure=(Pressure("io", Stall(2_000_000, 1.0, 0.0, 0.0), Stall(0, 0.0, 0.0, 0.0)),)),
+        "/kubepods/podu/c1": Figures(100.0, cpu=1_500_000_000, working_set=200, limit=1000, quota=5, period=10, processes=(2, 3), descriptors=9, sockets=3, open_files=-1, devices=(DeviceUse("8:0", 10, 20, 1, 2),), pressure=(Pressure("io", Stall(2_000_000, 1.0, 0.0, 0.0), Stall(0, 0.0, 0.0, 0.0)),)),
     }  # fmt: skip
     found.rates = {"/kubepods/podu/c1": 42}
     found.networks = {"": (), "u": interfaces(NET)}
@@ -234,6 +234,37 @@ def test_metrics_can_be_parsed_and_have_the_right_labels() -> None:
     assert samples["container_pressure_io_waiting_seconds_total", "/kubepods/podu/c1", None].value == 2.0
     written = samples["container_fs_writes_bytes_total", "/kubepods/podu/c1", None]
     assert (written.value, written.labels["device"]) == (20, "/dev/sda")
+    blocks = samples["container_blkio_device_usage_total", "/kubepods/podu/c1", None]
+    assert (blocks.value, blocks.labels["operation"], blocks.labels["major"]) == (20, "Write", "8")
+    assert samples["container_ulimits_soft", "/kubepods/podu/c1", None].value == -1
+    assert samples["container_sockets", "/kubepods/podu/c1", None].value == 3
+    assert ("container_ulimits_soft", "/kubepods/podu/s1", None) not in samples
+
+
+def test_a_container_that_has_not_touched_a_device_has_zeros() -> None:
+    found, files = sample()
+    found.figures["/kubepods/podu/c1"] = Figures(100.0)
+    files.block, files.devices = "0:31", ("/dev/sda1", "overlay")
+    text = cadvisor_metrics(found, files, Processor(4, 10_000, 50, "m", "s", "b", "6.1", "Linux")).decode()
+    (read,) = (line for line in text.splitlines() if line.startswith("container_fs_reads_total{"))
+    assert 'container="app",device="overlay"' in read and " 0 " in read
+    assert 'major="0",minor="31"' in text
+
+
+def test_what_processes_have_open(tmp_path: Path) -> None:
+    for pid, targets in (("7", ("/dev/null", "socket:[1]", "pipe:[2]")), ("8", ("socket:[3]",))):
+        (tmp_path / pid / "fd").mkdir(parents=True)
+        for number, target in enumerate(targets):
+            (tmp_path / pid / "fd" / str(number)).symlink_to(target)
+    line = "Max open files            {}                 4096                 files\n"
+    (tmp_path / "7" / "limits").write_text("Limit  Soft Limit\n" + line.format(1024))
+    (tmp_path / "8" / "limits").write_text(line.format("unlimited"))
+    assert processes.opened((7, 8, 9), str(tmp_path)) == (4, 2)
+    assert [processes.most_open_files(pid, str(tmp_path)) for pid in (7, 8, 9)] == [
+        1024,
+        processes.UNLIMITED,
+        None,
+    ]
 
 
 def test_a_pod_without_a_sandbox_is_no_subject() -> None:

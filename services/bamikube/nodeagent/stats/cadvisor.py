@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bamikube.nodeagent.stats.disks import Disk, Taken
 from bamikube.nodeagent.stats.exposition import Exposition, Labels
-from bamikube.nodeagent.stats.groups import Figures
+from bamikube.nodeagent.stats.groups import DeviceUse, Figures
 from bamikube.nodeagent.stats.network import Interface
 from bamikube.nodeagent.stats.sampler import NODE, Files, Sample
 from bamikube.nodeagent.stats.subjects import Subject
@@ -49,6 +49,8 @@ _FIGURES = (
     ("container_memory_failcnt", "counter", "Number of memory usage hits limits", lambda f: f.failures),
     ("container_oom_events_total", "counter", "Count of out of memory events observed for the container", lambda f: f.oom_kills),
     ("container_processes", "gauge", "Number of processes running inside the container.", lambda f: len(f.processes)),
+    ("container_file_descriptors", "gauge", "Number of open file descriptors for the container.", lambda f: f.descriptors),
+    ("container_sockets", "gauge", "Number of open sockets for the container.", lambda f: f.sockets),
     ("container_threads", "gauge", "Number of threads running inside the container", lambda f: f.threads),
     ("container_threads_max", "gauge", "Maximum number of threads allowed inside the container, infinity if value is zero", lambda f: f.threads_max),
     ("container_spec_cpu_period", "gauge", "CPU period of the container.", lambda f: f.period),
@@ -151,10 +153,11 @@ def _figures(out: Exposition, labels: Labels, figures: Figures, files: Files) ->
     if figures.quota:
         for name, kind, text, value in _LIMITED:
             out.add(name, kind, text, labels, value(figures), None if "_spec_" in name else at)
-    for device in figures.devices:
-        more = labels.and_(device=files.device_names.get(device.device, device.device))
-        for name, text, field in _DEVICES:
-            out.add(name, "counter", text, more, getattr(device, field), at)
+    _block_devices(out, labels, figures, files)
+    if figures.open_files is not None:
+        more = labels.and_(ulimit="max_open_files")
+        text = "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice"
+        out.add("container_ulimits_soft", "gauge", text, more, figures.open_files, at)
     for pressure in figures.pressure:
         for word, field, text in _STALLS:
             name = f"container_pressure_{pressure.kind}_{word}_seconds_total"
@@ -166,6 +169,23 @@ def _figures(out: Exposition, labels: Labels, figures: Figures, files: Files) ->
         out.add("container_memory_failures_total", "counter", text, more, getattr(figures, field), at)
     seen = "Last time a container was seen by the exporter"
     out.add("container_last_seen", "gauge", seen, labels, int(at), at)
+
+
+def _block_devices(out: Exposition, labels: Labels, figures: Figures, files: Files) -> None:
+    """What was read and written; a container that has not touched a device yet has zeros for that of its files."""
+    untouched = (DeviceUse(files.block, 0, 0, 0, 0),) if labels["container"] else ()
+    for device in figures.devices or untouched:
+        path = files.device_names.get(device.device) or (
+            files.devices[1] if not figures.devices else device.device
+        )
+        more = labels.and_(device=path)
+        for name, text, field in _DEVICES:
+            out.add(name, "counter", text, more, getattr(device, field), figures.time)
+        major, _, minor = device.device.partition(":")
+        for operation, value in (("Read", device.read_bytes), ("Write", device.written_bytes)):
+            more = labels.and_(device=path, major=major, minor=minor, operation=operation)
+            text = "Blkio Device bytes usage"
+            out.add("container_blkio_device_usage_total", "counter", text, more, value, figures.time)
 
 
 def _network(out: Exposition, sample: Sample, uid: str, found: tuple[Interface, ...]) -> None:

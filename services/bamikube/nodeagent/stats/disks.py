@@ -46,18 +46,26 @@ def device_name(number: str, base: Path = Path("/sys/dev/block")) -> str:
 
 def device_of(path: Path | str, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """What a file system lies on, as it was mounted: ``/dev/sda1``; for one without a device its type, such as ``overlay``."""
+    wanted = number_of(path)
     try:
-        number = os.stat(path).st_dev
         lines = mounts.read_text().splitlines()
     except OSError:
         return ""
-    wanted = f"{os.major(number)}:{os.minor(number)}"
     for line in lines:
         first, _, second = line.partition(" - ")
         fields, about = first.split(), second.split()
         if len(fields) > 2 and fields[2] == wanted and len(about) > 1:
             return about[1] if about[1].startswith("/") else about[0]
-    return device_name(wanted)
+    return device_name(wanted) if wanted else ""
+
+
+def number_of(path: Path | str) -> str:
+    """The number of the device a path lies on, ``8:1``; "" for a path that there is not."""
+    try:
+        number = os.stat(path).st_dev
+    except OSError:
+        return ""
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def disk(path: Path | str) -> Disk:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bamikube.nodeagent.node.facts import meminfo
+from bamikube.nodeagent.stats import processes
 
 TICK = 10_000_000  # nanoseconds of a USER_HZ tick
 _MOST = 16 * 1024  # bytes read at once
@@ -83,6 +84,9 @@ class Figures:
     processes: tuple[int, ...] = ()
     threads: int = 0
     threads_max: int = 0
+    descriptors: int = 0
+    sockets: int = 0
+    open_files: int | None = None  # how many the first process may have; -1: as many as it likes
     devices: tuple[DeviceUse, ...] = ()
     pressure: tuple[Pressure, ...] = ()  # version 2 only
 
@@ -90,8 +94,8 @@ class Figures:
 class Groups:
     """The cgroups of this machine below ``base``."""
 
-    def __init__(self, base: Path = Path("/sys/fs/cgroup")) -> None:
-        self._base = base
+    def __init__(self, base: Path = Path("/sys/fs/cgroup"), proc: str = "/proc") -> None:
+        self._base, self._proc = base, proc
         self.v2 = (base / "cgroup.controllers").exists()
 
     def read(self, group: str, now: float, detailed: bool = False) -> Figures | None:
@@ -101,9 +105,17 @@ class Groups:
             folder = f"{self._base}/{relative}"
             if not os.path.isdir(folder):
                 return None
-            return _read_v2(folder, now, detailed, 0 if relative else self._machine_use())
-        folders = {name: f"{self._base}/{name}/{relative}" for name in _CONTROLLERS}
-        return _read_v1(folders, now, detailed) if os.path.isdir(folders["memory"]) else None
+            found = _read_v2(folder, now, detailed, 0 if relative else self._machine_use())
+        else:
+            folders = {name: f"{self._base}/{name}/{relative}" for name in _CONTROLLERS}
+            if not os.path.isdir(folders["memory"]):
+                return None
+            found = _read_v1(folders, now, detailed)
+        if not (found.processes and relative):
+            return found
+        descriptors, sockets = processes.opened(found.processes, self._proc)
+        most = processes.most_open_files(found.processes[0], self._proc)
+        return replace(found, descriptors=descriptors, sockets=sockets, open_files=most)
 
     def _machine_use(self) -> int:
         """What the machine uses of its memory: the root of version 2 does not say, and its parts leave the kernel's own out."""

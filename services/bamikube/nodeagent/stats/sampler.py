@@ -22,6 +22,7 @@ from bamikube.nodeagent.stats.disks import Disk, Taken
 from bamikube.nodeagent.stats.groups import Figures, Groups
 from bamikube.nodeagent.stats.network import Interface
 from bamikube.nodeagent.stats.subjects import Subject
+from bamikube.nodeagent.stats.system import booted
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Files:
     images: Disk = field(default_factory=Disk)
     images_used: int = 0
     devices: tuple[str, str] = ("nodefs", "imagefs")  # what the two lie on
+    block: str = "0:0"  # the number of what images lie on
     device_names: dict[str, str] = field(default_factory=dict)  # by number: 8:0
     layers: Mapping[str, LayerUsage] = field(default_factory=dict)  # by container id
     logs: dict[tuple[str, str], Taken] = field(default_factory=dict)  # by uid and container
@@ -107,6 +109,7 @@ class Sampler:
         self._files, self._counted, self._spent = Files(), float("-inf"), 0.0
         self._counting, self._measuring = OneAtATime("stats-files"), OneAtATime("stats-disks")
         self._room = Room()
+        self._booted = booted(Path("/proc/stat").read_text())
         self._images, self._images_used, self._asked = "", 0, float("-inf")
         self._layers: dict[str, LayerUsage] = {}
 
@@ -118,7 +121,7 @@ class Sampler:
         before, chosen = self._sample, self.subjects()
         fresh = await beside(lambda: self._read(chosen, now, detailed), "stats")
         started = {m.group: m.container.started_at for s in chosen for m in s.members}
-        started |= {s.group: s.started for s in chosen}
+        started |= {s.group: s.started for s in chosen} | {NODE: self._booted}
         for group, figures in fresh.figures.items():
             old = before.figures.get(group)
             if old is not None and figures.time - old.time >= FRESH:
@@ -212,6 +215,7 @@ class Sampler:
     def _count(self, chosen: list[Subject], images: str) -> Files:
         files = Files(node=disks.disk(self._root), images=disks.disk(images or self._root))
         files.devices = (disks.device_of(self._root), disks.device_of(images or self._root))
+        files.block = disks.number_of(images or self._root)
         files.device_names = {p.name: disks.device_name(p.name) for p in _BLOCK.glob("*")}
         for subject in chosen:
             folder = Path(self._log_directory(subject))
