@@ -66,6 +66,16 @@ async def test_one_has_a_processor_and_the_others_the_rest(node: Any, until: Any
     await binder.settle()
     rest = choice.listed({one.number for one in machine} - {int(mine)})
     assert await allowed(shared) == rest and await allowed(own) == mine
+    # A node agent that begins anew finds in its files who has what.
+    found = Managers(
+        pool.static(machine, cpus.reserved, 0, PolicyOptions(), tmp_path),
+        MemoryBook(there, memory.reserved, tmp_path / STATE),
+    )
+    assert found.memory is not None
+    found.memory.load()
+    assert found.place(own.uid, "c") == managers.place(own.uid, "c")
+    await Binder(node.shared.world, node.runtime, found, lambda: list(node.workers.values()), 10).settle()
+    assert await allowed(shared) == rest and await allowed(own) == mine
     node.delete(own, 0)
     await until(lambda: own.uid not in node.workers)
     await binder.settle()
