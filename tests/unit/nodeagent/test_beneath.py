@@ -81,3 +81,11 @@ def test_a_sub_path_is_judged_in_the_kubelets_words(part: str, words: str) -> No
     with pytest.raises(HostFailure) as failure:
         subpaths.checked(part)
     assert str(failure.value) == words
+
+
+def test_a_volume_that_is_not_there_has_no_parts(tmp_path: Path) -> None:
+    """A hostPath without a type need not be there; the runtime makes it, but a part of it nobody does."""
+    with pytest.raises(HostFailure) as failed:
+        subpaths.prepare(tmp_path, tmp_path / "none", "part", ("v", "app", 0))
+    assert str(failed.value) == f"stat {tmp_path}/none: no such file or directory"
+    assert not (tmp_path / "none").exists()

@@ -118,6 +118,34 @@ def test_a_path_is_sent_as_it_stands() -> None:
     assert str(url) == "https://[fd00::1]:8443/a%2Fb?q=1&r=%C3%BC"
 
 
+BROKEN = "net/http: HTTP/1.x transport connection broken: "
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "words"),
+    [
+        ("HTTP", b"", "EOF"),
+        ("HTTP", b"hello\r\n", BROKEN + 'malformed HTTP response "hello"'),
+        ("HTTP", b"HTTP/1.1 abc OK\r\n\r\n", BROKEN + 'malformed HTTP status code "abc"'),
+        ("HTTP", b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", BROKEN + "malformed MIME header line: bad header"),
+        ("HTTP", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "unexpected EOF"),
+        ("HTTPS", b"HTTP/1.1 400 Bad Request\r\n\r\n", "http: server gave HTTP response to HTTPS client"),
+        ("HTTPS", b"", "EOF"),
+    ],
+)
+async def test_what_is_no_answer_is_told_as_go_does(scheme: str, answer: bytes, words: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    result = await probe({"httpGet": {"port": port, "scheme": scheme}})
+    assert result == Result("failure", f'Get "{scheme.lower()}://127.0.0.1:{port}/": {words}')
+    server.close()
+
+
 async def test_a_closed_port_is_told_as_go_does() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -36,6 +36,8 @@ def prepare(folder: Path, volume: Path, part: str, place: tuple[str, str, int]) 
     there goes to the pod's owner, so it tells nothing about the machine's folders. The log has it.
     """
     name, container, index = place
+    if not volume.exists():
+        raise HostFailure(f"stat {volume}: no such file or directory")
     try:
         if not os.path.exists(volume / part):
             beneath.make_folders(volume, part, volume.stat().st_mode)

@@ -181,7 +181,7 @@ def exit_code(pod: JSON, state: RuntimeState, name: str, renewed: Set[str] = fro
 
 
 def _pod_ips(pod: JSON, state: RuntimeState, host: HostFacts) -> tuple[str, ...]:
+    if facts.host_network(pod):
+        return host.ips
     sandbox = state.sandbox()
-    if sandbox is None:
-        return ()
-    return host.ips if facts.host_network(pod) else sandbox.ips
+    return () if sandbox is None else sandbox.ips

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.probing.words import dialled, joined, reason
+from bamikube.nodeagent.probing.words import dialled, joined, malformed, no_tls, reason
 
 BODY_LIMIT = 10 * 1024  # bytes of an answer that are read
 REDIRECTS = 10
@@ -128,8 +128,18 @@ def sent_headers(action: JSON, agent: str) -> CIMultiDict[str]:
 
 
 def _fault(url: URL, error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientSSLError):
+        return no_tls(error.os_error)
     if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionResetError) and not error.os_error.errno:
+            return "EOF"  # closed in the middle of the TLS handshake
         return dialled(url.host or "", url.port or 0, error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "EOF"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "unexpected EOF"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return malformed(error.message)
+    if isinstance(error, aiohttp.NonHttpUrlClientError):
+        return f'unsupported protocol scheme "{url.scheme}"'
     return reason(error)

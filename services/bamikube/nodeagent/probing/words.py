@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 
@@ -14,6 +15,7 @@ _WORDS = {
     errno.ETIMEDOUT: "connect: connection timed out",
     errno.ECONNRESET: "connect: connection reset by peer",
 }
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
 def joined(host: str, port: int) -> str:
@@ -39,3 +41,23 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return _WORDS.get(error.errno, (error.strerror or str(error)).lower())
     return str(error) or type(error).__name__
+
+
+def no_tls(error: BaseException) -> str:
+    """Why a TLS handshake failed. What speaks no TLS at all mostly speaks HTTP."""
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return "http: server gave HTTP response to HTTPS client"
+    return reason(error)
+
+
+def malformed(message: str) -> str:
+    """What is wrong with an answer that is not HTTP. ``message`` is the parser's, with the line it stumbled over."""
+    found = re.search(r"""b?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", message)
+    line = "" if found is None else found[1][1:-1].partition("\\")[0]
+    if "status code" in message:
+        what = f'malformed HTTP status code "{(line.split(" ") + ["", ""])[1]}"'
+    elif "eader" in message:
+        what = f"malformed MIME header line: {line}"
+    else:
+        what = f'malformed HTTP response "{line}"'
+    return f"net/http: HTTP/1.x transport connection broken: {what}"
