@@ -55,7 +55,7 @@ def malformed(message: str) -> str:
     found = re.search(r"""b?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", message)
     line = "" if found is None else found[1][1:-1].partition("\\")[0]
     if "status code" in message:
-        what = f'malformed HTTP status code "{(line.split(" ") + ["", ""])[1]}"'
+        what = f'malformed HTTP status code "{line.partition(" ")[2].partition(" ")[0]}"'
     elif "eader" in message:
         what = f"malformed MIME header line: {line}"
     else:
