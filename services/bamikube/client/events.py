@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from bamikube.api.errors import ApiError
 from bamikube.kit.clock import rfc3339
+from bamikube.kit.pace import Pace
 from bamikube.kit.world import World
 
 log = logging.getLogger(__name__)
@@ -83,10 +84,19 @@ def reference(obj: dict[str, Any], field_path: str = "") -> dict[str, str]:
 class EventRecorder:
     """Records core/v1 Events as ``component`` on ``host``.
 
-    Several components of one process may share a recorder: each names itself when it records.
+    Several components of one process may share a recorder: each names itself when it records. ``pace``: how many are
+    written a second, and how many at once (0: no bound).
     """
 
-    def __init__(self, client: EventWriter, world: World, component: str, host: str = "") -> None:
+    def __init__(
+        self,
+        client: EventWriter,
+        world: World,
+        component: str,
+        host: str = "",
+        pace: tuple[float, int] = (0.0, 0),
+    ) -> None:
+        self._pace = Pace(world.clock, *pace)
         self._client = client
         self._world = world
         self._component = component
@@ -171,6 +181,7 @@ class EventRecorder:
         """Write what is recorded, until cancelled."""
         while True:
             occurrence = await self._queue.get()
+            await self._pace.wait()
             for attempt in range(5):
                 try:
                     await self._write(occurrence)

@@ -5,6 +5,7 @@ Only what holds here is said: a field whose behaviour the node agent does not ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bamikube.nodeagent import durations, settings
@@ -25,9 +26,16 @@ def configuration(options: NodeAgentOptions) -> JSON:
     }
 
 
+def _shown(options: NodeAgentOptions) -> Callable[[str], str]:
+    """A flag's duration, as Go prints it."""
+    return lambda field: durations.go(settings.duration(options, field))
+
+
 def _serving(options: NodeAgentOptions) -> JSON:
+    shown = _shown(options)
     return {
-        "enableServer": True,
+        "enableServer": options.enable_server,
+        "readOnlyPort": options.read_only_port,
         "address": options.address,
         "port": options.port,
         "healthzPort": options.healthz_port,
@@ -36,20 +44,27 @@ def _serving(options: NodeAgentOptions) -> JSON:
         "tlsPrivateKeyFile": options.tls_private_key_file,
         "authentication": {
             "x509": {"clientCAFile": options.client_ca_file},
-            "webhook": {"enabled": True, "cacheTTL": "2m0s"},
-            "anonymous": {"enabled": False},
+            "webhook": {
+                "enabled": options.authentication_token_webhook,
+                "cacheTTL": shown("authentication_token_webhook_cache_ttl"),
+            },
+            "anonymous": {"enabled": options.anonymous_auth},
         },
         "authorization": {
-            "mode": "Webhook",
-            "webhook": {"cacheAuthorizedTTL": "5m0s", "cacheUnauthorizedTTL": "30s"},
+            "mode": options.authorization_mode,
+            "webhook": {
+                "cacheAuthorizedTTL": shown("authorization_webhook_cache_authorized_ttl"),
+                "cacheUnauthorizedTTL": shown("authorization_webhook_cache_unauthorized_ttl"),
+            },
         },
-        "enableDebuggingHandlers": True,
-        "enableSystemLogHandler": True,
+        "enableDebuggingHandlers": options.enable_debugging_handlers,
+        "enableSystemLogHandler": options.enable_system_log_handler,
         "enableSystemLogQuery": False,
-    }
+    } | _given(tlsMinVersion=options.tls_min_version, tlsCipherSuites=options.tls_cipher_suites)
 
 
 def _node(options: NodeAgentOptions) -> JSON:
+    shown = _shown(options)
     looking, heartbeat = settings.status_frequencies(options)
     taints = []
     for text in options.register_with_taints:
@@ -66,31 +81,41 @@ def _node(options: NodeAgentOptions) -> JSON:
         "containerRuntimeEndpoint": options.container_runtime_endpoint,
         "cgroupRoot": options.cgroup_root,
         "cgroupDriver": options.cgroup_driver,
+        "runtimeRequestTimeout": shown("runtime_request_timeout"),
         "cgroupsPerQOS": True,
+        "failCgroupV1": options.fail_cgroupv1,
+        "localStorageCapacityIsolation": options.local_storage_capacity_isolation,
+        "podsPerCore": options.pods_per_core,
+        "eventRecordQPS": options.event_qps,
+        "eventBurst": options.event_burst,
+        "registryPullQPS": options.registry_qps,
+        "registryBurst": options.registry_burst,
+        "oomScoreAdj": options.oom_score_adj,
+        "maxOpenFiles": options.max_open_files,
+        "volumeStatsAggPeriod": shown("volume_stats_agg_period"),
+        "crashLoopBackOff": {
+            "maxContainerRestartPeriod": shown("crash_loop_back_off_max_container_restart_period")
+        },
         "failSwapOn": options.fail_swap_on,
         "seccompDefault": options.seccomp_default,
         "maxPods": options.max_pods,
         "podPidsLimit": options.pod_max_pids,
         "cpuManagerPolicy": options.cpu_manager_policy,
-        "cpuManagerReconcilePeriod": durations.go(durations.seconds(options.cpu_manager_reconcile_period)),
+        "cpuManagerReconcilePeriod": shown("cpu_manager_reconcile_period"),
         "memoryManagerPolicy": options.memory_manager_policy,
         "topologyManagerPolicy": options.topology_manager_policy,
         "topologyManagerScope": options.topology_manager_scope,
-        "imageMinimumGCAge": durations.go(durations.seconds(options.minimum_image_ttl_duration)),
-        "imageMaximumGCAge": durations.go(durations.seconds(options.image_maximum_gc_age)),
+        "imageMinimumGCAge": shown("minimum_image_ttl_duration"),
+        "imageMaximumGCAge": shown("image_maximum_gc_age"),
         "imageGCHighThresholdPercent": options.image_gc_high_threshold,
         "imageGCLowThresholdPercent": options.image_gc_low_threshold,
         "serializeImagePulls": options.serialize_image_pulls,
         "contentType": "application/json",
-        "shutdownGracePeriod": durations.go(durations.seconds(options.shutdown_grace_period)),
-        "shutdownGracePeriodCriticalPods": durations.go(
-            durations.seconds(options.shutdown_grace_period_critical_pods)
-        ),
+        "shutdownGracePeriod": shown("shutdown_grace_period"),
+        "shutdownGracePeriodCriticalPods": shown("shutdown_grace_period_critical_pods"),
         "enforceNodeAllocatable": options.enforce_node_allocatable,
         "evictionHard": options.eviction_hard,
-        "evictionPressureTransitionPeriod": durations.go(
-            durations.seconds(options.eviction_pressure_transition_period)
-        ),
+        "evictionPressureTransitionPeriod": shown("eviction_pressure_transition_period"),
     } | _given(
         registerWithTaints=taints,
         allowedUnsafeSysctls=options.allowed_unsafe_sysctls,
@@ -100,6 +125,8 @@ def _node(options: NodeAgentOptions) -> JSON:
             {"numaNode": node, "limits": {name: str(amount) for name, amount in amounts.items()}}
             for node, amounts in reserved.parse(options.reserved_memory).items()
         ],
+        mergeDefaultEvictionSettings=options.merge_default_eviction_settings,
+        imageServiceEndpoint=options.image_service_endpoint,
         maxParallelImagePulls=options.max_parallel_image_pulls,
         shutdownGracePeriodByPodPriority=[
             {"priority": priority, "shutdownGracePeriodSeconds": seconds}
@@ -126,15 +153,17 @@ def _given(**fields: Any) -> JSON:
 
 
 def _pods(options: NodeAgentOptions) -> JSON:
+    shown = _shown(options)
     return {
         "podLogsDir": f"{options.log_dir.rstrip('/')}/pods",
         "clusterDomain": options.cluster_domain,
         "clusterDNS": list(options.cluster_dns),
         "resolvConf": options.resolv_conf,
-        "cpuCFSQuota": True,
+        "cpuCFSQuota": options.cpu_cfs_quota,
         "cpuCFSQuotaPeriod": "100ms",
-        "syncFrequency": "1m0s",
+        "syncFrequency": shown("sync_frequency"),
         "containerLogMaxSize": options.container_log_max_size,
         "containerLogMaxFiles": options.container_log_max_files,
-        "containerLogMonitorInterval": "10s",
+        "containerLogMonitorInterval": shown("container_log_monitor_interval"),
+        "containerLogMaxWorkers": options.container_log_max_workers,
     }

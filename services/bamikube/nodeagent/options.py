@@ -36,11 +36,48 @@ class NodeAgentOptions(Options):
     port: int = Field(10250, ge=1, le=65535, description="port of the node's HTTPS API")
     tls_cert_file: str = Field("", description="certificate of the HTTPS API (PEM)")
     tls_private_key_file: str = Field("", description="key of the HTTPS API (PEM)")
+    tls_min_version: Literal["", "VersionTLS12", "VersionTLS13"] = Field(
+        "", description="the oldest version of TLS spoken there: VersionTLS12 (as without it) or VersionTLS13"
+    )
+    tls_cipher_suites: list[str] = Field(
+        default_factory=list,
+        description="what TLS 1.2 is spoken with, by Go's names; those of TLS 1.3 cannot be chosen",
+    )
+    enable_server: bool = Field(True, description="serve the node's API")
+    read_only_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port on which everybody may read pods and figures, without TLS; 0: none",
+    )
+    enable_debugging_handlers: bool = Field(
+        True, description="let the node's API look into pods: logs, exec, attach, port-forward, run"
+    )
+    enable_system_log_handler: bool = Field(True, description="serve the files of --log-dir as /logs")
+    anonymous_auth: bool = Field(False, description="let in who does not say who it is, as system:anonymous")
+    authentication_token_webhook: bool = Field(True, description="ask the API server whose a token is")
+    authentication_token_webhook_cache_ttl: str = Field("2m", description="how long its answer is good")
+    authorization_mode: Literal["Webhook", "AlwaysAllow"] = Field(
+        "Webhook",
+        description="Webhook: ask the API server who may do what; AlwaysAllow: whoever has a name may do everything",
+    )
+    authorization_webhook_cache_authorized_ttl: str = Field(
+        "5m", description="how long the answer that somebody may is good"
+    )
+    authorization_webhook_cache_unauthorized_ttl: str = Field(
+        "30s", description="how long the answer that somebody may not is good"
+    )
     client_ca_file: str = Field(
         "/etc/kubernetes/pki/ca.crt", description="CA whose client certificates are accepted"
     )
     container_runtime_endpoint: str = Field(
         "unix:///run/containerd/containerd.sock", description="CRI socket of containerd"
+    )
+    image_service_endpoint: str = Field(
+        "", description="CRI socket of the image service, if it is another than containerd's"
+    )
+    runtime_request_timeout: str = Field(
+        "2m", description="how long the runtime is waited for, but for pulls and stops"
     )
     pod_infra_container_image: str = Field(
         "",
@@ -85,10 +122,35 @@ class NodeAgentOptions(Options):
         gt=0,
         description="how long the node's lease lasts; it is renewed when a quarter of that has passed",
     )
+    event_qps: float = Field(0, ge=0, description="events written a second; 0: no bound")
+    event_burst: int = Field(100, ge=0, description="events written at once, with --event-qps")
+    oom_score_adj: int = Field(
+        -999, ge=-1000, le=1000, description="how soon the kernel kills the node agent when memory runs out"
+    )
+    max_open_files: int = Field(1000000, ge=1, description="files the node agent may have open")
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
     fail_swap_on: bool = Field(True, description="do not start on a machine that swaps")
+    fail_cgroupv1: bool = Field(False, description="do not start on a machine with cgroups of version 1")
     max_pods: int = Field(110, ge=1, description="pods this node takes")
+    pods_per_core: int = Field(
+        0,
+        ge=0,
+        description="pods this node takes for each processor, up to --max-pods; 0: no matter how many",
+    )
+    local_storage_capacity_isolation: bool = Field(
+        True, description="hand out ephemeral-storage, and hold pods to what they were given of it"
+    )
+    cpu_cfs_quota: bool = Field(True, description="hold containers to their limits of cpu")
+    sync_frequency: str = Field(
+        "1m", description="how often what volumes hold is compared with what it should be"
+    )
+    volume_stats_agg_period: str = Field(
+        "1m", description="how old figures of what volumes take may be at most"
+    )
+    crash_loop_back_off_max_container_restart_period: str = Field(
+        "5m", description="the longest wait before a container that fails is started again, 1s to 5m"
+    )
     pod_max_pids: int = Field(
         -1, ge=-1, description="processes a pod may have; -1: as many as all pods together"
     )
@@ -113,6 +175,10 @@ class NodeAgentOptions(Options):
     max_parallel_image_pulls: int = Field(
         0, ge=0, description="images pulled at once; 0: as many as are wanted"
     )
+    registry_qps: float = Field(
+        0, ge=0, description="pulls that may begin a second, others fail for now; 0: no bound"
+    )
+    registry_burst: int = Field(10, ge=0, description="pulls that may begin at once, with --registry-qps")
     image_credential_provider_config: str = Field(
         "",
         description="file (or folder of .json, .yaml and .yml files) that names the credential providers of this node",
@@ -124,6 +190,10 @@ class NodeAgentOptions(Options):
     container_log_max_files: int = Field(
         5, ge=2, description="log files kept of a container, the one being written among them"
     )
+    container_log_monitor_interval: str = Field(
+        "10s", description="how often logs are looked at, 3s at least"
+    )
+    container_log_max_workers: int = Field(1, ge=1, description="logs rotated at once")
     shutdown_grace_period: str = Field(
         "0s", description="how long a shutdown of the machine waits for pods to end; 0s: it does not"
     )
@@ -192,6 +262,9 @@ class NodeAgentOptions(Options):
     eviction_hard: dict[str, str] = Field(
         default_factory=lambda: dict(thresholds.DEFAULT_HARD),
         description="when pods are evicted at once, signal<value,...; a value of 0% or 100% switches a signal off",
+    )
+    merge_default_eviction_settings: bool = Field(
+        False, description="signals that --eviction-hard does not name keep their defaults"
     )
     eviction_soft: dict[str, str] = Field(
         default_factory=dict, description="when pods are evicted after a grace period, signal<value,..."

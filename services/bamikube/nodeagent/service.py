@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
-from bamikube.kit.httpserver import serve
+from bamikube.kit.httpserver import Server, serve
+from bamikube.kit.pace import Pace
 from bamikube.kit.tasks import Tasks
-from bamikube.kit.tlsdoor import server_settings
 from bamikube.kit.world import World
-from bamikube.nodeagent import durations
+from bamikube.nodeagent import durations, settings
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
@@ -37,7 +37,7 @@ from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import certificates, facts, reservations, status
-from bamikube.nodeagent.node.log_rotation import Limits, LogRotator
+from bamikube.nodeagent.node.log_rotation import LogRotator
 from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.numa.binder import Binder
@@ -48,27 +48,16 @@ from bamikube.nodeagent.pod.gate import Gate
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.sysctls import Allowed
 from bamikube.nodeagent.probing.checks import NodeChecks
-from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.runtime.cri import CriRuntime
 from bamikube.nodeagent.runtime.port import Container
+from bamikube.nodeagent.server import tls
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated
-from bamikube.nodeagent.settings import (
-    eviction_policy,
-    node_ips,
-    node_name,
-    reconcile_period,
-    reserved,
-    resource_managers,
-    shutdown_periods,
-    sources,
-    status_frequencies,
-)
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
 from bamikube.nodeagent.sources.mirrors import Mirrors
-from bamikube.nodeagent.startup import looks
+from bamikube.nodeagent.startup import itself, looks
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.provider import Stats
 from bamikube.nodeagent.stats.sampler import Sampler
@@ -85,17 +74,25 @@ class NodeAgent:
     def __init__(self, options: NodeAgentOptions, world: World) -> None:
         self.ready = asyncio.Event()
         self._options, self._world = options, world
-        self._ssl = _server_tls(options)
-        node = node_name(options.hostname_override, socket.gethostname())
-        ips = node_ips(options.node_ip) or (_default_ip(),)
+        self._ssl = tls.context(options) if options.enable_server else None
+        node = settings.node_name(options.hostname_override, socket.gethostname())
+        ips = settings.node_ips(options.node_ip) or (_default_ip(),)
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
-        looks.demand(root, options.cgroup_driver, fail_swap_on=options.fail_swap_on)
+        looks.demand(
+            root,
+            options.cgroup_driver,
+            fail_swap_on=options.fail_swap_on,
+            fail_cgroup_v1=options.fail_cgroupv1,
+        )
         machine = facts.inspect(root)
+        if not options.local_storage_capacity_isolation:
+            machine = replace(machine, disk=0)
+        max_pods = settings.most_pods(options, machine)
         self._machine = machine
-        evicting = eviction_policy(options)
+        evicting = settings.eviction_policy(options)
         status.check_labels(options.node_labels)
-        looking, heartbeat = status_frequencies(options)
+        looking, heartbeat = settings.status_frequencies(options)
         deep = mounting.sets_recursively()
         self._config = status.NodeConfig(
             name=node,
@@ -104,8 +101,8 @@ class NodeAgent:
             labels=options.node_labels,
             taints=tuple(status.parse_taint(text) for text in options.register_with_taints),
             port=options.port,
-            max_pods=options.max_pods,
-            reserved=reserved(options, evicting.thresholds, machine),
+            max_pods=max_pods,
+            reserved=settings.reserved(options, evicting.thresholds, machine),
             provider_id=options.provider_id,
             lease_seconds=options.node_lease_duration_seconds,
             images_max=options.node_status_max_images,
@@ -116,10 +113,16 @@ class NodeAgent:
             managed_attach=options.enable_controller_attach_detach,
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
-        self._runtime = CriRuntime(options.container_runtime_endpoint)
+        self._runtime = CriRuntime(
+            options.container_runtime_endpoint,
+            images=options.image_service_endpoint,
+            timeout=settings.duration(options, "runtime_request_timeout", positive=True),
+        )
         groups = Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids)
         self._host = LinuxHost(root, Path(options.log_dir), groups)
-        self._recorder = EventRecorder(self._client, world, "kubelet", node)
+        self._recorder = EventRecorder(
+            self._client, world, "kubelet", node, (options.event_qps, options.event_burst)
+        )
         self._services = Informer(self._client, "services", world)
         self._pods = Informer(self._client, "pods", world, fields=f"spec.nodeName={node}")
         referenced = Referenced(self._client, world)
@@ -142,7 +145,7 @@ class NodeAgent:
             lambda: {pod_facts.uid(p) for p in active_pods(self.agent)} if self.agent.whole else None,
         )
         self._checks = NodeChecks(self._runtime)
-        allocatable = status.shown(reservations.allocatable(machine, options.max_pods, self._config.reserved))
+        allocatable = status.shown(reservations.allocatable(machine, max_pods, self._config.reserved))
         shared = Shared(
             world=world,
             runtime=self._runtime,
@@ -156,19 +159,23 @@ class NodeAgent:
                 memory=machine.memory,
                 security=NodeSecurity(str(root / "seccomp"), options.seccomp_default, facts.throttles()),
             ),
-            addresses=HostFacts(ips, deep=deep),
+            addresses=HostFacts(ips, deep=deep, restart_max=settings.restart_max(options)),
             checks=self._checks,
+            refresh=settings.duration(options, "sync_frequency", positive=True),
             began=world.clock.now(),
             allocatable=lambda: allocatable,
             puller=_puller(options, root, world),
             devices=self._devices,
         )
-        managers = resource_managers(options, self._config.reserved, root)
+        managers = settings.resource_managers(options, self._config.reserved, root)
         managers.all_known(lambda: self.agent.whole)
         managers.devices = lambda pod, spec, nodes: near.hints(self._devices.book, pod, spec, nodes)
         managers.now = lambda: 1000 * world.clock.monotonic()
         self._devices.near, groups.alone = managers.near, managers.alone
         shared.place, shared.fixed = managers.place, managers.fixed()
+        if not options.cpu_cfs_quota:
+            shared.place = lambda uid, name: replace(managers.place(uid, name), alone=True)
+            groups.alone = lambda _uid: True
         self._pod_resources = PodResources(
             root, lambda: self._devices.book, lambda: active_pods(self.agent), managers
         )
@@ -185,13 +192,13 @@ class NodeAgent:
             self._devices,
             managers.admit,
         )
-        period = reconcile_period(options)
+        period = settings.reconcile_period(options)
         self._binder = Binder(
             world, self._runtime, managers, lambda: list(self.agent.workers.values()), period
         )
         self.agent = PodAgent(shared, self._pods, referenced, gate)
         self.checks = {"syncloop": self.agent.turns}  # of its health
-        self._sources = sources(options, world, node, self.agent.keep)
+        self._sources = settings.sources(options, world, node, self.agent.keep)
         self._mirrors = Mirrors(
             self._client,
             world,
@@ -218,7 +225,7 @@ class NodeAgent:
         )
         self._shutdown = ShutdownKeeper(
             world,
-            shutdown_periods(options),
+            settings.shutdown_periods(options),
             _logind,
             lambda: list(self.agent.workers.values()),
             self._node_event,
@@ -226,14 +233,22 @@ class NodeAgent:
             root,
         )
         self._rotator = LogRotator(
-            world, self._runtime, _log_limits(options), lambda: running_containers(self.agent)
+            world, self._runtime, settings.log_limits(options), lambda: running_containers(self.agent)
         )
-        auth = Delegated(self._client, world, node)
+        auth = Delegated(self._client, world, node, settings.who_may(options))
         good_until = (
             certificates.of_client(options.kubeconfig),
             certificates.of_server(options.tls_cert_file),
         )
-        shown = Shown(configuration(options), Path(options.log_dir), good_until, root / "checkpoints")
+        shown = Shown(
+            configuration(options),
+            Path(options.log_dir),
+            good_until,
+            root / "checkpoints",
+            options.enable_debugging_handlers,
+            options.enable_system_log_handler,
+        )
+        self._open = NodeApi(self.agent, self._runtime, world, None, stats, replace(shown, debugging=False))
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)
 
     def _pressures(self) -> tuple[str, ...]:
@@ -285,30 +300,43 @@ class NodeAgent:
         kinds = ("burstable", "besteffort")
         below = [f"kubepods-{kind}.slice" if systemd else kind for kind in kinds]
         above = (kubepods, *(f"{kubepods}/{part}" for part in below))
-        return Sampler(self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), above)
+        made = Sampler(self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), above)
+        made.files_fresh = settings.duration(options, "volume_stats_agg_period")
+        return made
 
     def _look_after(self, tasks: Tasks) -> None:
         """What keeps a node going, whether the API server is heard or not: static pods need it, too."""
         tasks.spawn(self._images.run(), "images")
         tasks.spawn(self._evictor.run(), "eviction")
-        tasks.spawn(self._evictor.watch_limits(), "storage limits")
+        if self._options.local_storage_capacity_isolation:
+            tasks.spawn(self._evictor.watch_limits(), "storage limits")
         tasks.spawn(self._shutdown.run(), "shutdown")
         tasks.spawn(self._binder.run(), "processors")
-        if _log_limits(self._options).size >= 0:
+        if settings.log_limits(self._options).size >= 0:
             tasks.spawn(self._rotator.run(), "log rotation")
+
+    async def _serve(self, tasks: Tasks) -> list[Server]:
+        """The node's API, and what everybody may read of it."""
+        host, found = self._options.address, []
+        if self._ssl is not None:
+            port = self._options.port
+            found.append(await serve(self._api.handle, host=host, port=port, ssl=self._ssl, tasks=tasks))
+            log.info("node %s: API on %s:%d", self._config.name, host, port)
+        if port := self._options.read_only_port:
+            found.append(await serve(self._open.handle, host=host, port=port, tasks=tasks))
+            log.info("node %s: everybody may read on %s:%d", self._config.name, host, port)
+        return found
 
     async def run(self) -> None:
         """Everything the node agent does, until cancelled."""
         tasks = Tasks("nodeagent")
+        itself.settle(self._options.oom_score_adj, self._options.max_open_files)
         self._node_event("Normal", "Starting", "Starting kubelet.")
         self._host.start()
         self._bind()
         await self._devices.start()
         await self._pod_resources.start()
-        server = await serve(
-            self._api.handle, host=self._options.address, port=self._options.port, ssl=self._ssl, tasks=tasks
-        )
-        log.info("node %s: API on %s:%d", self._config.name, self._options.address, server.port)
+        servers = await self._serve(tasks)
         try:
             tasks.spawn(self._recorder.run(), "events")
             tasks.spawn(self._services.run(), "services")
@@ -333,7 +361,8 @@ class NodeAgent:
             await working
         finally:
             self.ready.clear()
-            await server.close()
+            for server in servers:
+                await server.close()
             await tasks.close()
             await self._devices.close()
             await self._pod_resources.close()
@@ -350,7 +379,12 @@ def _puller(options: NodeAgentOptions, root: Path, world: World) -> Puller:
     own = node_credentials(
         root, options.image_credential_provider_config, options.image_credential_provider_bin_dir, world.clock
     )
-    return Puller(serialize=options.serialize_image_pulls, most=options.max_parallel_image_pulls, node=own)
+    return Puller(
+        serialize=options.serialize_image_pulls,
+        most=options.max_parallel_image_pulls,
+        node=own,
+        pace=Pace(world.clock, options.registry_qps, options.registry_burst),
+    )
 
 
 def _image_policy(options: NodeAgentOptions) -> collector.Policy:
@@ -389,35 +423,6 @@ def active_pods(agent: PodAgent) -> list[dict[str, Any]]:
 def running_containers(agent: PodAgent) -> list[Container]:
     """What runs, as the workers saw it last."""
     return [c for worker in list(agent.workers.values()) for c in worker.state.running()]
-
-
-def _log_limits(options: NodeAgentOptions) -> Limits:
-    try:
-        return Limits(int(number(options.container_log_max_size)), options.container_log_max_files)
-    except ValueError as error:
-        raise ValueError(
-            f"--container-log-max-size {options.container_log_max_size}: {error}; give for example 10Mi"
-        ) from error
-
-
-def _server_tls(options: NodeAgentOptions) -> ssl.SSLContext:
-    for flag, path in (
-        ("--tls-cert-file", options.tls_cert_file),
-        ("--tls-private-key-file", options.tls_private_key_file),
-        ("--client-ca-file", options.client_ca_file),
-    ):
-        if not path:
-            raise ValueError(f"{flag} is not set; give the path of a PEM file")
-        if not Path(path).is_file():
-            raise ValueError(f"{flag}: there is no file {path}; issue the node's certificates first")
-    context = server_settings()
-    try:
-        context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
-        context.load_verify_locations(options.client_ca_file)
-    except ssl.SSLError as error:
-        raise ValueError(f"--tls-cert-file {options.tls_cert_file} cannot be used: {error}") from error
-    context.verify_mode = ssl.CERT_OPTIONAL
-    return context
 
 
 def _default_ip() -> str:

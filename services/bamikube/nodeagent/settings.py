@@ -14,11 +14,15 @@ from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.loop import Policy
 from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import Machine
+from bamikube.nodeagent.node.log_rotation import Limits
 from bamikube.nodeagent.numa import memory, nodes, topology
 from bamikube.nodeagent.numa import reserved as numa_reserved
 from bamikube.nodeagent.numa.managers import Managers
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.state import BACKOFF_CAP
+from bamikube.nodeagent.quantity import number
+from bamikube.nodeagent.server import auth
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.sources.files import ManifestFiles
 from bamikube.nodeagent.sources.joined import Joined
@@ -69,11 +73,58 @@ def node_name(override: str, hostname: str) -> str:
     return found
 
 
+def most_pods(options: NodeAgentOptions, machine: Machine) -> int:
+    """How many pods the node takes."""
+    most = options.max_pods
+    return min(most, options.pods_per_core * machine.cpus) if options.pods_per_core else most
+
+
+def restart_max(options: NodeAgentOptions) -> float:
+    """The longest wait before a restart, in seconds."""
+    field = "crash_loop_back_off_max_container_restart_period"
+    found = duration(options, field)
+    if not 1.0 <= found <= BACKOFF_CAP:
+        raise ValueError(
+            f"invalid configuration: crashLoopBackOff.maxContainerRestartPeriod ({flag(field)}) "
+            f"(got: {durations.go(found)}) must be set between 1s and {durations.go(BACKOFF_CAP)}"
+        )
+    return found
+
+
+def log_limits(options: NodeAgentOptions) -> Limits:
+    """When logs are rotated, and how."""
+    try:
+        size = int(number(options.container_log_max_size))
+    except ValueError as error:
+        raise ValueError(
+            f"--container-log-max-size {options.container_log_max_size}: {error}; give for example 10Mi"
+        ) from error
+    period = duration(options, "container_log_monitor_interval")
+    if period < 3:
+        raise ValueError(
+            "invalid configuration: containerLogMonitorInterval must be a positive time duration greater than or equal to 3s"
+        )
+    return Limits(size, options.container_log_max_files, period, options.container_log_max_workers)
+
+
+def who_may(options: NodeAgentOptions) -> auth.Policy:
+    """Who is let in to the node's API."""
+    return auth.Policy(
+        anonymous=options.anonymous_auth,
+        tokens=options.authentication_token_webhook,
+        everything=options.authorization_mode == "AlwaysAllow",
+        token_ttl=duration(options, "authentication_token_webhook_cache_ttl"),
+        allowed_ttl=duration(options, "authorization_webhook_cache_authorized_ttl"),
+        denied_ttl=duration(options, "authorization_webhook_cache_unauthorized_ttl"),
+    )
+
+
 def eviction_policy(options: NodeAgentOptions) -> Policy:
     """What the flags say about eviction."""
+    kept = thresholds.DEFAULT_HARD if options.merge_default_eviction_settings else {}
     transition = duration(options, "eviction_pressure_transition_period")
     found = thresholds.parse(
-        options.eviction_hard,
+        {**kept, **options.eviction_hard},
         options.eviction_soft,
         options.eviction_soft_grace_period,
         options.eviction_minimum_reclaim,

@@ -67,6 +67,16 @@ def test_swap_may_be_allowed() -> None:
     assert of_machine(replace(GOOD, swap=("/swap",)), fail_swap_on=False) == []
 
 
+@pytest.mark.parametrize(("v2", "wanted", "said"), [(False, True, 1), (False, False, 0), (True, True, 0)])
+def test_a_machine_of_cgroups_v1_may_be_refused(v2: bool, wanted: bool, said: int) -> None:
+    found = of_machine(replace(GOOD, cgroups_v2=v2), fail_swap_on=True, fail_cgroup_v1=wanted)
+    assert len(found) == said
+    for one in found:
+        assert one.fatal and str(one).startswith(
+            "kubelet is configured to not run on a host using cgroup v1; "
+        )
+
+
 def test_the_runtime_and_the_clock() -> None:
     assert of_runtime("unix:///c.sock", "", [Condition("RuntimeReady", True, "", "")]) == []
     (down,) = of_runtime("unix:///c.sock", "failed to connect", [])

@@ -1,7 +1,7 @@
 """Every field of KubeletConfiguration (``kubelet.config.k8s.io/v1beta1``, v1.34), and what the node agent does with it. Pure.
 
 A field has the meaning of the flag of the same thing, so the file says no more than flags can (``HONOURED``). Of the others the
-node agent does one thing and no other (``FIXED``), or nothing at all (``UNUSED``): whoever sets those is told so, unless what
+node agent does one thing and no other (``FIXED``), or nothing at all (``UNUSED``, with why): whoever sets those is told so, unless what
 he asks for is what happens anyway. Zero durations, empty texts and nulls stand for the default, as kubeadm writes them.
 
 Source: the API reference of KubeletConfiguration.
@@ -58,6 +58,16 @@ def _memory(value: Any) -> Any:
         ) from error
 
 
+def _above_pods(value: Any) -> Any:
+    """``podLogsDir`` as ``--log-dir`` has it: the folder that also has ``containers``."""
+    folder, _, last = str(value).rstrip("/").rpartition("/")
+    if last != "pods" or not folder.startswith("/"):
+        raise ValueError(
+            f"{value!r} is not an absolute path that ends in /pods, beside which containers lies"
+        )
+    return folder
+
+
 def _by_priority(value: Any) -> Any:
     try:
         return {int(one["priority"]): int(one["shutdownGracePeriodSeconds"]) for one in value}
@@ -76,12 +86,34 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("healthzBindAddress", "healthz_bind_address", _as_it_is),
         ("tlsCertFile", "tls_cert_file", _as_it_is),
         ("tlsPrivateKeyFile", "tls_private_key_file", _as_it_is),
+        ("tlsMinVersion", "tls_min_version", _as_it_is),
+        ("tlsCipherSuites", "tls_cipher_suites", _as_it_is),
+        ("enableServer", "enable_server", _as_it_is),
+        ("readOnlyPort", "read_only_port", _as_it_is),
+        ("enableDebuggingHandlers", "enable_debugging_handlers", _as_it_is),
+        ("enableSystemLogHandler", "enable_system_log_handler", _as_it_is),
+        ("authentication.anonymous.enabled", "anonymous_auth", _as_it_is),
+        ("authentication.webhook.enabled", "authentication_token_webhook", _as_it_is),
+        ("authentication.webhook.cacheTTL", "authentication_token_webhook_cache_ttl", _as_it_is),
+        ("authorization.mode", "authorization_mode", _as_it_is),
+        (
+            "authorization.webhook.cacheAuthorizedTTL",
+            "authorization_webhook_cache_authorized_ttl",
+            _as_it_is,
+        ),
+        (
+            "authorization.webhook.cacheUnauthorizedTTL",
+            "authorization_webhook_cache_unauthorized_ttl",
+            _as_it_is,
+        ),
         ("authentication.x509.clientCAFile", "client_ca_file", _as_it_is),
         ("staticPodPath", "pod_manifest_path", _as_it_is),
         ("staticPodURL", "manifest_url", _as_it_is),
         ("staticPodURLHeader", "manifest_url_header", _headers),
         ("httpCheckFrequency", "http_check_frequency", _as_it_is),
         ("containerRuntimeEndpoint", "container_runtime_endpoint", _as_it_is),
+        ("imageServiceEndpoint", "image_service_endpoint", _as_it_is),
+        ("runtimeRequestTimeout", "runtime_request_timeout", _as_it_is),
         ("clusterDomain", "cluster_domain", _as_it_is),
         ("clusterDNS", "cluster_dns", _as_it_is),
         ("resolvConf", "resolv_conf", _as_it_is),
@@ -93,9 +125,24 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("nodeStatusReportFrequency", "node_status_report_frequency", _as_it_is),
         ("nodeStatusMaxImages", "node_status_max_images", _as_it_is),
         ("nodeLeaseDurationSeconds", "node_lease_duration_seconds", _as_it_is),
+        ("eventRecordQPS", "event_qps", _as_it_is),
+        ("eventBurst", "event_burst", _as_it_is),
+        ("oomScoreAdj", "oom_score_adj", _as_it_is),
+        ("maxOpenFiles", "max_open_files", _as_it_is),
         ("cgroupRoot", "cgroup_root", _as_it_is),
         ("cgroupDriver", "cgroup_driver", _as_it_is),
         ("failSwapOn", "fail_swap_on", _as_it_is),
+        ("failCgroupV1", "fail_cgroupv1", _as_it_is),
+        ("podsPerCore", "pods_per_core", _as_it_is),
+        ("localStorageCapacityIsolation", "local_storage_capacity_isolation", _as_it_is),
+        ("cpuCFSQuota", "cpu_cfs_quota", _as_it_is),
+        ("syncFrequency", "sync_frequency", _as_it_is),
+        ("volumeStatsAggPeriod", "volume_stats_agg_period", _as_it_is),
+        (
+            "crashLoopBackOff.maxContainerRestartPeriod",
+            "crash_loop_back_off_max_container_restart_period",
+            _as_it_is,
+        ),
         ("maxPods", "max_pods", _as_it_is),
         ("podPidsLimit", "pod_max_pids", _as_it_is),
         ("seccompDefault", "seccomp_default", _as_it_is),
@@ -115,6 +162,7 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("systemReservedCgroup", "system_reserved_cgroup", _as_it_is),
         ("enforceNodeAllocatable", "enforce_node_allocatable", _as_it_is),
         ("evictionHard", "eviction_hard", _texts),
+        ("mergeDefaultEvictionSettings", "merge_default_eviction_settings", _as_it_is),
         ("evictionSoft", "eviction_soft", _texts),
         ("evictionSoftGracePeriod", "eviction_soft_grace_period", _texts),
         ("evictionMaxPodGracePeriod", "eviction_max_pod_grace_period", _as_it_is),
@@ -126,6 +174,11 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("imageGCLowThresholdPercent", "image_gc_low_threshold", _as_it_is),
         ("serializeImagePulls", "serialize_image_pulls", _as_it_is),
         ("maxParallelImagePulls", "max_parallel_image_pulls", _as_it_is),
+        ("registryPullQPS", "registry_qps", _as_it_is),
+        ("registryBurst", "registry_burst", _as_it_is),
+        ("podLogsDir", "log_dir", _above_pods),
+        ("containerLogMonitorInterval", "container_log_monitor_interval", _as_it_is),
+        ("containerLogMaxWorkers", "container_log_max_workers", _as_it_is),
         ("containerLogMaxSize", "container_log_max_size", _as_it_is),
         ("containerLogMaxFiles", "container_log_max_files", _as_it_is),
         ("shutdownGracePeriod", "shutdown_grace_period", _as_it_is),
@@ -137,43 +190,63 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
 }
 
 FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
-    "enableServer": True,
-    "readOnlyPort": 0,
-    "authentication.webhook.enabled": True,
-    "authentication.webhook.cacheTTL": "2m0s",
-    "authentication.anonymous.enabled": False,
-    "authorization.mode": "Webhook",
-    "authorization.webhook.cacheAuthorizedTTL": "5m0s",
-    "authorization.webhook.cacheUnauthorizedTTL": "30s",
-    "enableDebuggingHandlers": True,
-    "enableSystemLogHandler": True,
     "enableSystemLogQuery": False,
     "cgroupsPerQOS": True,
-    "cpuCFSQuota": True,
     "cpuCFSQuotaPeriod": "100ms",
-    "syncFrequency": "1m0s",
-    "containerLogMonitorInterval": "10s",
-    "runtimeRequestTimeout": "2m0s",
     "contentType": "application/json",
-    "localStorageCapacityIsolation": True,
     "hairpinMode": "hairpin-veth",
     "configMapAndSecretChangeDetectionStrategy": "Watch",
+    "imagePullCredentialsVerificationPolicy": "NeverVerify",
 }
 
-_NO_EFFECT = """containerLogMaxWorkers crashLoopBackOff enableContentionProfiling enableDebugFlagsHandler enableProfilingHandler eventBurst
-    eventRecordQPS failCgroupV1 featureGates fileCheckFrequency imagePullCredentialsVerificationPolicy
-    imageServiceEndpoint iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification kubeAPIBurst kubeAPIQPS kubeletCgroups logging
-    makeIPTablesUtilChains maxOpenFiles memorySwap memoryThrottlingFactor mergeDefaultEvictionSettings oomScoreAdj podCIDR podLogsDir
-    podsPerCore preloadedImagesVerificationAllowlist protectKernelDefaults qosReserved registryBurst registryPullQPS
-    rotateCertificates runOnce serverTLSBootstrap showHiddenMetricsForVersion singleProcessOOMKill
-    streamingConnectionIdleTimeout systemCgroups tlsCipherSuites tlsMinVersion tracing userNamespaces
-    volumePluginDir volumeStatsAggPeriod"""
-UNUSED = frozenset(_NO_EFFECT.split())
+_GATE = "its feature gate is off in v1.34"
+_NETWORK = "services are the matter of bamikube-proxy, pods' links of bamikube-network"
+_PAGES = "there are no such pages"
+_CERTIFICATES = "bamikube certs renews the node's certificates"
+UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
+    "enableContentionProfiling": _PAGES,
+    "enableDebugFlagsHandler": _PAGES,
+    "enableProfilingHandler": _PAGES,
+    "featureGates": "what is on in v1.34 is on here, and nothing else",
+    "fileCheckFrequency": "manifests are looked at every second",
+    "iptablesDropBit": _NETWORK,
+    "iptablesMasqueradeBit": _NETWORK,
+    "kernelMemcgNotification": "memory is looked at every ten seconds",
+    "kubeAPIBurst": "requests to the API server are not held back here, it does that itself",
+    "kubeAPIQPS": "requests to the API server are not held back here, it does that itself",
+    "kubeletCgroups": "whoever starts the node agent puts it into a cgroup",
+    "logging": "logs are written at once",
+    "makeIPTablesUtilChains": _NETWORK,
+    "memorySwap": "containers do not swap",
+    "memoryThrottlingFactor": _GATE,
+    "podCIDR": "the Node says which addresses its pods have",
+    "preloadedImagesVerificationAllowlist": _GATE,
+    "protectKernelDefaults": "the kernel's settings are neither changed nor asked for",
+    "qosReserved": _GATE,
+    "rotateCertificates": _CERTIFICATES,
+    "runOnce": "it is no longer supported by the kubelet either",
+    "serverTLSBootstrap": _CERTIFICATES,
+    "showHiddenMetricsForVersion": "no metric is hidden",
+    "singleProcessOOMKill": "the kernel chooses the process of a container that it kills",
+    "streamingConnectionIdleTimeout": "streams end where containerd says, by its stream_idle_timeout",
+    "systemCgroups": "whoever starts the system's daemons puts them into cgroups",
+    "tracing": "no traces are written",
+    "userNamespaces": "pods have no users of their own",
+    "volumePluginDir": "there are no FlexVolumes",
+}
 
 _ZEROS = ("", "0", "0s", "0m", "0h", "0m0s", "0h0m0s")
 
 
 def unset(path: str, value: Any) -> bool:
     """Whether ``value`` says nothing: null, an empty text, a duration of nothing, and the 0 of a field where 0 is no value."""
-    numbers = ("nodeLeaseDurationSeconds", "port", "maxPods", "containerLogMaxFiles", "podPidsLimit")
+    numbers = (
+        "nodeLeaseDurationSeconds",
+        "port",
+        "maxPods",
+        "containerLogMaxFiles",
+        "containerLogMaxWorkers",
+        "maxOpenFiles",
+        "podPidsLimit",
+    )
     return value is None or value in _ZEROS or (path in numbers and value == 0)

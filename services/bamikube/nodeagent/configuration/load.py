@@ -126,7 +126,8 @@ def options(configuration: Mapping[str, Any], where: str) -> Loaded:
             if not unset(path, value) and value != FIXED[path]:
                 unused.append(f"{path}: {value!r} has no effect: here it is always {FIXED[path]!r}")
         elif not unset(path, value) and value != {} and not path.startswith("logging."):
-            unused.append(f"{path} has no effect on this node agent")
+            why = UNUSED[path if path in UNUSED else path.partition(".")[0]]
+            unused.append(f"{path} has no effect on this node agent: {why}")
     return Loaded(values, names, tuple(unused))
 
 

@@ -1,7 +1,7 @@
 """The node's pulls: how many at a time, and with whose credentials.
 
 By default all pulls go on side by side, so that one which stalls delays nobody; ``serialize`` lets one go after the other,
-``most`` bounds how many go on at once.
+``most`` bounds how many go on at once, ``pace`` how many begin in a second: who comes too early fails, and tries again later.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from bamikube.kit.clock import Clock
+from bamikube.kit.pace import Pace
 from bamikube.nodeagent.images.accounts import Account
 from bamikube.nodeagent.images.keyring import Keyring
 from bamikube.nodeagent.images.names import Name
@@ -39,8 +40,14 @@ class Puller:
     """One for the whole node. ``node`` finds the node's own credentials for an image."""
 
     def __init__(
-        self, *, serialize: bool = False, most: int = 0, node: NodeCredentials = no_credentials
+        self,
+        *,
+        serialize: bool = False,
+        most: int = 0,
+        node: NodeCredentials = no_credentials,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace
         bound = 1 if serialize else most
         self._gate = asyncio.Semaphore(bound) if bound else None
         self._node = node
@@ -62,6 +69,8 @@ class Puller:
         """
         choices: list[Credentials | None] = list(keyring.lookup(name.repository))
         choices += [one for one in await self._node(name, account) if one not in choices]
+        if self._pace is not None and not self._pace.take():
+            raise PullFailed("pull QPS exceeded")
         async with AsyncExitStack() as stack:
             if self._gate is not None:
                 await stack.enter_async_context(self._gate)

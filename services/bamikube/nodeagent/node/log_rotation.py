@@ -14,6 +14,7 @@ Source: "Logging architecture", containerLogMaxSize and containerLogMaxFiles.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import os
@@ -35,11 +36,12 @@ _COMPRESSED, _HALF = ".gz", ".tmp"
 @dataclass(frozen=True, slots=True)
 class Limits:
     """A log of ``size`` bytes is rotated; a negative size turns rotation off. At most ``files`` are kept, the log itself
-    among them. ``period``: seconds between two looks."""
+    among them. ``period``: seconds between two looks; ``workers``: how many logs are rotated at once."""
 
     size: int
     files: int
     period: float = 10.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def compress(path: Path) -> None:
 
 
 class LogRotator:
-    """Looks at the logs of running containers every few seconds; one log is rotated at a time."""
+    """Looks at the logs of running containers every few seconds; few logs are rotated at a time."""
 
     def __init__(
         self, world: World, runtime: Runtime, limits: Limits, running: Callable[[], list[Container]]
@@ -87,13 +89,18 @@ class LogRotator:
 
     async def look(self) -> list[str]:
         """One look at all logs; the ids of the containers whose logs were rotated."""
-        rotated = []
-        for container in self._running():
-            try:
-                if await self._rotate_if_large(container):
-                    rotated.append(container.id)
-            except (RuntimeFailure, OSError) as failure:
-                log.warning("cannot rotate the log %s yet: %s", container.log_path, failure)
+        rotated: list[str] = []
+        todo = iter(self._running())
+
+        async def work() -> None:
+            for container in todo:
+                try:
+                    if await self._rotate_if_large(container):
+                        rotated.append(container.id)
+                except (RuntimeFailure, OSError) as failure:
+                    log.warning("cannot rotate the log %s yet: %s", container.log_path, failure)
+
+        await asyncio.gather(*(work() for _ in range(self._limits.workers)))
         return rotated
 
     async def _rotate_if_large(self, container: Container) -> bool:

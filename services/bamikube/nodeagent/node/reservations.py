@@ -159,6 +159,8 @@ def capacity(machine: Machine, max_pods: int) -> dict[str, Quantity]:
         "memory": Quantity.of(machine.memory, BINARY),
         "pods": Quantity.of(max_pods, DECIMAL),
     }
+    if not machine.disk:  # pods are not told apart there
+        del found["ephemeral-storage"]
     for size, number in machine.huge_pages:
         found[f"hugepages-{Quantity.of(size, BINARY)}"] = Quantity.of(size * number, BINARY)
     return dict(sorted(found.items()))

@@ -48,6 +48,7 @@ class Shared:
     checks: Checks
     allocatable: Callable[[], Mapping[str, str]]
     devices: Equips = field(default_factory=NoDevices)
+    refresh: float = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
     began: float = 0.0  # when this node agent did, in seconds since the epoch
     puller: Puller = field(default_factory=Puller)
     place: Callable[[str, str], Place] = lambda _uid, _name: (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.state import Backoff, Memory, RuntimeState
+from bamikube.nodeagent.pod.state import BACKOFF_CAP, Backoff, Memory, RuntimeState
 from bamikube.nodeagent.runtime.port import Container
 
 Kind = Literal[
@@ -48,6 +48,7 @@ class Decision:
     state: RuntimeState
     memory: Memory
     now: float
+    restart_max: float = BACKOFF_CAP  # seconds, the longest wait before a restart
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
     waiting: dict[str, tuple[str, str]] = field(default_factory=dict)

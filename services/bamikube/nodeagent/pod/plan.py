@@ -20,13 +20,13 @@ from bamikube.nodeagent.pod import facts, renewing, status
 from bamikube.nodeagent.pod.container_status import next_attempt
 from bamikube.nodeagent.pod.decision import Decision, Plan
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.pod.state import BACKOFF_BASE, Backoff, Memory, RuntimeState
+from bamikube.nodeagent.pod.state import Backoff, Memory, RuntimeState
 from bamikube.nodeagent.runtime.port import Container, Sandbox
 
 
 def plan(pod: JSON, state: RuntimeState, memory: Memory, now: float, host: status.HostFacts) -> Plan:
     """The next step for ``pod``. Pure: same input, same plan; ``now`` in seconds since the epoch."""
-    d = Decision(pod, state, memory, now)
+    d = Decision(pod, state, memory, now, host.restart_max)
     ending = _ending(d)
     if ending is not None:
         _end(d, *ending)
@@ -244,7 +244,7 @@ def _drive(d: Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
             d.waiting[name] = _backing_off(d, name, known)
             d.wake(at + known.period)
             return
-        backoff = known.next(at) if known is not None else Backoff(BACKOFF_BASE, at)
+        backoff = known.next(at, d.restart_max) if known is not None else Backoff.first(at, d.restart_max)
     if d.memory.starting:
         if trouble is not None:
             d.waiting[name] = trouble.at(d.now)

@@ -71,10 +71,15 @@ class Backoff:
     def expired(self, ended: float) -> bool:
         return ended - self.updated > BACKOFF_RESET
 
-    def next(self, ended: float) -> Backoff:
+    @classmethod
+    def first(cls, ended: float, most: float = BACKOFF_CAP) -> Backoff:
+        return cls(min(BACKOFF_BASE, most), ended)
+
+    def next(self, ended: float, most: float = BACKOFF_CAP) -> Backoff:
+        """``most``: the longest wait on this node, in seconds."""
         if self.expired(ended):
-            return Backoff(BACKOFF_BASE, ended)
-        return Backoff(min(self.period * 2, BACKOFF_CAP), ended)
+            return Backoff.first(ended, most)
+        return Backoff(min(self.period * 2, most), ended)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from bamikube.nodeagent.pod.conditions import conditions
 from bamikube.nodeagent.pod.container_status import Writer, lost_at_end, remembered
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.phase import phase
-from bamikube.nodeagent.pod.state import Memory, RuntimeState
+from bamikube.nodeagent.pod.state import BACKOFF_CAP, Memory, RuntimeState
 
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
@@ -26,12 +26,14 @@ DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadlin
 class HostFacts:
     """Of the node: its addresses, first the primary one, and the runtime's name for container ids.
 
-    ``deep``: whether mounts can be made read-only with all that is mounted below them.
+    ``deep``: whether mounts can be made read-only with all that is mounted below them. ``restart_max``: seconds, the longest
+    wait before a container is started anew.
     """
 
     ips: tuple[str, ...]
     runtime: str = "containerd"
     deep: bool = False
+    restart_max: float = BACKOFF_CAP
 
 
 def compute(

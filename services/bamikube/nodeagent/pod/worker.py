@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 SHOWN = ("labels", "annotations", "generation")  # of a pod's metadata: volumes and variables show these
 PACE = 0.5  # seconds, at least, between two times that changes are written into volumes
-REFRESH = 60.0  # seconds between two looks at what configMap, secret and token volumes hold
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
 LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
 LOOK_AGAIN = 0.015  # seconds until the first of those looks; each waits longer than the one before
@@ -204,10 +203,10 @@ class PodWorker:
         self._announcer.tell(self.pod, self.status, decision.ending)
         self._act(decision.actions)
         self._timing.stepped(self.pod, before, decision.status, now, clock.monotonic() - begun)
-        refresh = self._refreshed + (PACE if self._stale else REFRESH)
+        refresh = self._refreshed + (PACE if self._stale else self._shared.refresh)
         if self.memory.volumes_ready and not self.memory.cleaned:
             if now >= refresh and "refresh" not in self._busy and self._settled():
-                self._stale, self._refreshed, refresh = False, now, now + REFRESH
+                self._stale, self._refreshed, refresh = False, now, now + self._shared.refresh
                 self._spawn("refresh", self._starter.refresh(self.resize.promised(), self._ips()))
             if refresh > now:  # else it waits for what is under way, whose end wakes us
                 decision.wake_at = min(refresh, decision.wake_at or refresh)

@@ -58,43 +58,58 @@ _PROFILES = {
     "Localhost": pb.SecurityProfile.Localhost,
 }
 _TOPICS = {"/tasks/start": "started", "/tasks/exit": "exited", "/tasks/oom": "oom"}
-_SHORT = 120.0  # seconds for calls that do no long work
+SHORT = 120.0  # seconds for calls that do no long work
 _LONG = 600.0  # seconds for pulling an image
+
+
+def _channel(flag: str, endpoint: str) -> grpc.aio.Channel:
+    if not endpoint.startswith("unix:///"):
+        raise ValueError(
+            f"{flag}: {endpoint!r} is not an absolute unix:///path/to/socket; "
+            "give for example unix:///run/containerd/containerd.sock"
+        )
+    return grpc.aio.insecure_channel(
+        endpoint,
+        options=[
+            ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.default_authority", "localhost"),
+        ],
+    )
 
 
 class CriRuntime:
     """A client of containerd on ``endpoint`` (``unix:///run/containerd/containerd.sock``)."""
 
-    def __init__(self, endpoint: str, *, containerd_namespace: str = "k8s.io") -> None:
-        if not endpoint.startswith("unix:///"):
-            raise ValueError(
-                f"--container-runtime-endpoint: {endpoint!r} is not an absolute unix:///path/to/socket; "
-                "give for example unix:///run/containerd/containerd.sock"
-            )
-        self._namespace = containerd_namespace
-        self._channel = grpc.aio.insecure_channel(
-            endpoint,
-            options=[
-                ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.default_authority", "localhost"),
-            ],
-        )
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        images: str = "",
+        timeout: float = SHORT,
+        containerd_namespace: str = "k8s.io",
+    ) -> None:
+        """``images``: where the image service is, if it is not there, too. ``timeout``: seconds for calls that do no long work."""
+        self._namespace, self._short = containerd_namespace, timeout
+        self._channel = _channel("--container-runtime-endpoint", endpoint)
+        self._image_channel = _channel("--image-service-endpoint", images) if images else self._channel
         self._runtime = cri_pb2_grpc.RuntimeServiceStub(self._channel)
-        self._images = cri_pb2_grpc.ImageServiceStub(self._channel)
+        self._images = cri_pb2_grpc.ImageServiceStub(self._image_channel)
         self._events = events_pb2_grpc.EventsStub(self._channel)
         self._snapshots = Snapshots(self._channel, containerd_namespace)
         self._snapshotter_name = ""
 
     async def close(self) -> None:
         await self._channel.close()
+        if self._image_channel is not self._channel:
+            await self._image_channel.close()
 
     async def _call(
-        self, method: Callable[..., Awaitable[Any]], request: Any, timeout: float = _SHORT
+        self, method: Callable[..., Awaitable[Any]], request: Any, timeout: float | None = None
     ) -> Any:
         try:
             with runtime_operation(type(request).__name__):
-                return await method(request, timeout=timeout)
+                return await method(request, timeout=self._short if timeout is None else timeout)
         except grpc.aio.AioRpcError as error:
             raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
 
@@ -226,7 +241,7 @@ class CriRuntime:
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         request = pb.StopContainerRequest(container_id=container_id, timeout=max(0, int(grace)))
-        await self._call(self._runtime.StopContainer, request, grace + _SHORT)
+        await self._call(self._runtime.StopContainer, request, grace + self._short)
 
     async def update_container(self, container_id: str, resources: Resources) -> None:
         request = pb.UpdateContainerResourcesRequest(container_id=container_id, linux=_resources(resources))
@@ -274,7 +289,7 @@ class CriRuntime:
         request = pb.CheckpointContainerRequest(
             container_id=container_id, location=file, timeout=int(timeout)
         )
-        await self._call(self._runtime.CheckpointContainer, request, (timeout or 0.0) + _SHORT)
+        await self._call(self._runtime.CheckpointContainer, request, (timeout or 0.0) + self._short)
 
     async def layers(self) -> list[LayerUsage]:
         answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())

@@ -55,24 +55,36 @@ _PATHS = frozenset(
      "runningpods", "stats")
 )  # fmt: skip
 _CHECKS = ("ping", "log", "syncloop")
+_DEBUG = frozenset(
+    ("attach", "checkpoint", "containerLogs", "exec", "logs", "portForward", "run", "runningpods")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What the API shows of the node agent itself: its configuration, the folder of the node's logs, and until when its
-    certificates are good (towards the API server, and its own; seconds since the epoch), and where checkpoints go."""
+    certificates are good (towards the API server, and its own; seconds since the epoch), and where checkpoints go. ``debugging`` and
+    ``files``: whether there is what looks into pods, and the folder of logs."""
 
     configuration: JSON
     logs: Path
     certificates: tuple[float, float] = (UNUSED, UNUSED)
     checkpoints: Path = Path("/var/lib/kubelet/checkpoints")
+    debugging: bool = True
+    files: bool = True
 
 
 class NodeApi:
-    """``handle(Request) -> Answer`` for the node's HTTPS port."""
+    """``handle(Request) -> Answer`` for the node's HTTPS port; without ``auth`` for the port that everybody may read."""
 
     def __init__(
-        self, agent: PodAgent, runtime: Runtime, world: World, auth: Delegated, stats: Stats, shown: Shown
+        self,
+        agent: PodAgent,
+        runtime: Runtime,
+        world: World,
+        auth: Delegated | None,
+        stats: Stats,
+        shown: Shown,
     ) -> None:
         self._agent, self._runtime, self._world = agent, runtime, world
         self._auth, self._stats, self._shown = auth, stats, shown
@@ -89,7 +101,8 @@ class NodeApi:
     async def _answer(self, request: Request) -> Answer:
         to_stream = "upgrade" in request.headers.get("connection", "").lower()
         try:
-            await self._auth.check(request)
+            if self._auth is not None:
+                await self._auth.check(request)
             return await self._route(request)
         except Refusal as refusal:
             return refusal.response(to_stream=to_stream)
@@ -102,6 +115,10 @@ class NodeApi:
 
     async def _route(self, request: Request) -> Answer:
         verb, *parts = request.path.strip("/").split("/")
+        if verb in _DEBUG and not self._shown.debugging:
+            raise Refusal(405, "Debug endpoints are disabled.\n")
+        if verb == "logs" and not self._shown.files:
+            raise Refusal(405, "logs endpoint is disabled.\n")
         if verb in ("exec", "attach", "run", "portForward"):
             return await self._in_pod(request, verb, parts)
         if verb == "containerLogs" and len(parts) == 3:
@@ -125,7 +142,7 @@ class NodeApi:
             return _pod_list(
                 running_pods(await self._runtime.list_sandboxes(), await self._runtime.list_containers())
             )
-        if verb == "configz" and not parts:
+        if verb == "configz" and not parts and self._shown.debugging:
             return Response(200, orjson.dumps({"kubeletconfig": self._shown.configuration}))
         if verb == "logs":
             return logfiles.answer(self._shown.logs, request.path.removeprefix("/logs"))

@@ -1,7 +1,7 @@
 """Who may use the node's API: identity from a client certificate or a token, permission from the API server.
 
 Certificates are those the TLS layer has verified against ``--client-ca-file``. Tokens go to TokenReview, permissions
-to SubjectAccessReview, both remembered for a short while. There is no anonymous access. What a path needs is a
+to SubjectAccessReview, both remembered for a short while. Nobody is anonymous, unless the flags say so. What a path needs is a
 subresource of ``nodes``; the finer ones (``healthz``, ``pods``, ``configz``) may be replaced by ``proxy``, which stands
 for everything. Sources: "Kubelet authentication/authorization", KEP-2862 (fine-grained authorization).
 """
@@ -24,9 +24,6 @@ from bamikube.nodeagent.server.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
-TOKEN_TTL = 120.0  # seconds a reviewed token is remembered
-ALLOWED_TTL = 300.0
-DENIED_TTL = 30.0
 CACHE_MAX = 1000
 AUTHENTICATED = "system:authenticated"
 _VERBS = {
@@ -52,6 +49,22 @@ class Identity:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+ANONYMOUS = Identity("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the flags say. ``anonymous``: who shows nothing is let in, as that; ``tokens``: who shows a token is looked up;
+    ``everything``: whoever has a name may do everything. The rest: seconds that answers of the API server are remembered."""
+
+    anonymous: bool = False
+    tokens: bool = True
+    everything: bool = False
+    token_ttl: float = 120.0
+    allowed_ttl: float = 300.0
+    denied_ttl: float = 30.0
+
+
 def from_certificate(der: bytes) -> Identity:
     """Common name and organizations of a client certificate."""
     subject = x509.load_der_x509_certificate(der).subject
@@ -68,7 +81,8 @@ def subresources(path: str) -> tuple[str, ...]:
 class Delegated:
     """Authentication and authorization by the API server."""
 
-    def __init__(self, client: Client, world: World, node: str) -> None:
+    def __init__(self, client: Client, world: World, node: str, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
         self._client, self._world, self._node = client, world, node
         self._tokens: dict[str, tuple[float, Identity | None]] = {}
         self._verdicts: dict[tuple[Identity, str, str], tuple[float, bool]] = {}
@@ -78,6 +92,8 @@ class Delegated:
         identity = await self._identify(request)
         if identity is None:
             raise Refusal(401, "Unauthorized")
+        if self._policy.everything:
+            return identity
         verb = _VERBS.get(request.method, "")
         parts = subresources(request.path)
         what = f"user={identity.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(parts)}]"
@@ -95,8 +111,8 @@ class Delegated:
             return from_certificate(request.peer.certificate)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            return None
+        if scheme.lower() != "bearer" or not token or not self._policy.tokens:
+            return ANONYMOUS if self._policy.anonymous else None
         key = hashlib.sha256(token.encode()).hexdigest()
         now = self._world.clock.monotonic()
         known = self._tokens.get(key)
@@ -113,7 +129,7 @@ class Delegated:
             log.warning("the API server cannot be asked about a token: %s", error)
             return None  # not remembered: the next request asks again
         found = _identity(answer.get("status") or {})
-        _keep(self._tokens, key, (now + TOKEN_TTL, found))
+        _keep(self._tokens, key, (now + self._policy.token_ttl, found))
         return found
 
     async def _allowed(self, identity: Identity, verb: str, part: str) -> bool:
@@ -143,7 +159,11 @@ class Delegated:
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         answer = await self._client.create("subjectaccessreviews.authorization.k8s.io", review)
         allowed = bool((answer.get("status") or {}).get("allowed"))
-        _keep(self._verdicts, key, (now + (ALLOWED_TTL if allowed else DENIED_TTL), allowed))
+        _keep(
+            self._verdicts,
+            key,
+            (now + (self._policy.allowed_ttl if allowed else self._policy.denied_ttl), allowed),
+        )
         return allowed
 
 

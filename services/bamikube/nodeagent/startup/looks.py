@@ -58,9 +58,11 @@ def _swap(path: Path) -> tuple[str, ...]:
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
-def demand(root: Path, driver: str, *, fail_swap_on: bool) -> None:
+def demand(root: Path, driver: str, *, fail_swap_on: bool, fail_cgroup_v1: bool) -> None:
     """Log what is missing; raise ValueError, with all that is fatal, when this machine cannot be a node."""
-    found = verdicts.of_machine(machine(root, driver), fail_swap_on=fail_swap_on)
+    found = verdicts.of_machine(
+        machine(root, driver), fail_swap_on=fail_swap_on, fail_cgroup_v1=fail_cgroup_v1
+    )
     for finding in found:
         if not finding.fatal:
             log.warning("%s", finding)

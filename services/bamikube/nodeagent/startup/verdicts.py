@@ -44,7 +44,7 @@ class Finding:
         return f"{self.text}; {self.fix}"
 
 
-def of_machine(seen: Machine, *, fail_swap_on: bool) -> list[Finding]:
+def of_machine(seen: Machine, *, fail_swap_on: bool, fail_cgroup_v1: bool = False) -> list[Finding]:
     """What stands in the way of running pods here."""
     found = []
     if seen.user != 0:
@@ -75,6 +75,10 @@ def of_machine(seen: Machine, *, fail_swap_on: bool) -> list[Finding]:
         found.append(
             Finding(text, "give --cgroup-driver cgroupfs, and SystemdCgroup = false to containerd", True)
         )
+    if fail_cgroup_v1 and not seen.cgroups_v2:
+        text = "kubelet is configured to not run on a host using cgroup v1"
+        fix = "boot with systemd.unified_cgroup_hierarchy=1, or set --fail-cgroupv1 to false"
+        found.append(Finding(text, fix, True))
     if seen.swap and fail_swap_on:
         text = (
             "running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"

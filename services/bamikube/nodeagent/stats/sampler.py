@@ -27,7 +27,6 @@ from bamikube.nodeagent.stats.system import booted
 log = logging.getLogger(__name__)
 
 FRESH = 1.0  # seconds a sample is good for
-FILES_FRESH = 60.0  # seconds what folders take is good for: counting reads every entry
 SHARE = 0.005  # of a core: where counting is done quickly, it is done again sooner
 PATIENCE = 20.0  # seconds a file system is waited for
 LAYERS_FRESH = 10.0  # seconds: as often as containerd looks at what containers have written
@@ -90,6 +89,7 @@ class Sampler:
     """
 
     patience = 5.0
+    files_fresh = 60.0  # seconds what folders take is good for: counting reads every entry
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Sampler:
             except (RuntimeFailure, TimeoutError) as failure:
                 said = str(failure) or "it does not answer"
                 log.warning("the runtime does not tell what images and containers take: %s", said)
-        fresh = min(FILES_FRESH, max(LAYERS_FRESH, self._spent / SHARE))
+        fresh = min(self.files_fresh, max(LAYERS_FRESH, self._spent / SHARE))
         soon = min(fresh, 20 * self._spent)  # pods that are new want to be seen, but not at any price
         age = now - self._counted
         if age >= fresh or (age >= soon and not self._knows_all()):
