@@ -339,7 +339,6 @@ class NodeAgent:
         servers = await self._serve(tasks)
         try:
             tasks.spawn(self._recorder.run(), "events")
-            tasks.spawn(self._services.run(), "services")
             tasks.spawn(self._registrar.run(), "node")
             tasks.spawn(self._registrar.renew(), "lease")
             for source in self._sources:
@@ -349,7 +348,8 @@ class NodeAgent:
             self._look_after(tasks)
             endpoint = self._options.container_runtime_endpoint
             tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")
-            await self._registrar.registered.wait()
+            await self._registrar.registered.wait()  # what asks before has learnt to wait long by then
+            tasks.spawn(self._services.run(), "services")
             tasks.spawn(looks.compare_clocks(self._client, self._world), "clocks")
             tasks.spawn(self._own.run(), "own node")
             await self._own.synced.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import ssl
 from dataclasses import replace
@@ -300,6 +301,7 @@ def test_the_node_agent_is_killed_late_and_may_open_many_files(
     itself.settle(-999, 1000000, tmp_path / "score")
     assert (tmp_path / "score").read_text() == "-999"
     assert asked == [(resource.RLIMIT_NOFILE, (1000000, 1000000))]
+    caplog.set_level(logging.INFO)
     itself.settle(-999, 5, tmp_path / "none" / "score")
     assert caplog.messages == ["--oom-score-adj -999: No such file or directory"]
 

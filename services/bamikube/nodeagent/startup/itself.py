@@ -14,8 +14,8 @@ def settle(oom_score: int, files: int, score: Path = Path("/proc/self/oom_score_
     try:
         score.write_text(str(oom_score))
     except OSError as error:
-        log.warning("--oom-score-adj %d: %s", oom_score, error.strerror)
+        log.info("--oom-score-adj %d: %s", oom_score, error.strerror)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     except (OSError, ValueError) as error:
-        log.warning("--max-open-files %d: %s", files, error)
+        log.info("--max-open-files %d: %s", files, error)
