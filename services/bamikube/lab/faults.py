@@ -5,6 +5,7 @@ from __future__ import annotations
 from bamikube.lab.hostnet import NetworkError
 from bamikube.lab.images.archive import BadArchive
 from bamikube.lab.images.debian import AptError
+from bamikube.lab.kubelet import NotAConfiguration
 from bamikube.lab.launch import LaunchError
 from bamikube.lab.machine import Busy, OtherLab
 from bamikube.lab.nodefiles import MissingTemplate
@@ -21,6 +22,7 @@ SAID: tuple[type[Exception], ...] = (
     Busy,
     OtherLab,
     MissingTemplate,
+    NotAConfiguration,
     KubeconfigError,
     UnknownNode,
     PermissionError,

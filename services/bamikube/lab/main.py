@@ -49,6 +49,12 @@ def build_parser(*, complete: bool) -> argparse.ArgumentParser:
     up.add_argument(
         "--refresh-images", action="store_true", help="make images anew from newer Debian packages"
     )
+    up.add_argument(
+        "--kubelet-config",
+        type=Path,
+        metavar="FILE",
+        help="a KubeletConfiguration for the node agents, laid over the lab's own; a lab that runs takes it at once",
+    )
     verbs.add_parser("down", help="remove the lab")
     status = verbs.add_parser("status", help="show what runs")
     status.add_argument("-o", "--output", choices=["json"], default="", help="as JSON")
@@ -129,7 +135,9 @@ def _lab_verb(args: argparse.Namespace) -> int:
 
     lab = _lab(args)
     if args.verb == "up":
-        return lab.up(seconds=args.timeout, refresh_images=args.refresh_images)
+        return lab.up(
+            seconds=args.timeout, refresh_images=args.refresh_images, kubelet_config=args.kubelet_config
+        )
     if args.verb == "down":
         return lab.down()
     if args.verb == "status":

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from bamikube.lab import cgroups
+from bamikube.lab import cgroups, kubelet
 from bamikube.lab.topology import LabPaths, Node, Topology
 from bamikube.lab.units import units_for
 
@@ -81,6 +81,7 @@ def prepare(node: Node, topology: Topology, paths: LabPaths) -> None:
     etcd = own.disk / "var-lib-etcd"
     etcd.mkdir(parents=True, exist_ok=True)
     etcd.chmod(0o700)
+    kubelet.write(own, topology)
     own.config.write_bytes(orjson.dumps(node_config(node, topology, paths), option=orjson.OPT_INDENT_2))
 
 

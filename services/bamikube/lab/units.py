@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bamikube.lab import kubelet
 from bamikube.lab.topology import LabPaths, Node, Topology
 
 PKI = "/etc/kubernetes/pki"
-CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 # Largest request etcd takes. The API server's own limit on bodies is 3 MiB; an object in a transaction with its
 # guards must still fit.
 ETCD_MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -132,22 +132,14 @@ def controllers(topology: Topology) -> UnitSpec:
 
 
 def nodeagent(node: Node, topology: Topology) -> UnitSpec:
+    """Its file says the rest: :mod:`bamikube.lab.kubelet`."""
     flags = _flags(
         kubeconfig="/etc/kubernetes/kubelet.conf",
         hostname_override=node.name,
         node_ip=node.address,
-        container_runtime_endpoint=f"unix://{CONTAINERD_SOCKET}",
         cgroup_root=f"/{topology.cgroup}/{node.name}",
-        cluster_dns=topology.dns_address,
-        cluster_domain=topology.domain,
-        client_ca_file=f"{PKI}/ca.crt",
-        tls_cert_file=f"{PKI}/kubelet.crt",
-        tls_private_key_file=f"{PKI}/kubelet.key",
-        pod_manifest_path="/etc/kubernetes/manifests",
-        healthz_port=10248,
-        # The lab lives on somebody's laptop, which may well swap or be full: only what is truly short counts.
-        fail_swap_on="false",
-        eviction_hard="memory.available<50Mi,nodefs.available<2%,nodefs.inodesFree<2%,imagefs.available<2%",
+        config=f"/etc/kubernetes/{kubelet.FILE}",
+        config_dir=f"/etc/kubernetes/{kubelet.FOLDER}",
     )
     if node.control_plane:
         flags += ("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule",)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from bamikube.kit.clock import SystemClock
 from bamikube.kit.world import World
-from bamikube.lab import cgroups, cluster, hostnet, launch, machine, nodefiles, preflight
+from bamikube.lab import cgroups, cluster, hostnet, kubelet, launch, machine, nodefiles, preflight
 from bamikube.lab.images.build import build_all
 from bamikube.lab.images.store import ImageStore
 from bamikube.lab.topology import MACHINE_STATE, LabPaths, Node, Topology
@@ -48,11 +48,19 @@ class Lab:
 
     # -- up -----------------------------------------------------------------------------------------------------------
 
-    def up(self, *, seconds: float = 120.0, refresh_images: bool = False) -> int:
-        """Bring the whole lab up and wait until every node is Ready."""
+    def up(
+        self,
+        *,
+        seconds: float = 120.0,
+        refresh_images: bool = False,
+        kubelet_config: Path | None = None,
+    ) -> int:
+        """Bring the whole lab up and wait until every node is Ready. ``kubelet_config``: a KubeletConfiguration for its node agents."""
+        given = kubelet.checked(kubelet_config) if kubelet_config is not None else None
         with machine.changing():
             running = [node for node in self.topology.nodes if self.pid(node)]
             if len(running) == len(self.topology.nodes):
+                self._configure(given, running)
                 return self._already(seconds)
             machine.refuse_other(self.paths, self.topology)
             self._clear_dead_lab()
@@ -61,6 +69,7 @@ class Lab:
             self.paths.root.mkdir(parents=True, exist_ok=True)
             self._images(refresh_images)
             self._certificates()
+            self._configure(given, running)
             hostnet.set_up(self.topology, MACHINE_STATE)
             for node in self.topology.nodes:
                 if node not in running:
@@ -136,6 +145,16 @@ class Lab:
         admin = kubeconfig.read(folders[self.topology.master.name] / "admin.conf")
         kubeconfig.write(self.paths.kubeconfig, with_context(admin, names.name))
         self._step("certificates", f"{made} issued" if made else "all valid")
+
+    def _configure(self, given: str | None, running: list[Node]) -> None:
+        """Give the node agents a configuration; those that run begin anew, their containers do not notice."""
+        if given is None:
+            return
+        for node in self.topology.nodes:
+            kubelet.give(self.paths.node(node.name), given)
+            if node in running:
+                self.restart_unit(node, "nodeagent")
+        self._step("node agents", "have the configuration given")
 
     def _launch(self, node: Node) -> None:
         own = self.paths.node(node.name)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bamikube.kit.options import parse_options
+from bamikube.lab import kubelet
 from bamikube.lab import main as lab_main
 from bamikube.lab.hostnet import ruleset
 from bamikube.lab.nodefiles import containerd_config, fill, node_config
@@ -15,6 +17,7 @@ from bamikube.lab.nodeinit import Supervisor, Unit, backoff, exit_text
 from bamikube.lab.preflight import Facts, judge
 from bamikube.lab.topology import LabPaths, Topology, UnknownNode
 from bamikube.lab.units import units_for
+from bamikube.nodeagent.options import NodeAgentOptions
 
 TOPOLOGY = Topology()
 GOOD = Facts(
@@ -68,6 +71,35 @@ def test_units_of_a_node() -> None:
     config = node_config(TOPOLOGY.node("worker-1"), TOPOLOGY, paths)
     assert config["cgroup"] == "bamikube/worker-1"
     assert config["hosts"]["10.99.0.10"] == "master"
+
+
+def test_node_agents_are_configured_by_a_file_and_by_what_is_laid_over_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = LabPaths.at(tmp_path).node("worker-1")
+    kubelet.write(own, TOPOLOGY)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 30\n")
+    kubelet.give(own, kubelet.checked(mine))
+    found = parse_options(
+        NodeAgentOptions,
+        [f"--config={own.kubernetes / kubelet.FILE}", f"--config-dir={own.kubernetes / kubelet.FOLDER}"],
+        "bamikube-nodeagent",
+    )
+    assert (found.max_pods, found.fail_swap_on, found.cluster_dns) == (30, False, [TOPOLOGY.dns_address])
+    assert found.eviction_hard["memory.available"] == "50Mi" and found.healthz_port == 10248
+    mine.write_text("apiVersion: v1\nkind: Pod\n")
+    with pytest.raises(kubelet.NotAConfiguration, match=r"^--kubelet-config .*mine.yaml: apiVersion 'v1'"):
+        kubelet.checked(mine)
+    with pytest.raises(kubelet.NotAConfiguration, match="No such file"):
+        kubelet.checked(tmp_path / "none")
+    mine.write_text("max-pods: 3\n")
+    with pytest.raises(kubelet.NotAConfiguration, match="its kind is not KubeletConfiguration"):
+        kubelet.checked(mine)
+    mine.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: many\n")
+    with pytest.raises(SystemExit):
+        kubelet.checked(mine)
+    assert "maxPods (--max-pods): Input should be a valid integer" in capsys.readouterr().err
 
 
 def test_unknown_nodes_are_refused_with_the_names_there_are() -> None:
