@@ -304,6 +304,7 @@ class EvictionController(Controller):
         """Say in the pod's status why it goes (KEP-3329)."""
         condition = {
             "type": "DisruptionTarget",
+            "observedGeneration": int(pod["metadata"].get("generation") or 0),
             "status": "True",
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",

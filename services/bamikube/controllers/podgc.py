@@ -118,6 +118,7 @@ class PodGcController(Controller):
                 if verdict.disrupted:
                     condition = {
                         "type": "DisruptionTarget",
+                        "observedGeneration": int(meta.get("generation") or 0),
                         "status": "True",
                         "reason": "DeletionByPodGC",
                         "message": verdict.disrupted,

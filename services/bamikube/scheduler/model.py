@@ -54,6 +54,7 @@ class PodInfo:
     key: str
     uid: str
     resource_version: str
+    generation: int
     namespace: str
     name: str
     labels: dict[str, str]
@@ -165,6 +166,7 @@ def pod_info(pod: Object) -> PodInfo | None:
         key=f"{namespace}/{meta['name']}",
         uid=meta.get("uid", ""),
         resource_version=meta.get("resourceVersion", ""),
+        generation=int(meta.get("generation") or 0),
         namespace=namespace,
         name=meta["name"],
         labels=labels,

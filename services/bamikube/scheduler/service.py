@@ -94,7 +94,8 @@ class Scheduler:
         self._answers = StaticAnswers()
         self._assumed: dict[str, PodInfo] = {}
         self._budgets: dict[str, Budget] = {}
-        self._told: dict[str, tuple[str, str, str]] = {}  # pod -> uid, message, since: already in its status
+        # pod -> uid, message, since, generation: already in its status
+        self._told: dict[str, tuple[str, str, str, int]] = {}
         self._recorder = EventRecorder(self._client, self._world, self._options.scheduler_name)
         self._tasks = Tasks(self.name)
         self._slots = asyncio.Semaphore(options.max_in_flight)
@@ -287,12 +288,13 @@ class Scheduler:
                 log.warning("pod %s: its state could not be written: %s", pod.key, error)
 
     async def _patch_status(self, pod: PodInfo, message: str, nominated: str) -> None:
-        uid, told, since = self._told.get(pod.key, ("", "", ""))
-        if uid == pod.uid and told == message and not nominated:
+        uid, told, since, generation = self._told.get(pod.key, ("", "", "", 0))
+        if (uid, told, generation) == (pod.uid, message, pod.generation) and not nominated:
             return
         since = since if uid == pod.uid else rfc3339(self._world.clock.now())
         condition = {
             "type": "PodScheduled",
+            "observedGeneration": pod.generation,
             "status": "False",
             "reason": "Unschedulable",
             "message": message,
@@ -309,7 +311,7 @@ class Scheduler:
             "pods", pod.name, patch, pod.namespace, kind="strategic", subresource="status"
         )
         if pod.key not in self._assumed and self.columns.placed(pod.key) is None:
-            self._told[pod.key] = (pod.uid, message, since)
+            self._told[pod.key] = (pod.uid, message, since, pod.generation)
 
     async def _evict(self, victim: PodInfo, pod: PodInfo, node: str) -> None:
         VICTIMS.inc()
@@ -319,6 +321,7 @@ class Scheduler:
         self._recorder.event_on(victim.reference, "Normal", "Preempted", text)
         condition = {
             "type": "DisruptionTarget",
+            "observedGeneration": victim.generation,
             "status": "True",
             "reason": "PreemptionByScheduler",
             "message": f"{self._options.scheduler_name}: preempting to accommodate a higher priority pod",

@@ -97,7 +97,12 @@ def test_eviction_asks_the_budget(
         {"reason": "DisruptionBudget", "message": "The disruption budget b needs 1 healthy pods and has 1 currently"}
     ]  # fmt: skip
     status(observedGeneration=1, disruptionsAllowed=1)
+    core.patch_namespaced_pod(pod, namespace, {"metadata": {"finalizers": ["example.com/stay"]}})
     core.create_namespaced_pod_eviction(pod, namespace, eviction)
+    conditions = core.read_namespaced_pod(pod, namespace).status.conditions
+    [why] = [c for c in conditions if c.type == "DisruptionTarget"]
+    assert (why.reason, why.observed_generation) == ("EvictionByEvictionAPI", 1)
+    core.patch_namespaced_pod(pod, namespace, {"metadata": {"finalizers": None}})
     until(lambda: core.list_namespaced_pod(namespace).items == [])
     assert policy.read_namespaced_pod_disruption_budget("b", namespace).status.disrupted_pods.keys() == {pod}
 

@@ -144,6 +144,9 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
     where = ("pods", "web", "default")
     ready = await eventually(world, cluster, where, lambda p: p and p["status"]["phase"] == "Running")
     assert ready["status"]["podIP"] == ready["status"]["podIPs"][0]["ip"]
+    assert {c["type"]: c.get("observedGeneration") for c in ready["status"]["conditions"]} == dict.fromkeys(
+        ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"), 1
+    )
     await cluster.delete("pods", "web", "default")
     await eventually(world, cluster, where, lambda p: p is None)
     async with asyncio.timeout(10):

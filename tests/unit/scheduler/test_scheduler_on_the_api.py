@@ -108,6 +108,7 @@ async def test_a_pod_waits_with_a_reason_and_is_bound_when_a_node_comes(client: 
     condition = next(c for c in waiting["status"]["conditions"] if c["type"] == "PodScheduled")
     assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
     assert condition["message"] == "no nodes available to schedule pods"
+    assert condition["observedGeneration"] == waiting["metadata"]["generation"] == 1
     await join(client, node("small"))
     await join(client, node("big", "8"))
     bound = await until(client, "web", lambda p: bool(p["spec"].get("nodeName")))

@@ -178,4 +178,10 @@ async def _mark(call: Call) -> None:
         "reason": "EvictionByEvictionAPI",
         "message": "Eviction API: evicting",
     }
-    await rewrite(call, lambda pod: set_condition(pod, condition, now), admit=False, subresource="status")
+
+    def mark(pod: Object) -> None:
+        set_condition(
+            pod, condition | {"observedGeneration": int(pod["metadata"].get("generation") or 0)}, now
+        )
+
+    await rewrite(call, mark, admit=False, subresource="status")

@@ -29,8 +29,7 @@ def conditions(
     contained = _containers_ready(pod, init, main, phase)
     found.append(("Ready", *_gated(pod, old, contained)))
     found.append(("ContainersReady", *contained))
-    if "PodScheduled" not in old:
-        found.append(("PodScheduled", True, "", ""))
+    found.append(("PodScheduled", True, "", ""))  # it is here, whatever the scheduler said before
     result = []
     for kind, value, reason, message in found:
         text = "True" if value else "False"
@@ -47,8 +46,6 @@ def conditions(
         if message:
             item["message"] = message
         result.append(item)
-    if "PodScheduled" in old:
-        result.append(old["PodScheduled"])
     return result
 
 

@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 RECONCILE = 2.0  # seconds until fields that somebody else wrote are put right: two that fight do so slowly
 FLUSH = 30.0  # seconds the last words of a pod may take
 PASSING = ("PodResizePending", "PodResizeInProgress")  # conditions that are taken away again
-OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "DisruptionTarget", *PASSING)
+OWN = (
+    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget",
+    *PASSING,
+)  # fmt: skip
 _FIELDS = ("reason", "message", "podIP", "podIPs")
 
 
@@ -76,7 +79,6 @@ class Publisher:
         self._writing: JSON | None = None  # what is under way
         self._version = 0  # resourceVersion of the last write's answer
         self._kept: JSON = {}  # what the API server keeps different from what was sent; asking again is in vain
-        self._scheduled = False  # the API has the condition PodScheduled
         self._said = False  # something was written
         self._foreign = False  # what is wanted next only puts right what somebody else wrote
         self._changed = asyncio.Event()
@@ -103,11 +105,8 @@ class Publisher:
             self._want(mine, foreign=False)
 
     def _mine(self, status: JSON) -> JSON:
-        """``status`` with the node agent's own conditions; PodScheduled is told once, where nobody else did."""
-        there = (self._pod().get("status") or {}).get("conditions") or ()
-        self._scheduled = self._scheduled or any(c["type"] == "PodScheduled" for c in there)
-        own = OWN if self._scheduled else (*OWN, "PodScheduled")
-        return status | {"conditions": [c for c in status.get("conditions") or () if c["type"] in own]}
+        """``status`` with the node agent's own conditions."""
+        return status | {"conditions": [c for c in status.get("conditions") or () if c["type"] in OWN]}
 
     def _want(self, status: JSON, *, foreign: bool) -> None:
         if self._wanted is None and self._writing is None:
@@ -188,7 +187,6 @@ class Publisher:
     def _answered(self, status: JSON, written: JSON) -> None:
         """``status`` was written. Where the answer differs somebody wrote in between (or the API server knows better)."""
         self._sent, self._version = status, _version(written)
-        self._scheduled = True
         there = dict(written.get("status") or {})
         before, self._kept = self._kept, patch_between(there, status)
         if not self._closed and self._kept and self._kept != before and self._wanted is None:
