@@ -83,6 +83,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "cgroupDriver": options.cgroup_driver,
         "runtimeRequestTimeout": shown("runtime_request_timeout"),
         "cgroupsPerQOS": True,
+        "protectKernelDefaults": options.protect_kernel_defaults,
         "failCgroupV1": options.fail_cgroupv1,
         "localStorageCapacityIsolation": options.local_storage_capacity_isolation,
         "podsPerCore": options.pods_per_core,

@@ -34,7 +34,11 @@ class NodeAgentOptions(Options):
     hostname_override: str = Field("", description="the node's name; default: the machine's host name")
     address: str = Field("0.0.0.0", description="address the node's HTTPS API listens on")
     port: int = Field(10250, ge=1, le=65535, description="port of the node's HTTPS API")
-    tls_cert_file: str = Field("", description="certificate of the HTTPS API (PEM)")
+    tls_cert_file: str = Field(
+        "",
+        description="certificate of the HTTPS API (PEM); without one and a key the node agent makes both itself",
+    )
+    cert_dir: str = Field("", description="where it puts them; default: pki below --root-dir")
     tls_private_key_file: str = Field("", description="key of the HTTPS API (PEM)")
     tls_min_version: Literal["", "VersionTLS12", "VersionTLS13"] = Field(
         "", description="the oldest version of TLS spoken there: VersionTLS12 (as without it) or VersionTLS13"
@@ -131,6 +135,9 @@ class NodeAgentOptions(Options):
     cgroup_root: str = Field("/", description="cgroup below which pods' cgroups are made")
     cgroup_driver: Literal["cgroupfs", "systemd"] = Field("cgroupfs", description="who makes pods' cgroups")
     fail_swap_on: bool = Field(True, description="do not start on a machine that swaps")
+    protect_kernel_defaults: bool = Field(
+        False, description="do not start where the kernel's settings are not what the kubelet wants"
+    )
     fail_cgroupv1: bool = Field(False, description="do not start on a machine with cgroups of version 1")
     max_pods: int = Field(110, ge=1, description="pods this node takes")
     pods_per_core: int = Field(

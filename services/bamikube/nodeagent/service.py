@@ -74,16 +74,17 @@ class NodeAgent:
     def __init__(self, options: NodeAgentOptions, world: World) -> None:
         self.ready = asyncio.Event()
         self._options, self._world = options, world
-        self._ssl = tls.context(options) if options.enable_server else None
         node = settings.node_name(options.hostname_override, socket.gethostname())
-        ips = settings.node_ips(options.node_ip) or (_default_ip(),)
+        ips = _addresses(settings.node_ips(options.node_ip))
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
+        self._serving = tls.Serving(options, node, ips, world) if options.enable_server else None
         looks.demand(
             root,
             options.cgroup_driver,
             fail_swap_on=options.fail_swap_on,
             fail_cgroup_v1=options.fail_cgroupv1,
+            protect_kernel=options.protect_kernel_defaults,
         )
         machine = facts.inspect(root)
         if not options.local_storage_capacity_isolation:
@@ -236,14 +237,11 @@ class NodeAgent:
             world, self._runtime, settings.log_limits(options), lambda: running_containers(self.agent)
         )
         auth = Delegated(self._client, world, node, settings.who_may(options))
-        good_until = (
-            certificates.of_client(options.kubeconfig),
-            certificates.of_server(options.tls_cert_file),
-        )
+        as_client = certificates.of_client(options.kubeconfig)
         shown = Shown(
             configuration(options),
             Path(options.log_dir),
-            good_until,
+            lambda: (as_client, self._serving.good_until if self._serving else certificates.UNUSED),
             root / "checkpoints",
             options.enable_debugging_handlers,
             options.enable_system_log_handler,
@@ -318,9 +316,10 @@ class NodeAgent:
     async def _serve(self, tasks: Tasks) -> list[Server]:
         """The node's API, and what everybody may read of it."""
         host, found = self._options.address, []
-        if self._ssl is not None:
-            port = self._options.port
-            found.append(await serve(self._api.handle, host=host, port=port, ssl=self._ssl, tasks=tasks))
+        if self._serving is not None:
+            port, ssl = self._options.port, self._serving.context
+            found.append(await serve(self._api.handle, host=host, port=port, ssl=ssl, tasks=tasks))
+            tasks.spawn(self._serving.run(), "certificate")
             log.info("node %s: API on %s:%d", self._config.name, host, port)
         if port := self._options.read_only_port:
             found.append(await serve(self._open.handle, host=host, port=port, tasks=tasks))
@@ -425,14 +424,19 @@ def running_containers(agent: PodAgent) -> list[Container]:
     return [c for worker in list(agent.workers.values()) for c in worker.state.running()]
 
 
-def _default_ip() -> str:
-    """The address the machine would use towards elsewhere; no packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _addresses(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The node's addresses; those the machine would use towards elsewhere where none is named. No packet is sent."""
+    family, elsewhere = (
+        (socket.AF_INET6, "2001:db8::1") if given == ("::",) else (socket.AF_INET, "192.0.2.1")
+    )
+    if given and given not in (("::",), ("0.0.0.0",)):
+        return given
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((elsewhere, 9))
         except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
+            return ("::1" if given == ("::",) else "127.0.0.1",)
+        return (str(probe.getsockname()[0]),)
 
 
 def _resolver(path: str) -> dns.Resolver:

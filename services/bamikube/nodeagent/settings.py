@@ -50,16 +50,17 @@ def status_frequencies(options: NodeAgentOptions) -> tuple[float, float]:
 
 
 def node_ips(given: list[str]) -> tuple[str, ...]:
-    """``--node-ip``: one address, or one of each family, the primary one first."""
+    """``--node-ip``: one address, or one of each family, the primary one first. 0.0.0.0 and :: stand for the machine's own address of
+    that family."""
     try:
         found = [ipaddress.ip_address(text) for text in given]
     except ValueError as error:
         raise ValueError(f"--node-ip: could not parse {error}") from error
     if len(found) > 2 or (len(found) == 2 and found[0].version == found[1].version):
         raise ValueError("--node-ip: must contain either a single IP or a dual-stack pair of IPs")
+    if len(found) == 2 and any(one.is_unspecified for one in found):
+        raise ValueError("--node-ip: dual-stack node IP cannot include '0.0.0.0' or '::'")
     for one in found:
-        if one.is_unspecified:
-            raise ValueError(f"--node-ip {one}: which address that is has to be said")
         if one.is_multicast:
             raise ValueError(f"--node-ip {one}: nodeIP can't be multicast address")
     return tuple(str(one) for one in found)

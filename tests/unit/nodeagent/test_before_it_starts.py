@@ -13,7 +13,7 @@ from bamikube.kit.http import Request, Response
 from bamikube.kit.world import World
 from bamikube.nodeagent.runtime.port import Condition
 from bamikube.nodeagent.startup import looks
-from bamikube.nodeagent.startup.verdicts import Machine, of_clock, of_machine, of_runtime
+from bamikube.nodeagent.startup.verdicts import KERNEL, Machine, of_clock, of_kernel, of_machine, of_runtime
 
 GOOD = Machine(
     user=0,
@@ -116,3 +116,21 @@ async def test_the_api_servers_clock_is_in_its_answers(caplog: pytest.LogCapture
     world = World()
     await looks.compare_clocks(Client(InProcessTransport(answer), world), world)
     assert "ahead of the API server's; keep both by one source of time" in caplog.text
+
+
+def test_settings_of_the_kernel_are_asked_for_by_name() -> None:
+    assert of_kernel(KERNEL) == [] and of_kernel({}) == []
+    (finding,) = of_kernel(KERNEL | {"vm/overcommit_memory": 0, "kernel/panic": 0})
+    assert finding.fatal and str(finding) == (
+        "invalid kernel flag: vm/overcommit_memory, expected value: 1, actual value: 0, "
+        "invalid kernel flag: kernel/panic, expected value: 10, actual value: 0; "
+        "sysctl -w vm.overcommit_memory=1 kernel.panic=10, or set --protect-kernel-defaults to false"
+    )
+
+
+def test_settings_of_the_kernel_are_read(tmp_path: Path) -> None:
+    for name in KERNEL:
+        (tmp_path / "sys" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys" / name).write_text("7\n")
+    (tmp_path / "sys" / "kernel/panic").unlink()
+    assert looks.kernel(tmp_path) == dict.fromkeys(KERNEL.keys() - {"kernel/panic"}, 7)

@@ -361,7 +361,7 @@ def test_addresses_and_names_of_a_node_are_looked_at() -> None:
     for given, said in (
         (["192.0.2.1", "192.0.2.2"], "single IP or a dual-stack pair"),
         (["nowhere"], "could not parse 'nowhere'"),
-        (["0.0.0.0"], "has to be said"),
+        (["0.0.0.0", "2001:db8::1"], "dual-stack node IP cannot include"),
         (["224.0.0.1"], "multicast"),
     ):
         with pytest.raises(ValueError, match=f"--node-ip.*{said}"):

@@ -12,12 +12,15 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography import x509
 
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.transport import InProcessTransport
 from bamikube.kit.http import Request, Response
+from bamikube.kit.httpserver import serve
 from bamikube.kit.pace import Pace
+from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.nodeagent import settings
 from bamikube.nodeagent.images.keyring import Keyring
@@ -35,6 +38,8 @@ from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated, Policy
 from bamikube.nodeagent.server.refusal import Refusal
 from bamikube.nodeagent.startup import itself
+from bamikube.pki.authority import Authority
+from bamikube.pki.authority import Request as AuthorityRequest
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode
 
@@ -266,6 +271,60 @@ def test_cipher_suites_are_named_as_go_names_them() -> None:
     for wrong in ("TLS_RSA_WITH_RC4_128_SHA", "ECDHE-RSA-AES128-GCM-SHA256", ""):
         with pytest.raises(ValueError, match=r"--tls-cipher-suites: Cipher suite .*not supported"):
             tls.openssl([wrong])
+
+
+async def served(context: ssl.SSLContext) -> int:
+    """The serial number of the certificate that somebody who comes now is shown."""
+    tasks = Tasks("test")
+
+    async def nothing(request: Request) -> Response:
+        return Response(200, b"")
+
+    server = await serve(nothing, host="127.0.0.1", port=0, ssl=context, tasks=tasks)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting)
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    await server.close()
+    await tasks.close()
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+async def test_a_node_without_a_certificate_makes_one_and_keeps_it(tmp_path: Path) -> None:
+    given = options(root_dir=str(tmp_path), client_ca_file="")
+    first = tls.Serving(given, "worker-9", ("192.0.2.9",), World())
+    made = x509.load_pem_x509_certificates((tmp_path / "pki" / "kubelet.crt").read_bytes())
+    assert [c.subject.rfc4514_string().split("@")[0] for c in made] == ["CN=worker-9", "CN=worker-9-ca"]
+    names = made[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["worker-9"]
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.9"]
+    assert (tmp_path / "pki" / "kubelet.key").stat().st_mode & 0o777 == 0o600
+    assert first.context.verify_mode == ssl.CERT_NONE, "nobody's certificate counts"
+    again = tls.Serving(given, "worker-9", ("192.0.2.9",), World())
+    assert await served(again.context) == made[0].serial_number == await served(first.context)
+    elsewhere = options(cert_dir=str(tmp_path / "own"), client_ca_file="")
+    tls.Serving(elsewhere, "w", (), World())
+    assert (tmp_path / "own" / "kubelet.crt").is_file()
+    with pytest.raises(ValueError, match="--client-ca-file: there is no file"):
+        tls.Serving(options(root_dir=str(tmp_path), client_ca_file="/none"), "w", (), World())
+    with pytest.raises(ValueError, match="--tls-private-key-file is not set"):
+        tls.Serving(options(tls_cert_file=__file__, client_ca_file=""), "w", (), World())
+
+
+async def test_a_renewed_certificate_is_served_to_who_comes_next(tmp_path: Path) -> None:
+    serving = tls.Serving(options(root_dir=str(tmp_path), client_ca_file=""), "w", (), World())
+    before, good_until = await served(serving.context), serving.good_until
+    assert not serving.look()
+    file = tmp_path / "pki" / "kubelet.crt"
+    other = Authority.create("other", World()).issue(AuthorityRequest("w", server=True, lifetime=1000))
+    file.write_bytes(other.certificate_pem)  # and not yet its key
+    with pytest.raises(ssl.SSLError):
+        serving.look()
+    assert await served(serving.context) == before
+    (tmp_path / "pki" / "kubelet.key").write_bytes(other.key_pem)
+    assert serving.look() and not serving.look()
+    assert await served(serving.context) != before and serving.good_until < good_until
 
 
 # -- what it hands out ---------------------------------------------------------------------------------------------

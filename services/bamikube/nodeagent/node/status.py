@@ -173,7 +173,7 @@ def status(
             "bootID": machine.boot_id,
             "containerRuntimeVersion": runtime_version,
             "kernelVersion": machine.kernel,
-            "kubeProxyVersion": VERSION,
+            "kubeProxyVersion": "",  # nobody here knows it; the field is out of use
             "kubeletVersion": VERSION,
             "machineID": machine.machine_id,
             "operatingSystem": "linux",

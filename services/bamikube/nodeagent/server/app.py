@@ -20,7 +20,7 @@ A refusal is a status and a line of text (:mod:`.refusal`), in the kubelet's wor
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class Shown:
 
     configuration: JSON
     logs: Path
-    certificates: tuple[float, float] = (UNUSED, UNUSED)
+    certificates: Callable[[], tuple[float, float]] = lambda: (UNUSED, UNUSED)
     checkpoints: Path = Path("/var/lib/kubelet/checkpoints")
     debugging: bool = True
     files: bool = True
@@ -152,7 +152,7 @@ class NodeApi:
                 return Response(200, orjson.dumps(await self._stats.summary(short)))
             case "metrics":
                 workers = list(self._agent.workers.values())
-                standing = Standing(self._agent.relisted, *self._shown.certificates, self._agent.mirrors())
+                standing = Standing(self._agent.relisted, *self._shown.certificates(), self._agent.mirrors())
                 return _exposition(await self._stats.own_metrics(workers, standing))
             case "metrics/probes":
                 return _exposition(probe_metrics(list(self._agent.workers.values()), self._began))

@@ -42,6 +42,17 @@ def machine(
     )
 
 
+def kernel(proc: Path = Path("/proc")) -> dict[str, int]:
+    """The settings that :data:`verdicts.KERNEL` is about."""
+    found = {}
+    for name in verdicts.KERNEL:
+        try:
+            found[name] = int((proc / "sys" / name).read_text())
+        except OSError:
+            log.info("this kernel does not tell %s", name)
+    return found
+
+
 def _fault(root: Path) -> str:
     try:
         with tempfile.NamedTemporaryFile(dir=root, prefix=".writable-"):
@@ -58,11 +69,15 @@ def _swap(path: Path) -> tuple[str, ...]:
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
-def demand(root: Path, driver: str, *, fail_swap_on: bool, fail_cgroup_v1: bool) -> None:
+def demand(
+    root: Path, driver: str, *, fail_swap_on: bool, fail_cgroup_v1: bool, protect_kernel: bool
+) -> None:
     """Log what is missing; raise ValueError, with all that is fatal, when this machine cannot be a node."""
     found = verdicts.of_machine(
         machine(root, driver), fail_swap_on=fail_swap_on, fail_cgroup_v1=fail_cgroup_v1
     )
+    if protect_kernel:
+        found += verdicts.of_kernel(kernel())
     for finding in found:
         if not finding.fatal:
             log.warning("%s", finding)

@@ -8,7 +8,7 @@ The words about swap are the kubelet's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bamikube.nodeagent.runtime.port import Condition
@@ -42,6 +42,30 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}"
+
+
+# What the kubelet wants of the kernel (--protect-kernel-defaults).
+KERNEL = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/keys/root_maxbytes": 25000000,
+}
+
+
+def of_kernel(seen: Mapping[str, int]) -> list[Finding]:
+    """Settings that are not what they should be; those that this kernel does not have are left out of ``seen``."""
+    different = {name: value for name, value in KERNEL.items() if seen.get(name, value) != value}
+    if not different:
+        return []
+    text = ", ".join(
+        f"invalid kernel flag: {name}, expected value: {value}, actual value: {seen[name]}"
+        for name, value in different.items()
+    )
+    settings = " ".join(f"{name.replace('/', '.')}={value}" for name, value in different.items())
+    return [Finding(text, f"sysctl -w {settings}, or set --protect-kernel-defaults to false", True)]
 
 
 def of_machine(seen: Machine, *, fail_swap_on: bool, fail_cgroup_v1: bool = False) -> list[Finding]:
