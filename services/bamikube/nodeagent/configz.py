@@ -58,6 +58,8 @@ def _serving(options: NodeAgentOptions) -> JSON:
             },
         },
         "enableDebuggingHandlers": options.enable_debugging_handlers,
+        "enableProfilingHandler": False,
+        "enableDebugFlagsHandler": False,
         "enableSystemLogHandler": options.enable_system_log_handler,
         "enableSystemLogQuery": False,
     } | _given(tlsMinVersion=options.tls_min_version, tlsCipherSuites=options.tls_cipher_suites)

@@ -171,6 +171,9 @@ async def test_exec_is_carried_to_the_runtime(node: Any, api: Any, until: Any) -
     async with api.get("/checkpoint/default/shell/app") as answer:
         assert answer.status == 405
     for path, code, words in (
+        ("/debug/pprof/heap", 405, "profiling endpoint is disabled.\n"),
+        ("/debug/flags/v", 405, "flags endpoint is disabled.\n"),
+        ("/debug/nothing", 404, "404: Page Not Found"),
         ("/checkpoint/default/none/app", 404, "pod does not exist"),
         ("/checkpoint/default/shell/none", 404, "container none does not exist"),
         # This containerd is too old for it.
@@ -286,6 +289,7 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
     assert own["kubelet_runtime_operations_total", "run_podsandbox"] >= 1
     assert own["kubelet_runtime_operations_duration_seconds_count", "create_container"] >= 1
     assert own["kubelet_started_containers_total", "container"] >= 1
+    assert own["kubelet_http_requests_total", "false", "GET", "metrics/cadvisor", "readwrite"] >= 1
     assert own["kubelet_pod_status_sync_duration_seconds_count",] >= 1
     assert own["kubelet_working_pods", "desired", "sync", ""] == 1 and own["kubelet_mirror_pods",] == 0
     async with api.get("/metrics/probes") as answer:

@@ -121,6 +121,8 @@ async def test_permission_is_asked_from_the_finest_to_proxy_and_remembered() -> 
             spec = body["spec"]
             assert spec["extra"] == {"scope": ["a"]}
             part = spec["resourceAttributes"]["subresource"]
+            if spec["user"] == "unlucky":
+                return Response(503, b"{}")
             asked.append((spec["user"], part))
             body["status"] = {"allowed": (spec["user"], part) in (("fine", "pods"), ("coarse", "proxy"))}
         return Response(201, orjson.dumps(body))
@@ -138,6 +140,10 @@ async def test_permission_is_asked_from_the_finest_to_proxy_and_remembered() -> 
         await auth.check(request("none"))
     text = "Forbidden (user=none, verb=get, resource=nodes, subresource(s)=[pods proxy])"
     assert (caught.value.code, caught.value.text) == (403, text)
+    with pytest.raises(Refusal) as caught:
+        await auth.check(request("unlucky"))
+    text = "Authorization error (user=unlucky, verb=get, resource=nodes, subresource=pods)"
+    assert (caught.value.code, caught.value.text) == (500, text)
 
 
 async def test_a_checkpoint_is_told_by_its_file(tmp_path: Path) -> None:

@@ -191,6 +191,8 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
 }
 
 FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
+    "enableProfilingHandler": False,
+    "enableDebugFlagsHandler": False,
     "enableSystemLogQuery": False,
     "cgroupsPerQOS": True,
     "cpuCFSQuotaPeriod": "100ms",
@@ -206,8 +208,6 @@ _PAGES = "there are no such pages"
 _CERTIFICATES = "bamikube certs renews the node's certificates"
 UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
     "enableContentionProfiling": _PAGES,
-    "enableDebugFlagsHandler": _PAGES,
-    "enableProfilingHandler": _PAGES,
     "featureGates": "what is on in v1.34 is on here, and nothing else",
     "fileCheckFrequency": "manifests are looked at every second",
     "iptablesDropBit": _NETWORK,

@@ -51,9 +51,10 @@ log = logging.getLogger(__name__)
 _READ = ("GET", "HEAD")
 _STREAM = ("GET", "POST")
 _PATHS = frozenset(
-    ("attach", "checkpoint", "configz", "containerLogs", "exec", "healthz", "logs", "metrics", "pods", "portForward", "run",
+    ("attach", "checkpoint", "configz", "containerLogs", "debug", "exec", "healthz", "logs", "metrics", "pods", "portForward", "run",
      "runningpods", "stats")
 )  # fmt: skip
+_METHODS = frozenset(("OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"))
 _CHECKS = ("ping", "log", "syncloop")
 _DEBUG = frozenset(
     ("attach", "checkpoint", "containerLogs", "exec", "logs", "portForward", "run", "runningpods")
@@ -128,6 +129,8 @@ class NodeApi:
             _only(request, ("POST",))
             worker, now = self._worker(parts[0], parts[1]), self._world.clock.now()
             return await checkpoint(request, worker, parts[2], self._runtime, self._shown.checkpoints, now)
+        if verb == "debug" and parts[:1] in (["pprof"], ["flags"]):
+            raise Refusal(405, f"{'profiling' if parts[0] == 'pprof' else 'flags'} endpoint is disabled.\n")
         answer = await self._page(request, verb, parts)
         _only(request, _READ)
         return answer
@@ -217,10 +220,12 @@ class NodeApi:
 
 def _counted(request: Request) -> tuple[str, str, str, str]:
     """The labels under which a request is counted: only its first word is of interest, and only if it is a known one."""
-    first = request.path.strip("/").split("/")[0]
+    first, *more = request.path.strip("/").split("/")
     long = first in ("exec", "attach", "portForward", "debug") or request.flag("follow")
     path = first if first in _PATHS else "other"
-    method = request.method if request.method in ("GET", "HEAD", "POST") else "OTHER"
+    if first == "metrics" and more:
+        path = f"metrics/{more[0]}" if more[0] in ("cadvisor", "probes", "resource") else "other"
+    method = request.method if request.method in _METHODS else "other"
     return str(long).lower(), method, path, "readwrite"
 
 

@@ -96,15 +96,15 @@ class Delegated:
             return identity
         verb = _VERBS.get(request.method, "")
         parts = subresources(request.path)
-        what = f"user={identity.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(parts)}]"
-        try:
-            for part in parts:
+        what = f"user={identity.name}, verb={verb}, resource=nodes"
+        for part in parts:
+            try:
                 if await self._allowed(identity, verb, part):
                     return identity
-        except (ApiError, OSError) as error:
-            log.warning("the API server cannot be asked what %s may do: %s", identity.name, error)
-            raise Refusal(500, f"Authorization error ({what})") from error
-        raise Refusal(403, f"Forbidden ({what})")
+            except (ApiError, OSError) as error:
+                log.warning("the API server cannot be asked what %s may do: %s", identity.name, error)
+                raise Refusal(500, f"Authorization error ({what}, subresource={part})") from error
+        raise Refusal(403, f"Forbidden ({what}, subresource(s)=[{' '.join(parts)}])")
 
     async def _identify(self, request: Request) -> Identity | None:
         if request.peer.certificate is not None:
