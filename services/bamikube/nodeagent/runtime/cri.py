@@ -10,6 +10,7 @@ Three things are worth knowing:
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -59,7 +60,9 @@ _PROFILES = {
 }
 _TOPICS = {"/tasks/start": "started", "/tasks/exit": "exited", "/tasks/oom": "oom"}
 SHORT = 120.0  # seconds for calls that do no long work
-_LONG = 600.0  # seconds for pulling an image
+_FOREVER = (
+    math.inf
+)  # a large image over a slow line: it is the runtime that sees whether a pull still gets on
 
 
 def _channel(flag: str, endpoint: str) -> grpc.aio.Channel:
@@ -107,9 +110,10 @@ class CriRuntime:
     async def _call(
         self, method: Callable[..., Awaitable[Any]], request: Any, timeout: float | None = None
     ) -> Any:
+        limit = self._short if timeout is None else timeout
         try:
             with runtime_operation(type(request).__name__):
-                return await method(request, timeout=self._short if timeout is None else timeout)
+                return await method(request, timeout=None if limit == _FOREVER else limit)
         except grpc.aio.AioRpcError as error:
             raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
 
@@ -337,7 +341,7 @@ class CriRuntime:
                 identity_token=credentials.identity_token,
             )
         request = pb.PullImageRequest(image=pb.ImageSpec(image=name), auth=auth)
-        return str((await self._call(self._images.PullImage, request, _LONG)).image_ref)
+        return str((await self._call(self._images.PullImage, request, _FOREVER)).image_ref)
 
     async def remove_image(self, name: str) -> None:
         await self._call(self._images.RemoveImage, pb.RemoveImageRequest(image=pb.ImageSpec(image=name)))
