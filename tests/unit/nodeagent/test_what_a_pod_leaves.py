@@ -27,5 +27,20 @@ def test_logs_tell_of_a_pod_whose_other_folders_are_gone(tmp_path: Path) -> None
     host.remove_logs("u-1")
     assert host.known_pods() == {"u-2", "u-3"}
     assert [link.name for link in (tmp_path / "log/containers").iterdir()] == ["web_shop_c-id-u-2.log"]
+    (tmp_path / "log/containers/odd.log").write_text("no link")
+    (tmp_path / "log/pods/shop_web_u-2/c/0.log").unlink()  # it is just being rotated
     host.remove_logs("u-9")
     assert host.known_pods() == {"u-2", "u-3"}
+    assert len(list((tmp_path / "log/containers").iterdir())) == 2
+
+
+def test_links_to_logs_that_are_gone_are_removed_at_the_start(tmp_path: Path) -> None:
+    """A node agent that was killed between the folder and the link has left one."""
+    host = LinuxHost(tmp_path / "kubelet", tmp_path / "log", Cgroups("/none", "cgroupfs", tmp_path / "none"))
+    (tmp_path / "log/containers").mkdir(parents=True)
+    for uid in ("u-1", "u-2"):
+        Path(host.log_directory(pod("web", uid))).mkdir(parents=True)
+        host.link_log(pod("web", uid), "c", 0, f"id-{uid}")
+    Path(host.log_directory(pod("web", "u-1"))).rmdir()
+    host.start()
+    assert [link.name for link in (tmp_path / "log/containers").iterdir()] == ["web_shop_c-id-u-2.log"]

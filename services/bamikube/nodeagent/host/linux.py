@@ -47,6 +47,7 @@ class LinuxHost:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}; check --root-dir") from error
+        self._unlink_lost()
         self._cgroups.start()
 
     def bound(self, bounds: Bounds, cgroup: str = "") -> None:
@@ -158,9 +159,17 @@ class LinuxHost:
         for namespace, name, owner in self._logged():
             if owner == uid:
                 shutil.rmtree(self._logs / "pods" / f"{namespace}_{name}_{uid}", ignore_errors=True)
-                for link in (self._logs / "containers").glob(f"{name}_{namespace}_*"):
-                    if not link.exists():
-                        link.unlink(missing_ok=True)
+                self._unlink_lost(f"{name}_{namespace}_*.log")
+
+    def _unlink_lost(self, pattern: str = "*.log") -> None:
+        """Remove links to logs of pods whose folder is gone. A log alone may be missing for a moment: it is being rotated."""
+        for link in (self._logs / "containers").glob(pattern):
+            try:
+                lost = not Path(os.readlink(link)).parent.parent.exists()
+            except OSError:  # no link, or gone meanwhile
+                continue
+            if lost:
+                link.unlink(missing_ok=True)
 
     def _logged(self) -> list[list[str]]:
         """Namespace, name and uid of every pod with a folder of logs."""
