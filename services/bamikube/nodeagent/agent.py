@@ -342,8 +342,11 @@ class PodAgent:
                 self.workers[uid].wake()
         judge_all(self.workers.values())
         if self.whole:
-            lost = {s.uid for s in sandboxes} | self._shared.host.known_pods()
+            running = {s.uid for s in sandboxes}
+            lost = running | self._shared.host.known_pods()
             for uid in lost - self.workers.keys() - self._clearing:
+                if uid in running:
+                    figures.ORPHANED_PODS.inc()
                 self._clearing.add(uid)
                 self._tasks.spawn(self._clear(uid), f"orphan/{uid}")
 

@@ -195,6 +195,23 @@ PROVIDER_ERRORS = _counter(
     "Number of errors from credential provider plugin",
     ("plugin_name",),
 )
+PLUGIN_REGISTRATIONS = _counter(
+    "kubelet_device_plugin_registration",
+    "Cumulative number of device plugin registrations. Broken down by resource name.",
+    ("resource_name",),
+)
+PLUGIN_SECONDS = _histogram(
+    "kubelet_device_plugin_alloc_duration_seconds",
+    "Duration in seconds to serve a device plugin Allocation request. Broken down by resource name.",
+    ("resource_name",),
+    COMMON,
+)
+ORPHANED_PODS = _counter(
+    "kubelet_orphaned_runtime_pods",
+    "Number of pods that have been detected in the container runtime without being already known to the pod worker. This "
+    "typically indicates the kubelet was restarted while a pod was force deleted in the API or in the local configuration, "
+    "which is unusual.",
+)
 SHUTDOWN_START = Gauge(
     "kubelet_graceful_shutdown_start_time_seconds",
     "Last graceful shutdown start time since unix epoch in seconds",

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.world import World
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.cpus.choice import Processor
@@ -180,6 +181,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_plugin_registers_gives_and_goes(node: tuple[DeviceManager, Turns], root: Path) -> None:
     manager, turns = node
+
+    def counted(name: str) -> float:
+        return REGISTRY.get_sample_value(f"kubelet_device_plugin_{name}", {"resource_name": THING}) or 0
+
+    before = counted("registration_total"), counted("alloc_duration_seconds_count")
     plugin = SamplePlugin(
         manager.folder,
         THING,
@@ -198,6 +204,8 @@ async def test_a_plugin_registers_gives_and_goes(node: tuple[DeviceManager, Turn
     turns.active.add("1")
     assert plugin.asked == [("prefer", ("b", "c")), ("allocate", ("c",))], "as the plugin likes it"
     assert await manager.allocate(first) is None and len(plugin.asked) == 2, "it has them"
+    after = counted("registration_total"), counted("alloc_duration_seconds_count")
+    assert after == (before[0] + 1, before[1] + 1)
     config = await manager.equip(first, first["spec"]["containers"][0], plain())
     assert dict(config.env)["THINGS"] == "c" and plugin.asked[-1] == ("start", ("c",))
     words = f"requested number of devices unavailable for {THING}. Requested: 2, Available: 1"

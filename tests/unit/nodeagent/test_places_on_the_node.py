@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from bamikube.kit.metrics import REGISTRY
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.pod.gate import Gate
+from bamikube.nodeagent.runtime.port import SandboxSpec
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, gate
 
@@ -65,6 +67,24 @@ def test_a_pod_deleted_by_force_gives_its_place_up_at_once() -> None:
         informer.change("default/a", None, again)
         assert agent.workers["3"].memory.rejected is None
         assert "1" in agent.workers
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_a_pod_that_nobody_knows_is_ended_and_counted() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("kubelet_orphaned_runtime_pods_total") or 0
+
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        await node.runtime.run_sandbox(SandboxSpec("lost", "default", "9", 0, "lost", "", {}, {}))
+        before = counted()
+        agent = PodAgent(node.shared, informer, informer, gate())  # type: ignore[arg-type]
+        running = asyncio.ensure_future(agent.run())
+        await node.until(lambda: not node.runtime.sandboxes)
+        assert counted() == before + 1
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

@@ -293,6 +293,7 @@ def test_the_node_agents_own_figures() -> None:
         "kubelet_certificate_manager_client_ttl_seconds 100",
         "kubelet_certificate_manager_server_ttl_seconds +Inf",
         "kubelet_mirror_pods 1",
+        "kubelet_cgroup_version 1",
         "kubelet_managed_ephemeral_containers 1",
         'kubelet_desired_pods{static=""} 1',
         'kubelet_desired_pods{static="true"} 0',

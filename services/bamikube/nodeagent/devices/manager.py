@@ -22,6 +22,7 @@ import grpc.aio
 from bamikube.api.predicates.general import extended
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.devices import book as books
 from bamikube.nodeagent.devices.book import Book, Given, Unavailable
@@ -121,6 +122,7 @@ class DeviceManager:
         )
         self._plugins[resource] = plugin
         self._tasks.spawn(self._follow(resource, plugin), resource)
+        figures.PLUGIN_REGISTRATIONS.labels(resource).inc()
         log.info("a device plugin has registered %s on %s", resource, endpoint)
 
     async def _follow(self, resource: str, plugin: Plugin) -> None:
@@ -216,7 +218,8 @@ class DeviceManager:
         try:
             ids = await self._preferred(plugin, choice)
             request = pb.AllocateRequest(container_requests=[pb.ContainerAllocateRequest(devices_ids=ids)])
-            answer = await plugin.stub.Allocate(request, timeout=ANSWER)
+            with figures.PLUGIN_SECONDS.labels(resource).time():
+                answer = await plugin.stub.Allocate(request, timeout=ANSWER)
         except grpc.aio.AioRpcError as error:
             raise Unavailable(in_go(error)) from error
         if not answer.container_responses:

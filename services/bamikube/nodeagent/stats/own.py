@@ -20,12 +20,13 @@ _TOOK = "Duration in seconds for a probe response."
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the node agent itself stands: when the runtime was last asked for everything, until when its certificates are
-    good (seconds since the epoch), and how many mirrors of static pods the API knows."""
+    good (seconds since the epoch), how many mirrors of static pods the API knows, and the version of its cgroups."""
 
     relisted: float = 0.0
     client_until: float = UNUSED
     server_until: float = UNUSED
     mirrors: int = 0
+    cgroups: int = 1
 
 
 def own_metrics(
@@ -38,13 +39,18 @@ def own_metrics(
     out.add("kubelet_running_pods", "gauge", text, {}, len(running))
     text = "Timestamp in seconds when PLEG was last seen active."
     out.add("kubelet_pleg_last_seen_seconds", "gauge", text, {}, standing.relisted)
-    for whose, until in (("client", standing.client_until), ("server", standing.server_until)):
+    for whose, until, ttl, certificate in (
+        ("client", standing.client_until, "TTL", "client"),
+        ("server", standing.server_until, "shortest TTL", "serving"),
+    ):
         text = (
-            f"Gauge of the TTL (time-to-live) of the Kubelet's {whose} certificate. The value is in seconds until certificate "
-            f"expiry (negative if already expired). If {whose} certificate is invalid or unused, the value will be +INF."
+            f"Gauge of the {ttl} (time-to-live) of the Kubelet's {certificate} certificate. The value is in seconds until "
+            f"certificate expiry (negative if already expired). If {certificate} certificate is invalid or unused, the value will "
+            "be +INF."
         )
         name = f"kubelet_certificate_manager_{whose}_ttl_seconds"
         out.add(name, "gauge", text, {}, until - now if until == UNUSED else int(until - now))
+    out.add("kubelet_cgroup_version", "gauge", "cgroup version on the hosts.", {}, standing.cgroups)
     text = "The number of mirror pods the kubelet will try to create (one per admitted static pod)"
     out.add("kubelet_mirror_pods", "gauge", text, {}, standing.mirrors)
     _containers(out, workers)

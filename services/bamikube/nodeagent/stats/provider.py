@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bamikube.kit import metrics
@@ -42,6 +43,7 @@ class Stats:
         """What is counted, and how things stand."""
         files = await self._sampler.files()
         now, running = self._world.clock.now(), self._sampler.subjects()
+        standing = replace(standing, cgroups=2 if self._sampler.v2 else 1)
         return metrics.render() + own_metrics(self._node, workers, running, files, standing, now)
 
     async def cadvisor_metrics(self) -> bytes:

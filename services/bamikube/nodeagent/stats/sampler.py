@@ -108,6 +108,7 @@ class Sampler:
         self._sample, self._detailed = Sample(0.0), False
         self._files, self._counted, self._spent = Files(), float("-inf"), 0.0
         self._counting, self._measuring = OneAtATime("stats-files"), OneAtATime("stats-disks")
+        self.v2 = groups.v2  # the machine has version 2 of cgroups
         self._room = Room()
         self._booted = booted(Path("/proc/stat").read_text())
         self._images, self._images_used, self._asked = "", 0, float("-inf")
