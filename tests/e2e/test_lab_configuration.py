@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 WORKER = "worker-1"
@@ -57,6 +59,31 @@ def test_node_agents_of_a_running_lab_take_a_configuration(
         described = kubectl("describe", "node", WORKER)
         assert "Kubelet Version:" in described and f"pods:               {pods}" in described
         assert kubectl(*started) == before
+
+        mine.write_text(HEAD + "serverTLSBootstrap: true\n")
+        lab("up", "--kubelet-config", str(mine))
+
+        def waiting() -> list[str]:
+            found = json.loads(kubectl("get", "csr", "-o", "json"))["items"]
+            assert all(csr["spec"]["signerName"] == "kubernetes.io/kubelet-serving" for csr in found)
+            return [csr["metadata"]["name"] for csr in found]
+
+        eventually(lambda: len(waiting()) == 3, 30)
+        kubectl("certificate", "approve", *waiting())
+        current = (
+            lab.folder / "nodes" / WORKER / "disk" / "var-lib-kubelet" / "pki" / "kubelet-server-current.pem"
+        )
+        eventually(current.is_file, 30)
+        serial = x509.load_pem_x509_certificate(current.read_bytes()).serial_number
+
+        def served() -> int:
+            text = ssl.get_server_certificate(("10.99.0.11", 10250))
+            return x509.load_pem_x509_certificate(text.encode()).serial_number
+
+        eventually(lambda: served() == serial, 10)
+        assert kubectl("get", "--raw", f"/api/v1/nodes/{WORKER}/proxy/healthz") == "ok", (
+            "the API server trusts it"
+        )
         mine.write_text(HEAD + "maxPod: 40\n")
         refused = lab("up", "--kubelet-config", str(mine), check=False)
         assert refused.returncode == 1 and 'unknown field "maxPod"; do you mean maxPods?' in refused.stderr

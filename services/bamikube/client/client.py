@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -76,6 +77,11 @@ class Client:
 
     async def close(self) -> None:
         await self.transport.close()
+
+    def show(self, pair: Path) -> None:
+        """Be known by another certificate from now on. Raises OSError and SSLError, and nothing has changed."""
+        if isinstance(self.transport, HttpTransport):
+            self.transport.show(pair)
 
     async def raw(
         self,

@@ -105,6 +105,7 @@ class HttpTransport:
             self._headers["Authorization"] = f"Bearer {access.token}"
         self._ssl = ssl_context(access)
         self._session: aiohttp.ClientSession | None = None
+        self._retired: list[aiohttp.ClientSession] = []  # of certificates shown before
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -153,10 +154,23 @@ class HttpTransport:
         finally:
             answer.release()
 
-    async def close(self) -> None:
+    def show(self, pair: Path) -> None:
+        """Show another certificate from now on: that of a PEM file which holds its key, too. What is under way goes on as it is.
+
+        Raises OSError and SSLError, and nothing has changed.
+        """
+        if self._ssl is None:
+            return
+        tls.SSLContext(tls.PROTOCOL_TLS_CLIENT).load_cert_chain(pair)  # half a pair would spoil ours
+        self._ssl.load_cert_chain(pair)
         if self._session is not None:
-            await self._session.close()
+            self._retired.append(self._session)
             self._session = None
+
+    async def close(self) -> None:
+        for session in (*self._retired, *([self._session] if self._session else ())):
+            await session.close()
+        self._retired, self._session = [], None
 
 
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -34,6 +34,8 @@ def _shown(options: NodeAgentOptions) -> Callable[[str], str]:
 def _serving(options: NodeAgentOptions) -> JSON:
     shown = _shown(options)
     return {
+        "rotateCertificates": options.rotate_certificates,
+        "serverTLSBootstrap": options.rotate_server_certificates,
         "enableServer": options.enable_server,
         "readOnlyPort": options.read_only_port,
         "address": options.address,

@@ -40,6 +40,13 @@ class NodeAgentOptions(Options):
     )
     cert_dir: str = Field("", description="where it puts them; default: pki below --root-dir")
     tls_private_key_file: str = Field("", description="key of the HTTPS API (PEM)")
+    rotate_certificates: bool = Field(
+        False,
+        description="ask the cluster for a new certificate to be known by, before the old one's time is over",
+    )
+    rotate_server_certificates: bool = Field(
+        False, description="ask the cluster for the certificate of the HTTPS API; somebody has to approve it"
+    )
     tls_min_version: Literal["", "VersionTLS12", "VersionTLS13"] = Field(
         "", description="the oldest version of TLS spoken there: VersionTLS12 (as without it) or VersionTLS13"
     )

@@ -36,10 +36,12 @@ from bamikube.nodeagent.images import collector
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
-from bamikube.nodeagent.node import certificates, facts, reservations, status
+from bamikube.nodeagent.node import certificates, facts, reservations, rotation, status
+from bamikube.nodeagent.node.certificates import Known
 from bamikube.nodeagent.node.log_rotation import LogRotator
 from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
+from bamikube.nodeagent.node.rotation import Kind, Rotation
 from bamikube.nodeagent.numa.binder import Binder
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod import facts as pod_facts
@@ -114,6 +116,7 @@ class NodeAgent:
             managed_attach=options.enable_controller_attach_detach,
         )
         self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
+        self._known = Known(options, self._client)
         self._runtime = CriRuntime(
             options.container_runtime_endpoint,
             images=options.image_service_endpoint,
@@ -237,11 +240,13 @@ class NodeAgent:
             world, self._runtime, settings.log_limits(options), lambda: running_containers(self.agent)
         )
         auth = Delegated(self._client, world, node, settings.who_may(options))
-        as_client = certificates.of_client(options.kubeconfig)
         shown = Shown(
             configuration(options),
             Path(options.log_dir),
-            lambda: (as_client, self._serving.good_until if self._serving else certificates.UNUSED),
+            lambda: (
+                self._known.good_until,
+                self._serving.good_until if self._serving else certificates.UNUSED,
+            ),
             root / "checkpoints",
             options.enable_debugging_handlers,
             options.enable_system_log_handler,
@@ -313,6 +318,22 @@ class NodeAgent:
         if settings.log_limits(self._options).size >= 0:
             tasks.spawn(self._rotator.run(), "log rotation")
 
+    def _rotations(self) -> list[Rotation]:
+        """Who asks the cluster for the node's certificates."""
+        options, config, found = self._options, self._config, []
+        folder, names = settings.certificates(options), (config.hostname, *config.ips)
+        holders: list[tuple[bool, Kind, Known | tls.Serving | None]] = [
+            (options.rotate_certificates, rotation.CLIENT, self._known),
+            (options.rotate_server_certificates, rotation.SERVER, self._serving),
+        ]
+        for wished, kind, holder in holders:
+            if wished and holder is not None:
+                made = Rotation(
+                    self._client, self._world, kind, folder, config.name, names, holder.current, holder.take
+                )
+                found.append(made)
+        return found
+
     async def _serve(self, tasks: Tasks) -> list[Server]:
         """The node's API, and what everybody may read of it."""
         host, found = self._options.address, []
@@ -349,6 +370,8 @@ class NodeAgent:
             tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")
             await self._registrar.registered.wait()  # what asks before has learnt to wait long by then
             tasks.spawn(self._services.run(), "services")
+            for one in self._rotations():
+                tasks.spawn(one.run(), "certificates")
             tasks.spawn(looks.compare_clocks(self._client, self._world), "clocks")
             tasks.spawn(self._own.run(), "own node")
             await self._own.synced.wait()

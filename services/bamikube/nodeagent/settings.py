@@ -74,6 +74,11 @@ def node_name(override: str, hostname: str) -> str:
     return found
 
 
+def certificates(options: NodeAgentOptions) -> Path:
+    """Where certificates lie that the node agent makes, or asks for, itself."""
+    return Path(options.cert_dir or f"{options.root_dir}/pki")
+
+
 def most_pods(options: NodeAgentOptions, machine: Machine) -> int:
     """How many pods the node takes."""
     most = options.max_pods

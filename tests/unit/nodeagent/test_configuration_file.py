@@ -120,12 +120,13 @@ def test_what_has_no_effect_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     caplog.set_level(logging.WARNING)
     parsed(
         tmp_path,
-        HEAD + "hairpinMode: none\nkubeAPIQPS: 5\nserverTLSBootstrap: true\nlogging: {flushFrequency: 5}\n",
+        HEAD
+        + "hairpinMode: none\nkubeAPIQPS: 5\ntracing: {}\nvolumePluginDir: /x\nlogging: {flushFrequency: 5}\n",
     )
     assert caplog.messages == [
         "hairpinMode: 'none' has no effect: here it is always 'hairpin-veth'",
         "kubeAPIQPS has no effect on this node agent: requests to the API server are not held back here, it does that itself",
-        "serverTLSBootstrap has no effect on this node agent: bamikube certs renews the node's certificates",
+        "volumePluginDir has no effect on this node agent: there are no FlexVolumes",
     ]
 
 

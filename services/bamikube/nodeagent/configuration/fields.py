@@ -86,6 +86,8 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("healthzBindAddress", "healthz_bind_address", _as_it_is),
         ("tlsCertFile", "tls_cert_file", _as_it_is),
         ("tlsPrivateKeyFile", "tls_private_key_file", _as_it_is),
+        ("rotateCertificates", "rotate_certificates", _as_it_is),
+        ("serverTLSBootstrap", "rotate_server_certificates", _as_it_is),
         ("tlsMinVersion", "tls_min_version", _as_it_is),
         ("tlsCipherSuites", "tls_cipher_suites", _as_it_is),
         ("enableServer", "enable_server", _as_it_is),
@@ -205,7 +207,6 @@ FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
 _GATE = "its feature gate is off in v1.34"
 _NETWORK = "services are the matter of bamikube-proxy, pods' links of bamikube-network"
 _PAGES = "there are no such pages"
-_CERTIFICATES = "bamikube certs renews the node's certificates"
 UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
     "enableContentionProfiling": _PAGES,
     "featureGates": "what is on in v1.34 is on here, and nothing else",
@@ -223,9 +224,7 @@ UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
     "podCIDR": "the Node says which addresses its pods have",
     "preloadedImagesVerificationAllowlist": _GATE,
     "qosReserved": _GATE,
-    "rotateCertificates": _CERTIFICATES,
     "runOnce": "it is no longer supported by the kubelet either",
-    "serverTLSBootstrap": _CERTIFICATES,
     "showHiddenMetricsForVersion": "no metric is hidden",
     "singleProcessOOMKill": "the kernel chooses the process of a container that it kills",
     "streamingConnectionIdleTimeout": "streams end where containerd says, by its stream_idle_timeout",

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bamikube.kit.tlsdoor import server_settings
 from bamikube.kit.world import World
-from bamikube.nodeagent.node import certificates
+from bamikube.nodeagent import settings
+from bamikube.nodeagent.node import certificates, rotation
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.pki import files
 from bamikube.pki.authority import LEAF_LIFETIME, Authority, Request
@@ -94,8 +95,11 @@ class Serving:
     def __init__(self, options: NodeAgentOptions, name: str, addresses: Iterable[str], world: World) -> None:
         self._world = world
         pair = (options.tls_cert_file, options.tls_private_key_file)
-        if not any(pair):
-            folder = Path(options.cert_dir or f"{options.root_dir}/pki")
+        folder = settings.certificates(options)
+        asked_for = folder / rotation.SERVER.file
+        if options.rotate_server_certificates and asked_for.is_file():
+            pair = (str(asked_for), str(asked_for))
+        elif not any(pair):
             pair = self_signed(folder, name, addresses, world)
         for flag, path in (
             ("--tls-cert-file", pair[0]),
@@ -113,6 +117,16 @@ class Serving:
 
     def _marks(self) -> list[tuple[int, int]]:
         return [(found.st_mtime_ns, found.st_ino) for found in map(os.stat, self._pair)]
+
+    def current(self) -> bytes:
+        """What was asked for, and is served; b"" while it is something else."""
+        file = Path(self._pair[0])
+        return file.read_bytes() if file.name == rotation.SERVER.file else b""
+
+    def take(self, file: Path) -> None:
+        """Serve what was asked for: certificate and key in one file."""
+        self._pair = (str(file), str(file))
+        self.look()
 
     def look(self) -> bool:
         """Whether another certificate is there, and is served now. Raises OSError and SSLError: then the old one is."""
