@@ -57,7 +57,7 @@ def _container(item: dict[str, Any]) -> Container:
         created_at=_time(item.get("age", 30)),
         image="busybox:1",
         image_ref="sha256:abc",
-        started_at=_time(item.get("age", 30)) if item["state"] != "created" else 0.0,
+        started_at=0.0 if item["state"] == "created" or item.get("unborn") else _time(item.get("age", 30)),
         finished_at=_time(item.get("ended", 5)) if ended else 0.0,
         exit_code=item.get("exit", 0),
         reason=item.get("reason", ""),

@@ -197,8 +197,10 @@ class Writer:
         result: JSON = {"exitCode": code, "reason": reason}
         if message:
             result["message"] = self._fitting(message)
-        result["startedAt"] = rfc3339(container.started_at) if container.started_at else None
-        result["finishedAt"] = rfc3339(container.finished_at) if container.finished_at else None
+        # One whose start failed began at no time; the kubelet says 1970 then, and a null is for what nobody knows.
+        known = container.state == "exited"
+        result["startedAt"] = rfc3339(container.started_at) if container.started_at or known else None
+        result["finishedAt"] = rfc3339(container.finished_at) if container.finished_at or known else None
         result["containerID"] = f"{self.runtime}://{container.id}"
         return result
 
