@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Coroutine
 from typing import Any
 
+from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.probing.checks import Result
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 from tests.simulation import virtual
@@ -87,6 +88,23 @@ def test_a_failed_post_start_stops_the_container_and_keeps_its_words_out_of_even
             assert node.api.said("FailedPostStartHook")[0] == "PostStartHook failed"
             assert node.api.said("Killing")[0] == "FailedPostStartHook"
             assert not any("1234" in text for _, _, text in node.api.events)
+
+    live(story())
+
+
+def test_a_start_that_is_called_off_before_its_first_step_holds_nothing_up() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = node.run("web", containers=[dict(APP)])
+            act = worker._act
+
+            def called_off(actions: list[Action]) -> None:
+                act(actions)
+                if worker.memory.starting and not worker.pod["metadata"].get("deletionTimestamp"):
+                    node.delete(worker, 1)
+
+            worker._act = called_off  # type: ignore[method-assign]
+            await node.until(lambda: node.api.deleted == ["web"])
 
     live(story())
 

@@ -318,6 +318,8 @@ class PodWorker:
         if starts and (self._lane is None or self._lane.done()):
             self.memory.starting = True
             self._lane = self._tasks.spawn(self._start(starts), "start")
+            # Not left to what runs in the lane: one that is called off before its first step runs nothing at all.
+            self._lane.add_done_callback(self._started)
         for action in actions:
             if action.kind == "StopContainer":
                 if self._spawn(f"stop/{action.id}/{action.grace:g}", self._stopper.stop(action)):
@@ -336,6 +338,11 @@ class PodWorker:
                 self._spawn("cleanup", self._cleanup())
             elif action.kind == "DeletePod":
                 self._spawn("delete", self._delete())
+
+    def _started(self, _lane: asyncio.Task[Any]) -> None:
+        self.memory.starting = False
+        self.memory.hooking.clear()
+        self.wake()
 
     async def _start(self, actions: list[Action]) -> None:
         """The start lane: one thing after the other; a failed volume or sandbox ends it, a failed container not."""
@@ -357,9 +364,6 @@ class PodWorker:
                         await self._stopper.post_start(action.name, str(container_id))
         except RuntimeFailure as failure:
             log.warning("pod %s: %s", facts.full_name(self.pod), failure)
-        finally:
-            self.memory.starting = False
-            self.wake()
 
     async def _remove(self, container_id: str) -> None:
         container = next((c for c in self.state.containers if c.id == container_id), None)
