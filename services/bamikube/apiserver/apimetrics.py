@@ -74,6 +74,19 @@ STREAM_TUNNELS = Counter(
 )
 
 
+LOGS_BACKEND = Counter(
+    "kube_apiserver_pod_logs_insecure_backend",
+    "Total number of requests for pods/logs sliced by usage type: enforce_tls, skip_tls_allowed, skip_tls_denied",
+    ["usage"],
+    registry=REGISTRY,
+)
+LOGS_UNTRUSTED = Counter(
+    "kube_apiserver_pod_logs_backend_tls_failure",
+    "Total number of requests for pods/logs that failed due to kubelet server TLS verification",
+    registry=REGISTRY,
+)
+
+
 _GROUPS = frozenset(row.group.encode() for row in table.TABLE if row.group and "." not in row.group)
 
 

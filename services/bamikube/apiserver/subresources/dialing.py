@@ -47,21 +47,16 @@ def place_of(
 
 
 class NodeDialer:
-    """``ssl`` carries the client certificate; None speaks plain HTTP (tests)."""
+    """``ssl`` carries the client certificate; None speaks plain HTTP (tests). ``lax`` is the same, but believes any node."""
 
-    def __init__(self, ssl: tls.SSLContext | None) -> None:
-        self._ssl = ssl
+    def __init__(self, ssl: tls.SSLContext | None, lax: tls.SSLContext | None = None) -> None:
+        self._ssl, self._lax = ssl, lax or ssl
 
     @classmethod
     def from_files(cls, certificate: str, key: str, authority: str = "") -> NodeDialer:
         """``--kubelet-client-certificate``, ``--kubelet-client-key``, ``--kubelet-certificate-authority``."""
-        context = tls.create_default_context(tls.Purpose.SERVER_AUTH, cafile=authority or None)
-        context.check_hostname = bool(authority)
-        if not authority:
-            context.verify_mode = tls.CERT_NONE
-        if certificate:
-            context.load_cert_chain(certificate, key or None)
-        return cls(context)
+        strict, lax = (_context(certificate, key, trusted) for trusted in (authority, ""))
+        return cls(strict, lax)
 
     async def raw(self, place: Place) -> StreamConnection:
         """A connection to the node agent. Raises ApiError 502-like 500 naming node and address."""
@@ -105,17 +100,36 @@ class NodeDialer:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        verify: bool = True,
     ) -> Exchange:
-        """Send one request and wait for the head of the answer. ``target`` is percent-encoded."""
+        """Send one request and wait for the head of the answer. ``target`` is percent-encoded.
+
+        ``verify``: only to a node whose certificate is trusted. Raises ApiError 500 when the node cannot be reached.
+        """
         scheme = "http" if self._ssl is None else "https"
         return await fetch(
             method,
             f"{scheme}://{_host(place.host)}:{place.port}{target}",
             headers or {},
             body,
-            self._ssl,
+            self._ssl if verify else self._lax,
             place,
         )
+
+
+def untrusted(error: errors.ApiError) -> bool:
+    """Whether a node was not reached because its certificate is not trusted."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorCertificateError)
+
+
+def _context(certificate: str, key: str, authority: str) -> tls.SSLContext:
+    context = tls.create_default_context(tls.Purpose.SERVER_AUTH, cafile=authority or None)
+    context.check_hostname = bool(authority)
+    if not authority:
+        context.verify_mode = tls.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate, key or None)
+    return context
 
 
 class Exchange:

@@ -24,10 +24,17 @@ from prometheus_client import Counter
 from bamikube.api import errors
 from bamikube.api.errors import Cause
 from bamikube.apiserver import websockets
-from bamikube.apiserver.apimetrics import STREAM_TRANSLATIONS, STREAM_TUNNELS
+from bamikube.apiserver.apimetrics import LOGS_BACKEND, LOGS_UNTRUSTED, STREAM_TRANSLATIONS, STREAM_TUNNELS
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.subresources import translator
-from bamikube.apiserver.subresources.dialing import NodeDialer, Place, place_of, refused_by_node
+from bamikube.apiserver.subresources.dialing import (
+    Exchange,
+    NodeDialer,
+    Place,
+    place_of,
+    refused_by_node,
+    untrusted,
+)
 from bamikube.apiserver.subresources.rewriting import Object, current
 from bamikube.apiserver.subresources.translator import Translator, Wanted
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Stream, Tunnel
@@ -57,12 +64,24 @@ async def log(call: Call) -> Answer:
         return Response(204)
     place = _place(call, pod)
     target = f"/containerLogs/{quote(call.namespace)}/{quote(call.name)}/{quote(container)}"
-    exchange = await dialer_of(call).open(place, "GET", target + (f"?{urlencode(query)}" if query else ""))
+    exchange = await _asked(call, place, target + (f"?{urlencode(query)}" if query else ""))
     if exchange.status >= 300:
         raise refused_by_node(exchange.status, await exchange.text())
     if in_websocket:
         return websockets.log_messages(call.request, exchange.chunks())
     return Stream(200, exchange.chunks(), content_type="text/plain")
+
+
+async def _asked(call: Call, place: Place, target: str) -> Exchange:
+    """The node agent's answer; who says so gets it from a node whose certificate is not trusted, too."""
+    verify = not call.request.flag("insecureSkipTLSVerifyBackend")
+    LOGS_BACKEND.labels("enforce_tls" if verify else "skip_tls_allowed").inc()
+    try:
+        return await dialer_of(call).open(place, "GET", target, verify=verify)
+    except errors.ApiError as error:
+        if untrusted(error):
+            LOGS_UNTRUSTED.inc()
+        raise
 
 
 def log_query(request: Request) -> list[tuple[str, str]]:
