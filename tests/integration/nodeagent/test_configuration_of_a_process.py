@@ -40,6 +40,7 @@ registerWithTaints: [{key: lab, value: config, effect: PreferNoSchedule}]
 crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 authorization: {mode: AlwaysAllow}
 enableSystemLogHandler: false
+cpuCFSQuota: false
 kubeAPIQPS: 5
 """
 FIRST = "clusterDomain: first.test\nmaxPods: 60\nnodeStatusUpdateFrequency: 1s\n"
@@ -54,11 +55,19 @@ spec:
   containers:
   - name: app
     image: bamikube.test/busybox:1
+    resources: {limits: {cpu: 700m, memory: 64Mi}}
     command: [sh, -c, "cat /etc/resolv.conf; while :; do echo a line of the log that grows; sleep 0.02; done"]
   - name: fails
     image: bamikube.test/busybox:1
     command: [sh, -c, "exit 3"]
 """
+
+
+def quotas(group: str) -> set[str]:
+    """The quotas of cpu below a cgroup, in the words of its version."""
+    files = ("cpu.cfs_quota_us", "cpu.max")
+    found = [path for file in files for path in Path("/sys/fs/cgroup").glob(f"*{group}/kubepods/**/{file}")]
+    return {path.read_text().split()[0] for path in found}
 
 
 def fetch(url: str, context: ssl.SSLContext | None) -> tuple[int, bytes]:
@@ -118,6 +127,7 @@ async def test_a_file_its_drop_ins_and_a_flag_make_the_node(
         assert max(int(path.stem) for path in numbers) >= 2, (
             "with the kubelet's waits it were one restart by now"
         )
+        assert quotas(group) <= {"-1", "max"} and quotas(group), "the limit of 700m is not kept"
         assert "kubeAPIQPS has no effect on this node agent" in output.read_text()
         score = Path(f"/proc/{agent.pid}/oom_score_adj").read_text().strip()
         assert score == "-999" or "--oom-score-adj -999: Permission denied" in output.read_text()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ from cryptography import x509
 
 from bamikube.client.client import Client
 from bamikube.client.transport import HttpTransport
+from bamikube.kit.http import Answer, Response, Stream
+from bamikube.kit.http import Request as HttpRequest
+from bamikube.kit.httpserver import serve
+from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.nodeagent.node import rotation
 from bamikube.nodeagent.node.certificates import Known
@@ -184,3 +190,51 @@ async def test_a_node_is_known_by_the_newer_certificate(
     known.take(file)
     assert known.good_until > before
     await client.close()
+
+
+async def test_a_client_shows_another_certificate_from_the_next_request_on(tmp_path: Path) -> None:
+    world, tasks, goes_on = World(), Tasks("test"), asyncio.Event()
+    authority = Authority.create("ca", world)
+    seen: list[int] = []
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b'{"a":1}\n'
+        await goes_on.wait()
+        yield b'{"a":2}\n'
+
+    async def handle(request: HttpRequest) -> Answer:
+        seen.append(x509.load_der_x509_certificate(request.peer.certificate or b"").serial_number)
+        return Stream(200, slowly()) if request.path == "/watch" else Response(200, b"{}")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair(authority, tmp_path / "server.pem", server=True, sans=("127.0.0.1",)))
+    context.load_verify_locations(cadata=authority.certificate_pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = await serve(handle, host="127.0.0.1", port=0, ssl=context, tasks=tasks)
+    first = authority.issue(Request("u", client=True))
+    transport = HttpTransport(
+        kubeconfig.Access(
+            f"https://127.0.0.1:{server.port}",
+            authority.certificate_pem,
+            first.certificate_pem,
+            first.key_pem,
+        )
+    )
+    client = Client(transport, world)
+    watch = await client.raw("GET", "/watch", stream=True)
+    assert isinstance(watch, Stream)
+    chunks = watch.chunks.__aiter__()
+    assert await chunks.__anext__() == b'{"a":1}\n'
+    file = pair(authority, tmp_path / "client.pem", client=True)
+    client.show(file)
+    await client.raw("GET", "/next")
+    goes_on.set()
+    assert await chunks.__anext__() == b'{"a":2}\n', "what is under way goes on"
+    old, new = (
+        x509.load_pem_x509_certificate(pem).serial_number
+        for pem in (first.certificate_pem, file.read_bytes())
+    )
+    assert seen == [old, new]
+    await client.close()
+    await server.close()
+    await tasks.close()
