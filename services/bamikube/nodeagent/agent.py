@@ -25,7 +25,7 @@ from bamikube.nodeagent.pod import facts, gate, preemption
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.gate import Gate, Verdict
-from bamikube.nodeagent.pod.resizer import holds, judge_all
+from bamikube.nodeagent.pod.resizer import asked, holds, judge_all
 from bamikube.nodeagent.pod.state import Rejection
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.referenced import Referenced
@@ -80,16 +80,17 @@ class PodAgent:
             worker = self.workers.get(facts.uid(old))
             if worker is not None:
                 worker.removed()
-                judge_all(self.workers.values())
+                judge_all(self.workers.values(), "pods_removed")
         if new is None or not self._pods.synced.is_set():
             return  # what the first list says is looked at as a whole
         worker = self.workers.get(facts.uid(new))
         if worker is not None:
             self._refer(new)
-            before = worker.pod["metadata"].get("generation")
+            before = worker.pod
             worker.update(new)
-            if new["metadata"].get("generation") != before:
-                judge_all(self.workers.values())
+            if new["metadata"].get("generation") != before["metadata"].get("generation"):
+                asked(before, new)
+                judge_all(self.workers.values(), "pod_updated")
         else:
             self._begin(new)
 
@@ -164,7 +165,7 @@ class PodAgent:
             self._settle(worker, verdict)
         else:  # it was taken in before, and has what it was given
             worker.spawn()
-        judge_all(self.workers.values())
+        judge_all(self.workers.values(), "pods_added")
 
     def _others(self, worker: PodWorker) -> list[JSON]:
         """The pods that have a place on the node, as they were promised it, but for one."""
@@ -241,7 +242,7 @@ class PodAgent:
         worker = self.workers.pop(uid, None)
         if worker is not None:
             self._tasks.spawn(worker.close(), "end")
-            judge_all(self.workers.values())
+            judge_all(self.workers.values(), "pods_removed")
         if uid in self._static:
             self._static.discard(uid)
         self._begin_static()

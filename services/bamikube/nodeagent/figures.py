@@ -118,6 +118,27 @@ STARTED_CONTAINERS_ERRORS = _counter(
     "Cumulative number of errors when starting containers",
     ("container_type", "code"),
 )
+RESIZES_REQUESTED = _counter(
+    "kubelet_container_requested_resizes",
+    "Number of requested resizes, counted at the container level. Different resources on the same container are counted separately. "
+    "The 'requirement' label refers to 'memory' or 'limits'; the 'operation' label can be one of 'add', 'remove', 'increase' or "
+    "'decrease'.",
+    ("resource", "requirement", "operation"),
+)
+RESIZES_INFEASIBLE = _counter(
+    "kubelet_pod_infeasible_resizes", "Number of infeasible resizes for pods.", ("reason_detail",)
+)
+RESIZES_ACCEPTED = _counter(
+    "kubelet_pod_deferred_accepted_resizes",
+    "Cumulative number of resizes that were accepted after being deferred.",
+    ("retry_trigger",),
+)
+RESIZE_MILLISECONDS = _histogram(
+    "kubelet_pod_resize_duration_milliseconds",
+    "Duration in milliseconds to actuate a pod resize",
+    ("success",),
+    tuple(10.0 * 2**n for n in range(15)),
+)
 SANDBOX_SECONDS = _histogram(
     "kubelet_run_podsandbox_duration_seconds",
     "Duration in seconds of the run_podsandbox operations. Broken down by RuntimeClass.Handler.",

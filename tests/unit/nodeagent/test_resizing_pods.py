@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.pod import resizing
 from bamikube.nodeagent.pod.resizer import judge_all
 from bamikube.nodeagent.pod.worker import PodWorker
@@ -48,6 +49,19 @@ def test_the_node_has_room_or_not() -> None:
     mirror = {"annotations": {"kubernetes.io/config.source": "file"}}
     text = "In-place resize of static-pods is not supported"
     assert judged(pod("2", **mirror), pod("1")) == ("Infeasible", text)
+
+
+def test_what_is_asked_for_is_counted_by_resource_and_direction() -> None:
+    old, new = pod("1"), pod("500m", "96Mi")
+    assert list(resizing.requested(old, new)) == [
+        ("cpu", "requests", "decrease"),
+        ("memory", "requests", "increase"),
+    ]
+    new["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000m"}, "limits": {"cpu": "2"}}
+    assert list(resizing.requested(old, new)) == [
+        ("memory", "requests", "remove"),
+        ("cpu", "limits", "add"),
+    ]
 
 
 def test_what_managers_have_given_is_not_resized() -> None:
@@ -197,7 +211,10 @@ def test_who_does_not_fit_waits_for_another_to_leave() -> None:
             assert text.startswith('Pod resize Deferred: {"containers":[{"name":"app","resources":')
             node.delete(first, 1)
             await node.until(lambda: node.api.deleted == ["first"])
-            judge_all(node.workers.values())
+            accepted = figures.RESIZES_ACCEPTED.labels("pods_removed")
+            before = accepted._value.get()
+            judge_all(node.workers.values(), "pods_removed")
+            assert accepted._value.get() == before + 1
             await node.until(lambda: node.api.said("ResizeCompleted"))
             assert not _condition(second, "PodResizePending")
 

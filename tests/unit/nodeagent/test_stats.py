@@ -16,7 +16,7 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.figures import image_size, runtime_operation
 from bamikube.nodeagent.node import certificates
 from bamikube.nodeagent.node.facts import meminfo
-from bamikube.nodeagent.pod.state import RuntimeState
+from bamikube.nodeagent.pod.state import Memory, PendingResize, RuntimeState
 from bamikube.nodeagent.runtime.port import Container, LayerUsage, Sandbox
 from bamikube.nodeagent.stats import processes, system
 from bamikube.nodeagent.stats.cadvisor import Processor, cadvisor_metrics
@@ -159,6 +159,7 @@ class Worker:
                 ]
             },
         }
+        self.memory = Memory()
         self.status: dict[str, Any] = {"startTime": "2026-01-01T00:00:00Z"}
         running = Container("c1", "s1", "app", 0, "running", 10.0, image="nginx:1", started_at=11.0)
         ended = Container("c0", "s1", "app", 0, "exited", 10.0)
@@ -284,6 +285,7 @@ def test_the_node_agents_own_figures() -> None:
     static.pod["metadata"]["annotations"] = {"kubernetes.io/config.source": "file"}
     static.pod["spec"] = {"ephemeralContainers": [{"name": "guest"}]}
     static.state, static.absent = RuntimeState(), True
+    worker.memory.resize = PendingResize("Deferred", "", 2)
     standing = Standing(7.0, client_until=1000.5, mirrors=1)
     own = own_metrics("node-1", [worker, static], found.subjects, files, standing, 900.0).decode()
     for line in (
@@ -295,6 +297,8 @@ def test_the_node_agents_own_figures() -> None:
         "kubelet_mirror_pods 1",
         "kubelet_cgroup_version 1",
         "kubelet_managed_ephemeral_containers 1",
+        "kubelet_pod_in_progress_resizes 0",
+        'kubelet_pod_pending_resizes{reason="deferred"} 1',
         'kubelet_desired_pods{static=""} 1',
         'kubelet_desired_pods{static="true"} 0',
         'kubelet_active_pods{static=""} 1',

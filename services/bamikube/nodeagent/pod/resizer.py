@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bamikube.api.qos import qos_class
+from bamikube.nodeagent import figures
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.pod import facts, qos, resizing
 from bamikube.nodeagent.pod.context import Shared
@@ -55,8 +56,8 @@ class PodResize:
         since = waiting.since if waiting is not None else 0.0
         return resizing.urgency(pod, self._memory.promise, since, qos_class(pod["spec"]))
 
-    def judge(self, others: list[JSON]) -> None:
-        """Grant what the pod wants, or note why not."""
+    def judge(self, others: list[JSON], trigger: str) -> None:
+        """Grant what the pod wants, or note why not. ``trigger``: what gave rise to it, in the words of the metrics."""
         pod, memory = self._pod(), self._memory
         shared = self._shared
         verdict = resizing.judge(pod, memory.promise, others, shared.allocatable(), shared.fixed)
@@ -72,8 +73,12 @@ class PodResize:
             ):
                 text = f"Pod resize {verdict.kind}: {resizing.told(pod, generation, verdict.message)}"
                 self._event("Warning", f"Resize{verdict.kind}", text)
+                if verdict.detail:
+                    figures.RESIZES_INFEASIBLE.labels(verdict.detail).inc()
         else:
-            memory.resize = None
+            waited, memory.resize = memory.resize, None
+            if verdict.kind == "Granted" and waited is not None and waited.reason == "Deferred":
+                figures.RESIZES_ACCEPTED.labels(trigger).inc()
         if verdict.kind == "Granted":
             memory.promise = resizing.wanted(pod)
             memory.resizing = ResizeUnderWay(generation)
@@ -112,7 +117,8 @@ class PodResize:
         generation = int(pod["metadata"].get("generation") or 0)
         memory.resizing = memory.resizing or ResizeUnderWay(generation)
         # The pod's cgroup is widened before its container and narrowed after it.
-        host, node = self._shared.host, self._shared.node
+        host, node, clock = self._shared.host, self._shared.node, self._shared.world.clock
+        begun, done = clock.monotonic(), "false"
         try:
             self._check(pod)
             if not _narrower(resources, memory.given.get(action.id) or {}):
@@ -121,6 +127,7 @@ class PodResize:
             values = placed(values, self._shared.place(facts.uid(pod), action.name))
             await self._shared.runtime.update_container(action.id, values)
             host.prepare(pod)
+            done = "true"
         except (RuntimeFailure, HostFailure, OSError) as error:
             text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)
             generation = memory.resizing.generation
@@ -130,6 +137,8 @@ class PodResize:
                 self._event("Warning", "ResizeError", f"Pod resize error: {words}")
             memory.resizing = ResizeUnderWay(generation, text, until)
             return
+        finally:
+            figures.RESIZE_MILLISECONDS.labels(done).observe((clock.monotonic() - begun) * 1000)
         memory.given[action.id] = resources
         memory.resizing = ResizeUnderWay(memory.resizing.generation)
 
@@ -160,9 +169,15 @@ def holds(worker: Resized) -> bool:
     return not worker.absent and not facts.terminal({"status": worker.status})
 
 
-def judge_all(workers: Iterable[Resized]) -> None:
+def asked(old: JSON, new: JSON) -> None:
+    """Count what a changed pod wants otherwise than before."""
+    for labels in resizing.requested(old, new):
+        figures.RESIZES_REQUESTED.labels(*labels).inc()
+
+
+def judge_all(workers: Iterable[Resized], trigger: str = "periodic_retry") -> None:
     """Judge what all pods of a node want, one after the other; each grant leaves less for the next."""
     alive = [worker for worker in workers if holds(worker)]
     waiting = [worker for worker in alive if worker.resize.pending()]
     for worker in sorted(waiting, key=lambda w: w.resize.urgency()):
-        worker.resize.judge([other.resize.promised() for other in alive if other is not worker])
+        worker.resize.judge([other.resize.promised() for other in alive if other is not worker], trigger)

@@ -31,6 +31,20 @@ class Verdict:
 
     kind: Literal["", "Granted", "Deferred", "Infeasible"]
     message: str = ""
+    detail: str = ""  # why it is infeasible, in a word for the metrics
+
+
+def requested(old: JSON, new: JSON) -> Iterator[tuple[str, str, str]]:
+    """What a change of a pod asks for: resource, requirement, and whether it is added, removed, increased or decreased."""
+    before, after = wanted(old), wanted(new)
+    for name in before.keys() & after.keys():
+        has, wants = _exact(before[name]), _exact(after[name])
+        for requirement in ("requests", "limits"):
+            for resource in ("cpu", "memory"):
+                was, is_now = (_number(resource, one[requirement].get(resource)) for one in (has, wants))
+                if was != is_now:
+                    operation = "add" if not was else "remove" if not is_now else None
+                    yield resource, requirement, operation or ("increase" if is_now > was else "decrease")
 
 
 def resizable(pod: JSON) -> Iterator[JSON]:
@@ -109,17 +123,18 @@ def judge(
     if now is pod:
         return Verdict("")
     if facts.static(pod):
-        return Verdict("Infeasible", "In-place resize of static-pods is not supported")
+        return Verdict("Infeasible", "In-place resize of static-pods is not supported", "static_pod")
     if qos_class(pod["spec"]) == "Guaranteed":
         for name, policy in fixed.items():
             if _part(pod, name) != _part(now, name):
-                return Verdict("Infeasible", f"Resize is infeasible for Guaranteed Pods alongside {policy}")
+                text = f"Resize is infeasible for Guaranteed Pods alongside {policy}"
+                return Verdict("Infeasible", text, f"guaranteed_pod_{name}_manager_static_policy")
     wants = podresources.requests(pod["spec"])
     for name in ("memory", "cpu"):
         amount, room = _number(name, wants.get(name)), _number(name, allocatable.get(name))
         if amount > room:
             text = f"Node didn't have enough capacity: {name}, requested: {amount}, capacity: {room}"
-            return Verdict("Infeasible", text)
+            return Verdict("Infeasible", text, "insufficient_node_allocatable")
     used: podresources.Amounts = {}
     for other in others:
         podresources.add(used, podresources.requests(other["spec"]))

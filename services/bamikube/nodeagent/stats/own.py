@@ -84,6 +84,7 @@ def _pods(out: Exposition, workers: list[PodWorker]) -> None:
     guests = sum(len(facts.ephemeral_containers(w.pod)) for w in workers)
     out.add("kubelet_managed_ephemeral_containers", "gauge", text, {}, guests)
     _working(out, workers)
+    _resizes(out, active)
     volumes = Counter(
         f"kubernetes.io/{kind}"
         for worker in active
@@ -96,6 +97,18 @@ def _pods(out: Exposition, workers: list[PodWorker]) -> None:
         for state in ("actual_state_of_world", "desired_state_of_world"):
             labels = {"plugin_name": plugin, "state": state}
             out.add("volume_manager_total_volumes", "gauge", text, labels, number)
+
+
+def _resizes(out: Exposition, active: Iterable[PodWorker]) -> None:
+    memories = [worker.memory for worker in active]
+    waiting = Counter(memory.resize.reason.lower() for memory in memories if memory.resize is not None)
+    for reason, number in sorted(waiting.items()):
+        text = "Number of pending resizes for pods."
+        out.add("kubelet_pod_pending_resizes", "gauge", text, {"reason": reason}, number)
+    under_way = sum(memory.resizing is not None for memory in memories)
+    out.add(
+        "kubelet_pod_in_progress_resizes", "gauge", "Number of in-progress resizes for pods.", {}, under_way
+    )
 
 
 def _working(out: Exposition, workers: Iterable[PodWorker]) -> None:
