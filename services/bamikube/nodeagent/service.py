@@ -16,7 +16,7 @@ from bamikube.kit.httpserver import Server, serve
 from bamikube.kit.pace import Pace
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
-from bamikube.nodeagent import durations, settings
+from bamikube.nodeagent import settings
 from bamikube.nodeagent.agent import PodAgent
 from bamikube.nodeagent.api import ClusterApi
 from bamikube.nodeagent.configz import configuration
@@ -32,7 +32,6 @@ from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.host.port import HostFailure
-from bamikube.nodeagent.images import collector
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
@@ -77,7 +76,7 @@ class NodeAgent:
         self.ready = asyncio.Event()
         self._options, self._world = options, world
         node = settings.node_name(options.hostname_override, socket.gethostname())
-        ips = _addresses(settings.node_ips(options.node_ip))
+        ips = facts.addresses(settings.node_ips(options.node_ip))
         root = Path(options.root_dir)
         root.mkdir(parents=True, exist_ok=True)
         self._serving = tls.Serving(options, node, ips, world) if options.enable_server else None
@@ -215,7 +214,7 @@ class NodeAgent:
         sampler = self._sampler(root)
         stats = Stats(world, sampler, node, machine, options.container_runtime_endpoint)
         self._images = ImageCollector(
-            world, self._runtime, _image_policy(options), lambda: active_pods(self.agent), self._tell
+            world, self._runtime, settings.image_policy(options), lambda: active_pods(self.agent), self._tell
         )
         self._evictor = Evictor(
             world,
@@ -409,27 +408,6 @@ def _puller(options: NodeAgentOptions, root: Path, world: World) -> Puller:
     )
 
 
-def _image_policy(options: NodeAgentOptions) -> collector.Policy:
-    low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
-    if low >= high:
-        raise ValueError(f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}")
-    ages = []
-    for flag, text in (
-        ("--minimum-image-ttl-duration", options.minimum_image_ttl_duration),
-        ("--image-maximum-gc-age", options.image_maximum_gc_age),
-    ):
-        try:
-            ages.append(durations.seconds(text))
-        except ValueError as error:
-            raise ValueError(f"{flag}: {error}") from error
-    if 0 < ages[1] <= ages[0]:
-        raise ValueError(
-            f"--image-maximum-gc-age {options.image_maximum_gc_age} must be greater than "
-            f"--minimum-image-ttl-duration {options.minimum_image_ttl_duration}"
-        )
-    return collector.Policy(high, low, ages[0], ages[1], options.pod_infra_container_image)
-
-
 async def _logind() -> Inhibitor:
     from bamikube.nodeagent.shutdown.logind import Logind  # a megabyte that few nodes need
 
@@ -445,21 +423,6 @@ def active_pods(agent: PodAgent) -> list[dict[str, Any]]:
 def running_containers(agent: PodAgent) -> list[Container]:
     """What runs, as the workers saw it last."""
     return [c for worker in list(agent.workers.values()) for c in worker.state.running()]
-
-
-def _addresses(given: tuple[str, ...]) -> tuple[str, ...]:
-    """The node's addresses; those the machine would use towards elsewhere where none is named. No packet is sent."""
-    family, elsewhere = (
-        (socket.AF_INET6, "2001:db8::1") if given == ("::",) else (socket.AF_INET, "192.0.2.1")
-    )
-    if given and given not in (("::",), ("0.0.0.0",)):
-        return given
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((elsewhere, 9))
-        except OSError:
-            return ("::1" if given == ("::",) else "127.0.0.1",)
-        return (str(probe.getsockname()[0]),)
 
 
 def _resolver(path: str) -> dns.Resolver:

@@ -12,6 +12,7 @@ from bamikube.nodeagent import durations
 from bamikube.nodeagent.cpus import choice, policy, pool
 from bamikube.nodeagent.eviction import thresholds
 from bamikube.nodeagent.eviction.loop import Policy
+from bamikube.nodeagent.images import collector
 from bamikube.nodeagent.node import reservations
 from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.node.log_rotation import Limits
@@ -77,6 +78,20 @@ def node_name(override: str, hostname: str) -> str:
 def certificates(options: NodeAgentOptions) -> Path:
     """Where certificates lie that the node agent makes, or asks for, itself."""
     return Path(options.cert_dir or f"{options.root_dir}/pki")
+
+
+def image_policy(options: NodeAgentOptions) -> collector.Policy:
+    """When images are removed."""
+    low, high = options.image_gc_low_threshold, options.image_gc_high_threshold
+    if low >= high:
+        raise ValueError(f"--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}")
+    ages = [duration(options, field) for field in ("minimum_image_ttl_duration", "image_maximum_gc_age")]
+    if 0 < ages[1] <= ages[0]:
+        raise ValueError(
+            f"--image-maximum-gc-age {options.image_maximum_gc_age} must be greater than "
+            f"--minimum-image-ttl-duration {options.minimum_image_ttl_duration}"
+        )
+    return collector.Policy(high, low, ages[0], ages[1], options.pod_infra_container_image)
 
 
 def most_pods(options: NodeAgentOptions, machine: Machine) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import resource
+import socket
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +34,14 @@ from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.state import Backoff, Memory, RuntimeState
 from bamikube.nodeagent.pod.status import HostFacts
-from bamikube.nodeagent.runtime.port import Container, Sandbox
+from bamikube.nodeagent.runtime.cri import CriRuntime
+from bamikube.nodeagent.runtime.port import Container, RuntimeFailure, Sandbox
 from bamikube.nodeagent.server import tls
 from bamikube.nodeagent.server.app import NodeApi, Shown
 from bamikube.nodeagent.server.auth import Delegated, Policy
 from bamikube.nodeagent.server.refusal import Refusal
 from bamikube.nodeagent.startup import itself
+from bamikube.nodeagent.stats.sampler import Sampler
 from bamikube.pki.authority import Authority
 from bamikube.pki.authority import Request as AuthorityRequest
 from tests.simulation import virtual
@@ -165,6 +169,55 @@ def test_logs_are_looked_at_as_often_as_the_flags_say_and_not_too_often() -> Non
         settings.log_limits(options(container_log_monitor_interval="2s"))
     with pytest.raises(ValueError, match="--container-log-max-size many"):
         settings.log_limits(options(container_log_max_size="many"))
+
+
+@pytest.mark.parametrize("seconds", [60.0, 7.0])
+def test_volumes_are_compared_as_often_as_the_flags_say(seconds: float) -> None:
+    async def life() -> None:
+        async with HollowNode() as node:
+            node.shared.refresh, times = seconds, list[float]()
+            worker = node.run("web", containers=[{"name": "app"}])
+
+            async def refresh(*_: Any) -> None:
+                times.append(node.clock.monotonic())
+
+            worker._starter.refresh = refresh  # type: ignore[method-assign]
+            await node.clock.sleep(4 * seconds)
+            assert len(times) >= 2
+            assert {round(b - a) for a, b in itertools.pairwise(times)} == {seconds}
+
+    virtual.run(life())
+
+
+async def test_figures_of_volumes_are_as_old_as_the_flags_say() -> None:
+    given = options(volume_stats_agg_period="20s")
+    assert settings.duration(given, "volume_stats_agg_period") == 20.0
+    assert Sampler.files_fresh == 60.0
+
+
+async def test_a_runtime_is_waited_for_as_long_as_the_flags_say_and_images_may_be_elsewhere(
+    tmp_path: Path,
+) -> None:
+    def silent(name: str) -> socket.socket:
+        """Somebody who listens and never says a word."""
+        made = socket.socket(socket.AF_UNIX)
+        made.bind(str(tmp_path / name))
+        made.listen()
+        made.setblocking(False)
+        return made
+
+    with silent("cri") as cri, silent("images") as images:
+        runtime = CriRuntime(f"unix://{tmp_path}/cri", images=f"unix://{tmp_path}/images", timeout=0.1)
+        for ask, door in ((runtime.list_containers, cri), (runtime.list_images, images)):
+            with pytest.raises(BlockingIOError):
+                door.accept()
+            with pytest.raises(RuntimeFailure) as failed:
+                await ask()
+            assert failed.value.code == "DEADLINE_EXCEEDED"
+            door.accept()[0].close()
+        await runtime.close()
+    with pytest.raises(ValueError, match="--image-service-endpoint: 'x' is not an absolute"):
+        CriRuntime(f"unix://{tmp_path}/cri", images="x")
 
 
 # -- whom it lets in -----------------------------------------------------------------------------------------------
