@@ -28,7 +28,13 @@ async def test_a_debug_container_sees_its_target_and_ends_once(node: Any, until:
         worker,
         {"name": "sees", "targetContainerName": "app", "command": ["sleep", "1000"]},
         {"name": "alone", "command": ["sh", "-c", "exit 3"]},
+        {"name": "mighty", "command": ["sleep", "1000"], "securityContext": {"privileged": True}},
     )
+    await until(lambda: "running" in entry(worker, "mighty")["state"])  # kubectl debug --profile=sysadmin
+    able = await node.runtime.exec_sync(
+        worker.state.latest("mighty").id, ["ls", "/dev/mem", "/dev/kmsg"], 5.0
+    )
+    assert b"/dev/kmsg" in able.stdout
     await until(lambda: "running" in entry(worker, "sees")["state"])
     seen = await node.runtime.exec_sync(worker.state.latest("sees").id, ["ps"], 5.0)
     assert b"sleep 4321" in seen.stdout

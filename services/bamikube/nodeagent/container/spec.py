@@ -72,7 +72,10 @@ def sandbox_spec(
         cgroup_parent=cgroup_parent,
         namespaces=security.namespaces(pod),
         sysctls={plain(s["name"]): s["value"] for s in context.get("sysctls") or ()},
-        privileged=any(security.privileged(c) for c in facts.all_containers(pod)),
+        # Also for those that come later: a runtime allows what the configuration says that goes with a container.
+        privileged=any(
+            security.privileged(c) for c in (*facts.all_containers(pod), *facts.ephemeral_containers(pod))
+        ),
         run_as_user=context.get("runAsUser"),
         run_as_group=context.get("runAsGroup") if context.get("runAsUser") is not None else None,
         supplemental_groups=security.supplemental_groups(pod),
