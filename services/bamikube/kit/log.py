@@ -59,12 +59,17 @@ class _Json(logging.Formatter):
         return json.dumps(entry)
 
 
+def set_verbosity(verbosity: int) -> None:
+    """Show debug lines from 4 on."""
+    logging.getLogger().setLevel(logging.DEBUG if verbosity >= 4 else logging.INFO)
+
+
 def setup(name: str, verbosity: int = 0, fmt: str = "text") -> None:
     """Log to standard error. ``verbosity`` follows Kubernetes' ``--v``: from 4 on, debug lines are shown."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(name) if fmt == "json" else _Text(name))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbosity >= 4 else logging.INFO)
+    set_verbosity(verbosity)
     for noisy in ("asyncio", "aiohttp.access", "aiohttp.server", "grpc", "pyroute2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -60,10 +60,10 @@ def _serving(options: NodeAgentOptions) -> JSON:
             },
         },
         "enableDebuggingHandlers": options.enable_debugging_handlers,
-        "enableProfilingHandler": False,
-        "enableDebugFlagsHandler": False,
         "enableSystemLogHandler": options.enable_system_log_handler,
         "enableSystemLogQuery": False,
+        "enableProfilingHandler": options.enable_profiling_handler,
+        "enableDebugFlagsHandler": options.enable_debug_flags_handler,
     } | _given(tlsMinVersion=options.tls_min_version, tlsCipherSuites=options.tls_cipher_suites)
 
 

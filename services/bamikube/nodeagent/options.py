@@ -65,6 +65,12 @@ class NodeAgentOptions(Options):
         True, description="let the node's API look into pods: logs, exec, attach, port-forward, run"
     )
     enable_system_log_handler: bool = Field(True, description="serve the files of --log-dir as /logs")
+    enable_profiling_handler: bool = Field(
+        False, description="serve /debug/pprof: tasks, and where the time goes"
+    )
+    enable_debug_flags_handler: bool = Field(
+        False, description="let PUT /debug/flags/v set the verbosity of the log"
+    )
     anonymous_auth: bool = Field(False, description="let in who does not say who it is, as system:anonymous")
     authentication_token_webhook: bool = Field(True, description="ask the API server whose a token is")
     authentication_token_webhook_cache_ttl: str = Field("2m", description="how long its answer is good")

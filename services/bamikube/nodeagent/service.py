@@ -249,6 +249,8 @@ class NodeAgent:
             root / "checkpoints",
             options.enable_debugging_handlers,
             options.enable_system_log_handler,
+            options.enable_profiling_handler,
+            options.enable_debug_flags_handler,
         )
         self._open = NodeApi(self.agent, self._runtime, world, None, stats, replace(shown, debugging=False))
         self._api = NodeApi(self.agent, self._runtime, world, auth, stats, shown)

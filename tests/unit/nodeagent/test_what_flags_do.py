@@ -306,6 +306,47 @@ async def test_what_looks_into_pods_can_be_closed_and_everybody_may_read_the_res
     assert (await ask(api(doors(Policy())[0]), "/pods"))[0] == 401
 
 
+async def test_profiles_and_the_verbosity_of_the_log_are_there_where_the_flags_have_it_so(
+    tmp_path: Path,
+) -> None:
+    nothing: Any = object()
+
+    async def ask(path: str, method: str = "GET", body: bytes = b"", **more: bool) -> tuple[int, str]:
+        api = NodeApi(nothing, nothing, World(), None, nothing, Shown({}, tmp_path, **more))  # type: ignore[arg-type]
+        answer = await api.handle(Request.make(method, path, body=body))
+        return answer.status, answer.joined().decode() if isinstance(answer, Response) else ""
+
+    assert await ask("/debug/pprof/") == (405, "profiling endpoint is disabled.\n")
+    assert await ask("/debug/pprof/", profiles=True, debugging=False) == (
+        405,
+        "Debug endpoints are disabled.\n",
+    )
+    assert await ask("/debug/flags/v") == (405, "flags endpoint is disabled.\n")
+    assert "goroutine" in (await ask("/debug/pprof", profiles=True))[1]
+    code, said = await ask("/debug/pprof/goroutine", profiles=True)
+    assert code == 200 and " tasks\n" in said and "task " in said
+    code, said = await ask("/debug/pprof/profile?seconds=0.1", profiles=True)
+    assert code == 200 and ".py:" in said
+    for odd in ("0", "-1", "x", "1e9", "nan"):
+        assert (await ask(f"/debug/pprof/profile?seconds={odd}", profiles=True))[0] == 400, odd
+    assert await ask("/debug/pprof/heap", profiles=True) == (404, "Unknown profile\n")
+    assert (await ask("/debug/pprof/profile", "POST", profiles=True))[0] == 405
+
+    root = logging.getLogger()
+    before = root.level
+    try:
+        for level, body in ((logging.DEBUG, b"5"), (logging.INFO, b"2")):
+            said = f"successfully set klog.logging.verbosity to {body.decode()}"
+            assert await ask("/debug/flags/v", "PUT", body, flags=True) == (200, said)
+            assert root.level == level
+        assert (await ask("/debug/flags/v", "PUT", b"loud", flags=True))[0] == 400
+        assert await ask("/debug/flags/v", flags=True) == (406, "unsupported http method")
+        assert (await ask("/debug/flags/x", "PUT", b"1", flags=True))[0] == 404
+        assert "/debug/flags/v" in (await ask("/debug/flags", flags=True))[1]
+    finally:
+        root.setLevel(before)
+
+
 def test_cipher_suites_are_named_as_go_names_them() -> None:
     assert tls.openssl(["TLS_AES_128_GCM_SHA256"]) == "", "always there"
     named = {

@@ -93,6 +93,8 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("enableServer", "enable_server", _as_it_is),
         ("readOnlyPort", "read_only_port", _as_it_is),
         ("enableDebuggingHandlers", "enable_debugging_handlers", _as_it_is),
+        ("enableProfilingHandler", "enable_profiling_handler", _as_it_is),
+        ("enableDebugFlagsHandler", "enable_debug_flags_handler", _as_it_is),
         ("enableSystemLogHandler", "enable_system_log_handler", _as_it_is),
         ("authentication.anonymous.enabled", "anonymous_auth", _as_it_is),
         ("authentication.webhook.enabled", "authentication_token_webhook", _as_it_is),
@@ -193,8 +195,6 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
 }
 
 FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
-    "enableProfilingHandler": False,
-    "enableDebugFlagsHandler": False,
     "enableSystemLogQuery": False,
     "cgroupsPerQOS": True,
     "cpuCFSQuotaPeriod": "100ms",
@@ -206,9 +206,8 @@ FIXED: Mapping[str, Any] = {  # what happens, whatever the file says
 
 _GATE = "its feature gate is off in v1.34"
 _NETWORK = "services are the matter of bamikube-proxy, pods' links of bamikube-network"
-_PAGES = "there are no such pages"
 UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
-    "enableContentionProfiling": _PAGES,
+    "enableContentionProfiling": "there are no locks whose waits could be profiled",
     "featureGates": "what is on in v1.34 is on here, and nothing else",
     "fileCheckFrequency": "manifests are looked at every second",
     "iptablesDropBit": _NETWORK,

@@ -35,7 +35,7 @@ from bamikube.nodeagent.node.certificates import UNUSED
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime, RuntimeFailure
-from bamikube.nodeagent.server import logfiles, lookup
+from bamikube.nodeagent.server import debugging, logfiles, lookup
 from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.server.checkpoints import checkpoint
 from bamikube.nodeagent.server.logoptions import log_options
@@ -65,7 +65,7 @@ _DEBUG = frozenset(
 class Shown:
     """What the API shows of the node agent itself: its configuration, the folder of the node's logs, and until when its
     certificates are good (towards the API server, and its own; seconds since the epoch), and where checkpoints go. ``debugging`` and
-    ``files``: whether there is what looks into pods, and the folder of logs."""
+    ``files``: whether there is what looks into pods, and the folder of logs; ``profiles`` and ``flags``: what is below /debug."""
 
     configuration: JSON
     logs: Path
@@ -73,6 +73,8 @@ class Shown:
     checkpoints: Path = Path("/var/lib/kubelet/checkpoints")
     debugging: bool = True
     files: bool = True
+    profiles: bool = False
+    flags: bool = False
 
 
 class NodeApi:
@@ -116,7 +118,7 @@ class NodeApi:
 
     async def _route(self, request: Request) -> Answer:
         verb, *parts = request.path.strip("/").split("/")
-        if verb in _DEBUG and not self._shown.debugging:
+        if (verb in _DEBUG or [verb, *parts[:1]] == ["debug", "pprof"]) and not self._shown.debugging:
             raise Refusal(405, "Debug endpoints are disabled.\n")
         if verb == "logs" and not self._shown.files:
             raise Refusal(405, "logs endpoint is disabled.\n")
@@ -130,7 +132,8 @@ class NodeApi:
             worker, now = self._worker(parts[0], parts[1]), self._world.clock.now()
             return await checkpoint(request, worker, parts[2], self._runtime, self._shown.checkpoints, now)
         if verb == "debug" and parts[:1] in (["pprof"], ["flags"]):
-            raise Refusal(405, f"{'profiling' if parts[0] == 'pprof' else 'flags'} endpoint is disabled.\n")
+            shown = self._shown
+            return await debugging.answer(request, parts, profiles=shown.profiles, flags=shown.flags)
         answer = await self._page(request, verb, parts)
         _only(request, _READ)
         return answer
