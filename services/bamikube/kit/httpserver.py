@@ -43,7 +43,8 @@ from bamikube.kit.tasks import Tasks
 log = logging.getLogger(__name__)
 
 GZIP_THRESHOLD = 128 * 1024  # bytes; Kubernetes' defaultGzipThresholdBytes
-MAX_HEAD_LINE = 64 * 1024  # bytes; tokens and selectors may be long
+MAX_TARGET = 1024 * 1024  # bytes; all of what exec is to run stands in it, and Go takes as much
+MAX_HEAD_LINE = 64 * 1024  # bytes of a header; tokens may be long
 MAX_HEADERS = 512  # header lines of one request; a proxy names every group of its user in one of its own
 KEEP_ALIVE = 180.0  # seconds an idle connection is kept
 FIRST_HEAD = (
@@ -298,7 +299,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
-            max_line_size=MAX_HEAD_LINE,
+            max_line_size=MAX_TARGET,
             max_field_size=MAX_HEAD_LINE,
             max_headers=MAX_HEADERS,
             lingering_time=2.0,

@@ -401,7 +401,7 @@ RAW: dict[str, tuple[bytes, bytes]] = {
     "HTTP/3.0": (b"GET /api HTTP/3.0\r\n" + HOST + b"\r\n", b"400"),
     "no host": (b"GET /version HTTP/1.1\r\n\r\n", b"400"),
     "target without a slash": (b"GET ?x HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "huge target": (b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", b"431"),
+    "huge target": (b"GET /" + b"a" * 1_100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", b"431"),
     "huge header": (b"GET /version HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 70000 + b"\r\n\r\n", b"431"),
     "20 000 headers": (
         b"GET /version HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(20000)) + b"\r\n",

@@ -67,6 +67,9 @@ def test_exec(kubectl: Kubectl) -> None:
     )
     assert "no-such-command" in kubectl.fails("exec", "shell", "--", "no-such-command")
     assert "container nothing is not valid" in kubectl.fails("exec", "shell", "-c", "nothing", "--", "true")
+    # As long as the kernel takes an argument, and three times as long on its way; empty ones are arguments, too.
+    script = f"#{'%/' * 60_000}\necho $# [$1]"
+    assert kubectl("exec", "shell", "--", "sh", "-c", script, "sh", "", "b") == "2 []\n"
 
 
 def test_a_command_that_ends_before_its_input(kubectl: Kubectl) -> None:
