@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bamikube.nodeagent.pod.settling import LOOKS, unsettled
 from bamikube.nodeagent.pod.state import RuntimeState
-from bamikube.nodeagent.pod.worker import LOOKS, unsettled
 from bamikube.nodeagent.runtime.port import Container, ContainerState, Sandbox
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.probing.checks import Result
-from bamikube.nodeagent.runtime.port import RuntimeFailure
+from bamikube.nodeagent.runtime.port import Container, RuntimeFailure
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, item, running, waiting
 
@@ -105,6 +105,32 @@ def test_a_start_that_is_called_off_before_its_first_step_holds_nothing_up() -> 
 
             worker._act = called_off  # type: ignore[method-assign]
             await node.until(lambda: node.api.deleted == ["web"])
+
+    live(story())
+
+
+def test_a_look_that_the_end_of_a_start_has_overtaken_starts_nothing_twice() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            runtime = node.runtime
+            start, status = runtime.start_container, runtime.container_status
+
+            async def slow_start(identity: str) -> None:
+                worker.wake()
+                await asyncio.sleep(0.02)
+                await start(identity)
+
+            async def slow_status(identity: str) -> Container:
+                seen = await status(identity)
+                await asyncio.sleep(0.05 if seen.state == "created" else 0)
+                return seen
+
+            runtime.start_container = slow_start  # type: ignore[method-assign]
+            runtime.container_status = slow_status  # type: ignore[method-assign]
+            worker = node.run("job", restartPolicy="Never", containers=[dict(APP)])
+            await node.until(lambda: running(worker))
+            await asyncio.sleep(5)
+            assert [c.attempt for c in worker.state.containers] == [0]
 
     live(story())
 

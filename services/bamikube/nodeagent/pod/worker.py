@@ -26,6 +26,7 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.publisher import Publisher
 from bamikube.nodeagent.pod.resizer import PodResize
+from bamikube.nodeagent.pod.settling import pause, unsettled
 from bamikube.nodeagent.pod.starter import Starter
 from bamikube.nodeagent.pod.state import Memory, Rejection, RuntimeState
 from bamikube.nodeagent.pod.stopper import Stopper
@@ -38,25 +39,6 @@ log = logging.getLogger(__name__)
 SHOWN = ("labels", "annotations", "generation")  # of a pod's metadata: volumes and variables show these
 PACE = 0.5  # seconds, at least, between two times that changes are written into volumes
 RETRY = 1.0  # seconds until the runtime is asked again after it failed
-LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
-LOOK_AGAIN = 0.015  # seconds until the first of those looks; each waits longer than the one before
-LOOK_AGAIN_MOST = 0.5
-
-
-def unsettled(exits: dict[str, int], state: RuntimeState) -> dict[str, int]:
-    """Which of ``exits`` (ids that have ended, looks so far) are to be looked at again, seen that ``state``.
-
-    One that is not listed has been removed since; but the first look may have begun before the thing was there.
-    """
-    ended = {c.id for c in state.containers if c.state == "exited"} | {
-        s.id for s in state.sandboxes if not s.ready
-    }
-    listed = {c.id for c in state.containers} | {s.id for s in state.sandboxes}
-    return {
-        one: looks + 1
-        for one, looks in exits.items()
-        if one not in ended and looks < LOOKS and (one in listed or looks == 0)
-    }
 
 
 class PodWorker:
@@ -84,6 +66,7 @@ class PodWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._lane: asyncio.Task[Any] | None = None
         self._busy: set[str] = set()
+        self._ends = 0  # how often work beside the worker has ended
         self._ended: dict[str, Container] = {}
         self._addresses: dict[str, Sandbox] = {}
         self._refreshed = 0.0
@@ -190,9 +173,7 @@ class PodWorker:
         """One round: observe, plan, publish, act."""
         clock = self._shared.world.clock
         begun, before = clock.monotonic(), self.status
-        self.state = await self._observe()
-        self._stopper.look(self.state)
-        await self._tender.tend(self.state)
+        await self._look()
         self.resize.look(self.state)
         now = self._shared.world.clock.now()
         pod = self.resize.promised() | {"status": self._publisher.known(self.status)}
@@ -212,9 +193,19 @@ class PodWorker:
                 decision.wake_at = min(refresh, decision.wake_at or refresh)
         self._exits = unsettled(self._exits, self.state)
         if self._exits:
-            pause = min(LOOK_AGAIN_MOST, LOOK_AGAIN * 1.3 ** min(self._exits.values()))
-            decision.wake_at = min(now + pause, decision.wake_at or now + pause)
+            again = now + pause(self._exits)
+            decision.wake_at = min(again, decision.wake_at or again)
         self._wake_at(decision.wake_at)
+
+    async def _look(self) -> None:
+        """See how things stand, all at one time: a look that the end of some work has overtaken shows a container as
+        it was before, and nobody at work on it any more."""
+        ends = -1
+        while ends != self._ends:
+            ends = self._ends
+            self.state = await self._observe()
+            self._stopper.look(self.state)
+            await self._tender.tend(self.state)
 
     def _settled(self) -> bool:
         """Whether the volumes are there to stay for a while."""
@@ -308,6 +299,7 @@ class PodWorker:
                 await self._shared.world.clock.sleep(RETRY * 10)
             finally:
                 self._busy.discard(key)
+                self._ends += 1
                 self.wake()
 
         self._tasks.spawn(doing(), key)
@@ -342,6 +334,7 @@ class PodWorker:
     def _started(self, _lane: asyncio.Task[Any]) -> None:
         self.memory.starting = False
         self.memory.hooking.clear()
+        self._ends += 1
         self.wake()
 
     async def _start(self, actions: list[Action]) -> None:
