@@ -71,9 +71,14 @@ class Client:
         self.world = world
 
     @classmethod
-    def from_kubeconfig(cls, path: str, world: World, user_agent: str = "bamikube") -> Client:
-        """A client of the file's current context. Raises OSError or ValueError naming the file and what is wrong."""
-        return cls(HttpTransport(kubeconfig.load(path), user_agent=user_agent), world)
+    def from_kubeconfig(
+        cls, path: str, world: World, user_agent: str = "bamikube", *, at_a_time: int = 0
+    ) -> Client:
+        """A client of the file's current context, with so many requests at a time (0: as many as there are).
+
+        Raises OSError or ValueError naming the file and what is wrong.
+        """
+        return cls(HttpTransport(kubeconfig.load(path), user_agent=user_agent, at_a_time=at_a_time), world)
 
     async def close(self) -> None:
         await self.transport.close()

@@ -20,9 +20,11 @@ from yarl import URL
 
 from bamikube.kit.http import Answer, Handler, Request, Response, Stream
 from bamikube.kit.metrics import REGISTRY
+from bamikube.kit.slots import Slots
 from bamikube.kit.tallies import Histograms
 from bamikube.pki.kubeconfig import Access
 
+LONG = 1.0  # seconds after which a request is no longer counted among those under way
 _REQUESTS = Counter(
     "rest_client_requests",
     "Number of HTTP requests, partitioned by status code, method, and host.",
@@ -93,9 +95,15 @@ def ssl_context(access: Access) -> tls.SSLContext | None:
 
 
 class HttpTransport:
-    """HTTP/1.1 over a pool of connections. No client-side rate limit."""
+    """HTTP/1.1 over a pool of connections. No client-side rate limit.
 
-    def __init__(self, access: Access, *, user_agent: str = "bamikube", timeout: float = 60.0) -> None:
+    ``at_a_time``: how many requests are under way together, but for watches and those that take longer than a second: a crowd
+    of requests over few connections is as fast as over many, which cost handshakes and memory. 0: all of them.
+    """
+
+    def __init__(
+        self, access: Access, *, user_agent: str = "bamikube", timeout: float = 60.0, at_a_time: int = 0
+    ) -> None:
         self._access = access
         self._base = access.server.rstrip("/")
         self._host = self._base.partition("://")[2]
@@ -105,6 +113,7 @@ class HttpTransport:
             self._headers["Authorization"] = f"Bearer {access.token}"
         self._ssl = ssl_context(access)
         self._session: aiohttp.ClientSession | None = None
+        self._slots = Slots(at_a_time, LONG) if at_a_time else None
         self._retired: list[aiohttp.ClientSession] = []  # of certificates shown before
 
     def _open(self) -> aiohttp.ClientSession:
@@ -121,6 +130,14 @@ class HttpTransport:
 
     async def send(
         self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", stream: bool = False
+    ) -> Answer:
+        if stream or self._slots is None:
+            return await self._send(method, target, headers, body, stream)
+        async with self._slots.one():
+            return await self._send(method, target, headers, body, stream)
+
+    async def _send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, stream: bool
     ) -> Answer:
         session = self._open()
         timeout = aiohttp.ClientTimeout(

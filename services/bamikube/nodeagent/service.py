@@ -12,6 +12,7 @@ from typing import Any
 from bamikube.client.client import Client
 from bamikube.client.events import EventRecorder
 from bamikube.client.informer import Informer
+from bamikube.kit import memory
 from bamikube.kit.httpserver import Server, serve
 from bamikube.kit.pace import Pace
 from bamikube.kit.tasks import Tasks
@@ -66,6 +67,8 @@ from bamikube.nodeagent.stats.subjects import Subject, subjects
 
 log = logging.getLogger(__name__)
 
+AT_A_TIME = 6  # requests to the API server, beside watches
+
 
 class NodeAgent:
     """``run()`` until cancelled; containers stay when it ends. Raises ValueError or OSError for unusable options."""
@@ -114,7 +117,9 @@ class NodeAgent:
             recursive_read_only=deep,
             managed_attach=options.enable_controller_attach_detach,
         )
-        self._client = Client.from_kubeconfig(options.kubeconfig, world, user_agent="kubelet")
+        self._client = Client.from_kubeconfig(
+            options.kubeconfig, world, user_agent="kubelet", at_a_time=AT_A_TIME
+        )
         self._known = Known(options, self._client)
         self._runtime = CriRuntime(
             options.container_runtime_endpoint,
@@ -371,6 +376,7 @@ class NodeAgent:
             tasks.spawn(looks.look_around(self._runtime, endpoint), "first look")
             await self._registrar.registered.wait()  # what asks before has learnt to wait long by then
             tasks.spawn(self._services.run(), "services")
+            tasks.spawn(memory.give_back(self._world.clock), "memory")
             for one in self._rotations():
                 tasks.spawn(one.run(), "certificates")
             tasks.spawn(looks.compare_clocks(self._client, self._world), "clocks")

@@ -1,4 +1,4 @@
-"""A start that hangs holds its place for a moment only; and what ``/healthz`` says of a loop that hangs."""
+"""A start that hangs holds its place for a moment only; memory is given back; what ``/healthz`` says of a loop that hangs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import asyncio
 
 import pytest
 
+from bamikube.kit import memory
 from bamikube.kit.health import HealthServer
 from bamikube.kit.http import Request
-from bamikube.nodeagent.pod.slots import LONG, Slots
+from bamikube.kit.slots import Slots
+from bamikube.nodeagent.pod.context import LONG
 from bamikube.nodeagent.server.app import _health
 from tests.simulation import virtual
+from tests.support.hollow_pods import HollowNode
 
 
 def test_starts_that_hang_are_not_counted_for_long() -> None:
     async def life() -> None:
-        slots, begun = Slots(2), []
+        slots, begun = Slots(2, LONG), []
         loop, goes_on = asyncio.get_running_loop(), asyncio.Event()
 
         async def start(name: str, hangs: bool) -> None:
@@ -44,6 +47,19 @@ def test_starts_that_hang_are_not_counted_for_long() -> None:
         await asyncio.gather(*tasks)
 
     virtual.run(life())
+
+
+def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(memory, "_trim", lambda: asked.append)
+
+    async def life() -> None:
+        giving = asyncio.ensure_future(memory.give_back(HollowNode().clock))
+        await asyncio.sleep(2 * memory.PERIOD + 1)
+        giving.cancel()
+
+    virtual.run(life())
+    assert asked == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from cryptography import x509
-
 from bamikube.client.client import Client
 from bamikube.nodeagent import settings
 from bamikube.nodeagent.node import rotation
 from bamikube.nodeagent.options import NodeAgentOptions
-from bamikube.pki import kubeconfig
+from bamikube.pki import glance, kubeconfig
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +19,7 @@ UNUSED = float("inf")  # nothing that could expire
 def ends(pem: bytes) -> float:
     """When the first certificate of a PEM text expires, in seconds since the epoch; UNUSED when there is none."""
     try:
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+        return glance.of_pem(pem).good_until
     except ValueError:
         return UNUSED
 

@@ -10,6 +10,8 @@ once when there is none, and when the node has got another address. Requests for
 nodes may do that (``...:selfnodeclient``), those for the API's by a person: ``kubectl certificate approve``.
 
 Source: "TLS bootstrapping", "Certificate Rotation".
+
+What makes requests is imported when the first is made: seven megabytes that most nodes need not carry.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
+from typing import TYPE_CHECKING
 
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.kit.world import World
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.pki import files, keys, signers
+from bamikube.pki import files
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from bamikube.pki import keys
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +58,22 @@ class Kind:
 
 
 SERVER = Kind(
-    "kubelet-server-current.pem", signers.KUBELET_SERVING, ("digital signature", "server auth"), True
+    "kubelet-server-current.pem", "kubernetes.io/kubelet-serving", ("digital signature", "server auth"), True
 )
 CLIENT = Kind(
-    "kubelet-client-current.pem", signers.KUBELET_CLIENT, ("digital signature", "client auth"), False
+    "kubelet-client-current.pem",
+    "kubernetes.io/kube-apiserver-client-kubelet",
+    ("digital signature", "client auth"),
+    False,
 )
 
 
 def asked(kind: Kind, node: str, names: Sequence[str], key: keys.PrivateKey) -> JSON:
     """The CertificateSigningRequest. Pure."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.x509.oid import NameOID
+
     subject = [
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
         x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{node}"),
@@ -86,6 +97,8 @@ def asked(kind: Kind, node: str, names: Sequence[str], key: keys.PrivateKey) -> 
 
 
 def _name(text: str) -> x509.GeneralName:
+    from cryptography import x509
+
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
@@ -95,6 +108,8 @@ def _name(text: str) -> x509.GeneralName:
 def due(pem: bytes, names: Sequence[str], part: float) -> float:
     """When the certificate of a PEM text is to be asked for anew, in seconds since the epoch; 0 for one that is none, or lacks
     one of ``names``. ``part`` of 0 to 1 spreads the nodes of a cluster. Pure."""
+    from cryptography import x509
+
     try:
         found = x509.load_pem_x509_certificate(pem)
     except ValueError:
@@ -154,6 +169,8 @@ class Rotation:
                 retry = min(2 * retry, RETRY_MOST)
 
     async def _ask(self) -> None:
+        from bamikube.pki import keys
+
         key, clock = keys.new_ec_key(), self._world.clock
         made = await self._client.create(REQUESTS, asked(self._kind, self._node, self._names, key))
         name, until, told = made["metadata"]["name"], clock.monotonic() + PATIENCE, False

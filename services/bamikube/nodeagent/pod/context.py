@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bamikube.kit.slots import Slots
 from bamikube.kit.world import World
 from bamikube.nodeagent.api import PodApi
 from bamikube.nodeagent.container.env import Sources
@@ -15,10 +16,11 @@ from bamikube.nodeagent.host.port import Host
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.placing import ANYWHERE, Place
-from bamikube.nodeagent.pod.slots import Slots
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.probing.checks import Checks
 from bamikube.nodeagent.runtime.port import ContainerSpec, Runtime
+
+LONG = 3.0  # seconds after which a start is not counted any more: it hangs, and costs nothing
 
 
 class Equips(Protocol):
@@ -57,7 +59,7 @@ class Shared:
     # What guaranteed pods are not resized by, and the policy that has it so.
     fixed: Mapping[str, str] = field(default_factory=dict)
     # CRI starts cost CPU, not waiting: four at once are the fastest on two cores.
-    slots: Slots = field(default_factory=lambda: Slots(4))
+    slots: Slots = field(default_factory=lambda: Slots(4, LONG))
 
     async def sources(self, pod: JSON, wanted: set[tuple[str, str]], pod_ips: tuple[str, ...]) -> Sources:
         """Fetch the objects a container or volume refers to, all at once."""

@@ -172,6 +172,7 @@ class Publisher:
                     self._said, wait = True, 0.2
                     figures.STATUS_SYNC_SECONDS.observe(self._shared.world.clock.monotonic() - self._since)
                     self._answered(status, written)
+                    del written  # else every idle pod keeps all of the last answer
                 finally:
                     self._writing = None
             self._idle.set()

@@ -13,14 +13,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from bamikube.api.errors import ApiError
 from bamikube.client.client import Client
 from bamikube.kit.http import Request
 from bamikube.kit.world import World
 from bamikube.nodeagent.server.refusal import Refusal
+from bamikube.pki import glance
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +65,8 @@ class Policy:
 
 def from_certificate(der: bytes) -> Identity:
     """Common name and organizations of a client certificate."""
-    subject = x509.load_der_x509_certificate(der).subject
-    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    groups = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    return Identity(str(names[0].value) if names else "", (*(str(g.value) for g in groups), AUTHENTICATED))
+    found = glance.of_der(der)
+    return Identity(found.common_name, (*found.organizations, AUTHENTICATED))
 
 
 def subresources(path: str) -> tuple[str, ...]:

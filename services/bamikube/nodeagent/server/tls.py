@@ -23,7 +23,6 @@ from bamikube.nodeagent import settings
 from bamikube.nodeagent.node import certificates, rotation
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.pki import files
-from bamikube.pki.authority import LEAF_LIFETIME, Authority, Request
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +74,9 @@ def self_signed(folder: Path, name: str, addresses: Iterable[str], world: World)
     """The certificate and key of a node that nobody has given any, in ``folder``; made the first time, with what signed it."""
     certificate, key = folder / "kubelet.crt", folder / "kubelet.key"
     if not (certificate.is_file() and key.is_file()):
+        # Seven megabytes that a node with certificates need not carry.
+        from bamikube.pki.authority import LEAF_LIFETIME, Authority, Request
+
         stamp = int(world.clock.now())
         authority = Authority.create(f"{name}-ca@{stamp}", world, LEAF_LIFETIME)
         wanted = Request(f"{name}@{stamp}", sans=(name, *addresses), server=True)
