@@ -73,6 +73,7 @@ async def cluster(node: Any, tmp_path: Path) -> AsyncIterator[Any]:
     client.told = told  # type: ignore[attr-defined]
     client.own = own  # type: ignore[attr-defined]
     client.agent = agent  # type: ignore[attr-defined]
+    client.registrar = registrar  # type: ignore[attr-defined]
     yield client
     await tasks.close()
 
@@ -154,6 +155,23 @@ async def test_a_node_registers_and_runs_a_bound_pod(cluster: Any) -> None:
             await world.clock.sleep(0.03)
     events = await cluster.list("events", namespace="default")
     assert {e["reason"] for e in events["items"]} >= {"Pulled", "Created", "Started", "Killing"}
+
+
+async def test_a_node_that_was_deleted_is_written_of_again_when_somebody_makes_it(
+    cluster: Any, until: Any
+) -> None:
+    world, registrar = World(), cluster.registrar
+    where = ("nodes", "node-1")
+    first = await eventually(world, cluster, where, lambda n: n and n["status"].get("conditions"))
+    await cluster.delete("nodes", "node-1")
+    registrar.changed()
+    await until(lambda: registrar._missed is not None)
+    assert await get(cluster, *where) is None
+    await cluster.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
+    registrar.changed()
+    again = await eventually(world, cluster, where, lambda n: n["status"].get("conditions"))
+    assert again["metadata"]["uid"] != first["metadata"]["uid"] and registrar._missed is None
+    assert "role" not in (again["metadata"].get("labels") or {}), "who makes a node says how it is called"
 
 
 async def test_what_a_pod_refers_to_comes_changes_and_goes(cluster: Any, node: Any, until: Any) -> None:
