@@ -372,7 +372,7 @@ async def test_work_that_hangs_is_not_begun_again() -> None:
         release.wait(5)
         return "done"
 
-    work = OneAtATime("test")
+    work = OneAtATime()
     assert await work.run(hang, 0.01) is None and await work.run(hang, 0.01) is None
     release.set()
     assert await work.run(hang, 5) == "done" and begun == [1]

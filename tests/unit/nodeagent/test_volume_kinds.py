@@ -191,9 +191,9 @@ async def test_work_on_a_thread_gives_its_result_or_its_error() -> None:
     def fails() -> None:
         raise OSError("no")
 
-    assert await beside(lambda: 7, "w") == 7
+    assert await beside(lambda: 7) == 7
     with pytest.raises(OSError, match="no"):
-        await beside(fails, "w")
+        await beside(fails)
 
 
 async def test_a_volume_that_hangs_holds_up_only_itself(

@@ -16,7 +16,6 @@ when the runtime asks for them. Both cgroup versions are handled: v1 has a hiera
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,8 +51,14 @@ class Cgroups:
         self.alone: Callable[[str], bool] = lambda _uid: False  # whether a pod has processors for itself
         self._burstable = 0  # the shares of all of them, as they were last written
         self.v2 = (base / "cgroup.controllers").exists()
+        self._found: list[Path] = []  # the hierarchies, once they have been looked for
 
     def _hierarchies(self) -> list[Path]:
+        if not self._found:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> list[Path]:
         if self.v2:
             return [self._base]
         found = {}
@@ -122,12 +127,16 @@ class Cgroups:
 
     def _make(self, hierarchy: Path, relative: str) -> Path:
         path = hierarchy
-        for part in relative.strip("/").split("/"):
+        parts = relative.strip("/").split("/")
+        above = hierarchy.joinpath(*parts[:-1])
+        if above.is_dir():  # as it is for every pod
+            path, parts = above, parts[-1:]
+        for part in parts:
             path = path / part
-            if path.is_dir():
-                continue
-            with contextlib.suppress(FileExistsError):
+            try:
                 path.mkdir()
+            except FileExistsError:
+                continue
             if hierarchy.name == "cpuset":
                 for name in ("cpuset.cpus", "cpuset.mems"):
                     _put(path / name, (path.parent / name).read_text().strip())
@@ -153,6 +162,8 @@ class Cgroups:
             path = self._make(hierarchy, self.parent(pod))
             for name, text in self._values(hierarchy, given).items():
                 _put(path / name, text)
+            if not self.v2 and hierarchy.name != "hugetlb":
+                continue
             for file in path.glob("hugetlb.*.max" if self.v2 else "hugetlb.*.limit_in_bytes"):
                 size = file.name.split(".")[1]
                 if ".rsvd." not in file.name:

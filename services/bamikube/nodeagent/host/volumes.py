@@ -83,7 +83,7 @@ class Volumes:
         begun = self._running.get(key)
         if begun is not None:
             await self._within(begun)
-        future = beside(work, f"volume/{uid}/{name}")
+        future = beside(work)
         self._running[key] = future  # type: ignore[assignment]
         future.add_done_callback(lambda done: self._ended(key, done))  # type: ignore[arg-type]
         await self._within(future)

@@ -143,7 +143,7 @@ class ImageCollector:
         self._seen: dict[str, Seen] = {}
         self._since = world.clock.now()
         self._failed = False  # the last look
-        self._measuring = OneAtATime("images-disk")
+        self._measuring = OneAtATime()
 
     async def run(self) -> None:
         while True:

@@ -131,4 +131,4 @@ class LogRotator:
         for name in todo.remove:
             path.with_name(name).unlink(missing_ok=True)
         for name in todo.compress:
-            await beside(lambda n=name: compress(path.with_name(n)), "compress-log")  # type: ignore[misc]
+            await beside(lambda n=name: compress(path.with_name(n)))  # type: ignore[misc]

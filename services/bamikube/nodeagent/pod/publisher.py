@@ -32,7 +32,7 @@ _FIELDS = ("reason", "message", "podIP", "podIPs")
 
 def patch_between(old: JSON, new: JSON) -> JSON:
     """A strategic merge patch of the fields that differ; {} if none does. Conditions merge by type at the server."""
-    patch: JSON = {key: value for key, value in new.items() if _bare(old.get(key)) != _bare(value)}
+    patch: JSON = {key: value for key, value in new.items() if _differ(old.get(key), value)}
     for key in _FIELDS:
         if old.get(key) and key not in new:
             patch[key] = None
@@ -42,7 +42,7 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             # Merging keeps fields the patch does not name, so a message that is gone has to be named.
             c | {field: None for field in before.get(c["type"], {}) if field not in c}
             for c in new["conditions"]
-            if _bare(before.get(c["type"])) != _bare(c)
+            if _differ(before.get(c["type"]), c)
         ]
         there = {c["type"] for c in new["conditions"]}
         patch["conditions"] += [
@@ -56,6 +56,10 @@ def patch_between(old: JSON, new: JSON) -> JSON:
             gone = [item["ip"] for item in old.get(key) or () if item["ip"] not in kept]
             patch[key] = [*patch[key], *({"$patch": "delete", "ip": ip} for ip in gone)]
     return patch
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return bool(one != other and _bare(one) != _bare(other))  # most are the same as they are
 
 
 def _bare(value: Any) -> Any:

@@ -55,7 +55,7 @@ class Stats:
             machine.system_uuid, machine.boot_id, machine.kernel, machine.os_image,
         )  # fmt: skip
         # A megabyte of text for a full node: made on a thread, so that pods need not wait for it.
-        return await beside(lambda: cadvisor_metrics(sample, files, processor), "cadvisor")
+        return await beside(lambda: cadvisor_metrics(sample, files, processor))
 
 
 def _cpu_and_memory(found: JSON) -> JSON:

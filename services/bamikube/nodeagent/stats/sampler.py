@@ -107,7 +107,7 @@ class Sampler:
         self._volumes, self._groups, self._above = volumes, groups, above
         self._sample, self._detailed = Sample(0.0), False
         self._files, self._counted, self._spent = Files(), float("-inf"), 0.0
-        self._counting, self._measuring = OneAtATime("stats-files"), OneAtATime("stats-disks")
+        self._counting, self._measuring = OneAtATime(), OneAtATime()
         self.v2 = groups.v2  # the machine has version 2 of cgroups
         self._room = Room()
         self._booted = booted(Path("/proc/stat").read_text())
@@ -120,7 +120,7 @@ class Sampler:
         if now - self._sample.time < FRESH and (self._detailed or not detailed):
             return self._sample
         before, chosen = self._sample, self.subjects()
-        fresh = await beside(lambda: self._read(chosen, now, detailed), "stats")
+        fresh = await beside(lambda: self._read(chosen, now, detailed))
         started = {m.group: m.container.started_at for s in chosen for m in s.members}
         started |= {s.group: s.started for s in chosen} | {NODE: self._booted}
         for group, figures in fresh.figures.items():
@@ -185,7 +185,7 @@ class Sampler:
             groups = self._groups
             return Whole(now, meminfo().get("MemTotal", 0), groups.read(NODE, now), groups.read(pods, now))
 
-        return await beside(read, "stats")
+        return await beside(read)
 
     async def room(self) -> Room:
         """What is left on the disks now; what was left when they last answered, should they hang."""
