@@ -18,7 +18,7 @@ from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.placing import placed
-from bamikube.nodeagent.pod.state import Memory, PendingResize, ResizeUnderWay, RuntimeState
+from bamikube.nodeagent.pod.state import Memory, PendingResize, Promise, ResizeUnderWay, RuntimeState
 from bamikube.nodeagent.runtime.port import RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,20 @@ class PodResize:
     ) -> None:
         self._shared, self._memory, self._pod, self._wake = shared, memory, pod, wake
         self._running: dict[str, str] = {}  # ids of containers by name
+        self._last: tuple[JSON, Promise, JSON] | None = (
+            None  # a pod, what it was promised, and the two as one
+        )
         memory.promise, memory.given = resizing.recalled(pod())
 
     def promised(self) -> JSON:
         """The pod as it was promised."""
-        return resizing.promised(self._pod(), self._memory.promise)
+        pod, promise = self._pod(), self._memory.promise
+        last = (
+            self._last
+        )  # every pod that comes asks this of all others; neither of the two is ever changed in place
+        if last is None or last[0] is not pod or last[1] is not promise:
+            last = self._last = (pod, promise, resizing.promised(pod, promise))
+        return last[2]
 
     def pending(self) -> bool:
         return self._memory.resize is not None or self.promised() is not self._pod()
