@@ -182,6 +182,22 @@ async def test_commands() -> None:
     assert failed == Result("failure", "command 'sh -c exit 1' exited with 1: e, message: \"oe\"")
 
 
+async def test_a_command_that_begins_late_has_all_its_time() -> None:
+    class Busy(Commands):
+        async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> ExecResult:
+            await asyncio.sleep(5 * timeout)
+            return ExecResult(0, b"", b"")
+
+    checks = NodeChecks(Busy(ExecResult(0, b"", b"")))  # type: ignore[arg-type]
+    handler = {"exec": {"command": ["true"]}}
+    assert (await checks.probe(handler, {"name": "app"}, "c1", "127.0.0.1", 0.01)).ok
+    await checks.close()
+    checks = NodeChecks(Busy(ExecResult(0, b"", b"")), late=0.02)  # type: ignore[arg-type]
+    result = await checks.probe(handler, {"name": "app"}, "c1", "127.0.0.1", 0.01)
+    assert result == Result("failure", 'command timed out: "true" timed out after 10ms')
+    await checks.close()
+
+
 async def test_ports_by_name() -> None:
     unknown = await probe({"tcpSocket": {"port": "web"}})
     assert unknown == Result("unknown", 'strconv.Atoi: parsing "web": invalid syntax')

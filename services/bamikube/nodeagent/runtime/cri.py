@@ -256,7 +256,7 @@ class CriRuntime:
 
     async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> ExecResult:
         request = pb.ExecSyncRequest(container_id=container_id, cmd=command, timeout=max(1, int(timeout)))
-        answer = await self._call(self._runtime.ExecSync, request, timeout + 5.0)
+        answer = await self._call(self._runtime.ExecSync, request, timeout + self._short)
         return ExecResult(answer.exit_code, answer.stdout, answer.stderr)
 
     async def exec_url(
