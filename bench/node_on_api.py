@@ -4,7 +4,7 @@ etcd, API server, controllers, a node agent and a containerd of its own, each a 
 of the API, as kubectl would:
 
 * a container's process killed: until the watch tells of its end;
-* ``--crowd`` pods at once, each with an HTTP probe every 10 s: until the last is Ready, and the node agent's CPU for it;
+* ``--crowd`` pods at once, each with an HTTP probe every 10 s: until the last runs, and the node agent's CPU for it;
 * the node agent with all of them at rest: CPU over ``--seconds``, memory (resident, and PSS).
 """
 
@@ -104,18 +104,19 @@ def work(node: OneNode, args: Any) -> None:
         begun = time.perf_counter()
         for index in range(args.crowd):
             node.create(f"one-{index}", {"containers": [dict(spec)]})
-        watch.until(
-            lambda pods: sum(is_ready(p) for n, p in pods.items() if n.startswith("one-")) == args.crowd
-        )
-        rows.append(
-            (f"{args.crowd} at once, until the last is Ready: s", f"{time.perf_counter() - begun:.1f}")
-        )
+
+        def are(what: Callable[[Any], bool]) -> Callable[[dict[str, Any]], bool]:
+            return lambda pods: sum(what(p) for n, p in pods.items() if n.startswith("one-")) == args.crowd
+
+        watch.until(are(lambda pod: pod["status"]["phase"] == "Running"))
+        rows.append((f"{args.crowd} at once, until the last runs: s", f"{time.perf_counter() - begun:.1f}"))
         rows.append(
             (
                 "  the node agent's CPU for each: ms",
                 f"{(footprint.cpu(pid) - before) / args.crowd * 1000:.1f}",
             )
         )
+        watch.until(are(is_ready))
         time.sleep(PERIOD)
         before, begun = footprint.cpu(pid), time.perf_counter()
         time.sleep(args.seconds)
