@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import itertools
 from collections.abc import Coroutine
 from typing import Any
 
 from bamikube.nodeagent.pod.decision import Action
+from bamikube.nodeagent.pod.starter import _to_the_end
 from bamikube.nodeagent.probing.checks import Result
 from bamikube.nodeagent.runtime.port import Container, RuntimeFailure
 from tests.simulation import virtual
@@ -105,6 +108,27 @@ def test_a_start_that_is_called_off_before_its_first_step_holds_nothing_up() -> 
 
             worker._act = called_off  # type: ignore[method-assign]
             await node.until(lambda: node.api.deleted == ["web"])
+
+    live(story())
+
+
+def test_a_start_that_fails_after_it_was_called_off_is_nobodys_news() -> None:
+    async def story() -> None:
+        said: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+
+        async def fails() -> None:
+            await asyncio.sleep(0.1)
+            raise RuntimeFailure("UNKNOWN", "no such command")
+
+        async def called_off() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await _to_the_end(fails())
+
+        await called_off()
+        gc.collect()
+        assert said == []
 
     live(story())
 

@@ -44,6 +44,8 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # a failure, too, has been seen: nobody asks for it any more
         raise
 
 
