@@ -22,6 +22,9 @@ CHUNK = 256 * 1024
 # How long the other direction may go on after one has ended and could not be half-closed, in seconds.
 LINGER = 5.0
 
+# How long a client whose connection cannot be half-closed may go on sending after the server has ended, in seconds.
+FAREWELL = 0.5
+
 # The longest head of an answer that is read, in bytes.
 MAX_HEAD = 64 * 1024
 
@@ -117,36 +120,59 @@ async def answer_head(connection: StreamConnection) -> tuple[int, dict[str, str]
 
 
 async def relay(left: RawConnection, right: RawConnection) -> None:
-    """Copy both ways until both directions have ended, then close both."""
+    """Copy both ways until both directions have ended, then close both. ``left`` is the client, ``right`` the server."""
 
-    async def copy(source: RawConnection, target: RawConnection) -> None:
+    async def copy(source: RawConnection, target: RawConnection) -> bool:
+        """Whether the source has ended; False when it is the target that takes no more."""
         try:
             while data := await source.read():
-                await target.write(data)
+                try:
+                    await target.write(data)
+                except OSError:
+                    return False
             if target.half_closable:
                 await target.write_eof()
             else:
                 target.close()
         except OSError:
-            return
+            pass
+        return True
 
     there = asyncio.ensure_future(copy(left, right))
     back = asyncio.ensure_future(copy(right, left))
     try:
         await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-        if back.done():
-            # The server side has said all it had to say; what the client still sends has no reader.
-            if left.half_closable and not there.done():
-                await asyncio.wait({there}, timeout=LINGER)
-        elif left.half_closable:
-            await asyncio.wait({back})
-        # A client whose connection cannot be half-closed is gone when its bytes end: nobody is left to answer.
+        if not back.done():
+            # A server that takes no more may still have something to say, and a client that has half-closed still hears it.
+            # One that cannot half-close is gone when its bytes end: nobody is left to answer.
+            if not there.result():
+                await asyncio.wait({back}, timeout=LINGER)
+            elif left.half_closable:
+                await asyncio.wait({back})
+        if not back.done() or (there.done() and there.result()):
+            return
+        # The server side has said all it had to say; what the client still sends has no reader.
+        if left.half_closable:
+            await asyncio.wait({there}, timeout=LINGER)
+        else:
+            # Closing on unread bytes would reset the connection, and lose what the client has not read yet.
+            there.cancel()
+            await asyncio.wait({there})
+            await _drain(left, FAREWELL)
     finally:
         for task in (there, back):
             task.cancel()
         left.close()
         right.close()
         await asyncio.gather(there, back, return_exceptions=True)
+
+
+async def _drain(side: RawConnection, seconds: float) -> None:
+    """Read what still comes, until the other end closes or for so long."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            while await side.read():
+                pass
 
 
 class Said(NamedTuple):
@@ -188,11 +214,6 @@ async def converse(left: RawConnection, right: RawConnection, from_left: Heard, 
             if said.end or not data:
                 return
 
-    async def drain() -> None:
-        with contextlib.suppress(OSError):
-            while await left.read():
-                pass
-
     there = asyncio.ensure_future(listen(left, from_left))
     back = asyncio.ensure_future(listen(right, from_right))
     try:
@@ -201,9 +222,7 @@ async def converse(left: RawConnection, right: RawConnection, from_left: Heard, 
             right.close()
             there.cancel()
             await asyncio.wait({there})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LINGER):
-                    await drain()
+            await _drain(left, LINGER)
     finally:
         for task in (there, back):
             task.cancel()

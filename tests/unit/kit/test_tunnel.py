@@ -33,6 +33,46 @@ async def test_bytes_pass_both_ways_and_half_close_travels() -> None:
     proxy.close()
 
 
+class Talkative:
+    """A client over TLS, which cannot be half-closed. It goes on sending for a while after it was told the end."""
+
+    half_closable = False
+
+    def __init__(self) -> None:
+        self.heard, self.after, self.closed = b"", 0, False
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(0)
+        self.after += bool(self.heard)
+        return b"" if self.after > 20 else b"x" * 1000
+
+    async def write(self, data: bytes) -> None:
+        self.heard += data
+
+    async def write_eof(self) -> None:
+        raise AssertionError("nobody can do that")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_client_that_is_still_sending_is_listened_to_until_it_has_heard_the_end() -> None:
+    """Else its unread bytes would reset the connection, and what it was told last might be lost."""
+
+    async def brief(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"done")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(brief, "127.0.0.1", 0)
+    client = Talkative()
+    async with asyncio.timeout(10):
+        await relay(client, await dial("127.0.0.1", server.sockets[0].getsockname()[1]))
+    assert (client.heard, client.after, client.closed) == (b"done", 21, True)
+    server.close()
+
+
 def test_no_line_break_gets_into_a_head() -> None:
     with pytest.raises(ValueError):
         request_head("GET", "/x\r\nHost: evil", [])
