@@ -22,6 +22,7 @@ from bamikube.scheduler.options import SchedulerOptions
 from bamikube.scheduler.service import Scheduler
 from bamikube.store.model import ModelStore
 from tests.simulation.hollow import HollowNode
+from tests.simulation.machine import Machine
 from tests.simulation.network import Network
 
 
@@ -81,7 +82,16 @@ class Cluster:
 
     ``server`` are options of the API servers."""
 
-    def __init__(self, seed: int, nodes: int = 3, **server: Any) -> None:
+    def __init__(
+        self,
+        seed: int,
+        nodes: int = 3,
+        *,
+        servers: int = 2,
+        controllers: int = 2,
+        schedulers: int = 1,
+        **server: Any,
+    ) -> None:
         self._server = server
         self.world = World(LoopClock(), Chance(seed))
         self.tasks = Tasks("cluster")
@@ -89,11 +99,13 @@ class Cluster:
         self.network = Network(self.world)
         self.servers: dict[str, ApiServer] = {}
         self.processes: dict[str, Process] = {}
-        for name in ("apiserver-1", "apiserver-2"):
+        self.machines: dict[str, Machine] = {}
+        for name in (f"apiserver-{number}" for number in range(1, servers + 1)):
             self._start(name, self._api_server(name))
-        for number in (1, 2):
+        for number in range(1, controllers + 1):
             self._start(f"controllers-{number}", self._controllers)
-        self._start("scheduler-1", self._scheduler)
+        for number in range(1, schedulers + 1):
+            self._start(f"scheduler-{number}", self._scheduler)
         for number in range(1, nodes + 1):
             self._start(f"node-{number}", self._node(f"node-{number}", number))
 
@@ -136,9 +148,11 @@ class Cluster:
         await Scheduler(self.client("system:kube-scheduler"), options, self.world).run()
 
     def _node(self, name: str, number: int) -> Callable[[], Coroutine[Any, Any, None]]:
+        self.machines[name] = Machine(name, number, self.world)
+
         async def run() -> None:
             client = self.client(f"system:node:{name}", "system:nodes")
-            await HollowNode(client, name, number, self.world).run()
+            await HollowNode(client.transport, self.machines[name]).run()
 
         return run
 
@@ -155,4 +169,6 @@ class Cluster:
 
     async def close(self) -> None:
         await self.tasks.close()
+        for machine in self.machines.values():
+            await machine.close()
         await self.store.close()

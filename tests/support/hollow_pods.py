@@ -188,6 +188,7 @@ class HollowHost:
         self.used: dict[str, int] = {}  # bytes of memory, by container id, "" for the pod
         self.cleaned: list[str] = []
         self.prepared: set[str] = set()
+        self.logs: dict[tuple[str, str], int] = {}  # by uid and container: the highest attempt that has a log
 
     def cgroup_parent(self, pod: JSON) -> str:
         return "/kubepods"
@@ -223,6 +224,9 @@ class HollowHost:
 
     def link_log(self, *_: Any) -> None: ...
 
+    def logged(self, pod: JSON) -> dict[str, int]:
+        return {name: attempt for (uid, name), attempt in self.logs.items() if uid == pod["metadata"]["uid"]}
+
     def remove_log(self, *_: Any) -> None: ...
 
     async def cleanup(self, uid: str) -> None:
@@ -230,6 +234,7 @@ class HollowHost:
 
     def remove_logs(self, uid: str) -> None:
         self.prepared.discard(uid)
+        self.logs = {key: attempt for key, attempt in self.logs.items() if key[0] != uid}
 
 
 class HollowChecks:

@@ -64,6 +64,9 @@ class PodAgent:
         self._joined = False  # the pods of the API that were taken in before are known
         self._manifests: dict[str, JSON] = {}  # by uid: the static pods there are to be
         self._static: set[str] = set()  # the uids of workers that came from manifests
+        self._again: set[str] = (
+            set()
+        )  # of those that have ended here: what comes of the same manifest is another pod
         api = StaticApi(shared.api, self._status, lambda: self.mirrored())
         self._shared_static = replace(shared, api=api)
         self._since: float | None = None  # when it was to be asked first
@@ -73,6 +76,7 @@ class PodAgent:
 
     def _changed(self, _key: str, old: JSON | None, new: JSON | None) -> None:
         if any(pod is not None and facts.mirror(pod) for pod in (old, new)):
+            self._recall(new)
             self.mirrored()
         old = None if old is not None and facts.mirror(old) else old
         new = None if new is not None and facts.mirror(new) else new
@@ -125,16 +129,27 @@ class PodAgent:
                 self._begin(pod)
         self.mirrored()
 
+    def _recall(self, mirror: JSON | None) -> None:
+        """A mirror that is older than this node agent remembers since when its pod is as it is."""
+        worker = self.workers.get(
+            str((mirror or {}).get("metadata", {}).get("annotations", {}).get(facts.MIRROR))
+        )
+        if mirror is not None and worker is not None and worker.uid in self._static - self._again:
+            worker.recall(mirror.get("status") or {})
+
     @property
     def whole(self) -> bool:
         """Whether every pod that holds a place here is known. Until then nothing is taken from those that are not."""
         return self._joined and self.manifests_read
 
     def static_pods(self) -> dict[str, tuple[JSON, JSON]]:
-        """The pods that are to have a mirror, and their status, by namespace and name."""
+        """The pods that are to have a mirror, and their status (empty: not known yet), by namespace and name."""
         workers = [self.workers[uid] for uid in self._static]
         return {
-            f"{w.pod['metadata']['namespace']}/{w.pod['metadata']['name']}": (w.pod, w.status)
+            f"{w.pod['metadata']['namespace']}/{w.pod['metadata']['name']}": (
+                w.pod,
+                w.status if w.decided else {},
+            )
             for w in workers
             if not w.absent
         }
@@ -153,11 +168,13 @@ class PodAgent:
         return {worker.uid} | ({facts.uid(mirror)} if mirror is not None else set())
 
     def _begin(self, pod: JSON) -> None:
-        shared = self._shared_static if facts.uid(pod) in self._static else self._shared
-        worker = PodWorker(shared, pod, self._finished)
+        static = facts.uid(pod) in self._static
+        worker = PodWorker(self._shared_static if static else self._shared, pod, self._finished)
         arriving = facts.start_time(pod) is None and not facts.deleted(pod) and not facts.terminal(pod)
         verdict = self._gate.judge(pod, self._others(worker)) if arriving else gate.TAKEN
         self.workers[worker.uid] = worker
+        if static:
+            self._recall(self._pods.get(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"))
         self._refer(pod)
         if verdict.doubt:
             self._tasks.spawn(self._judge_again(worker, verdict), f"gate/{worker.uid}")
@@ -245,6 +262,7 @@ class PodAgent:
             judge_all(self.workers.values(), "pods_removed")
         if uid in self._static:
             self._static.discard(uid)
+            self._again.add(uid)
         self._begin_static()
 
     def worker(self, namespace: str, name: str) -> PodWorker | None:

@@ -52,6 +52,13 @@ def book(given: dict[tuple[str, str], tuple[str, ...]] | None = None, **devices:
     return Book({THING: known}, {(u, c, THING): Given(i, b"") for (u, c), i in (given or {}).items()})
 
 
+def test_a_container_keeps_its_devices_while_their_plugin_has_not_come_back() -> None:
+    found = Book({}, {("1", "app", THING): Given(("a",), b"")})
+    assert found.choose(pod("1", container("app", 1)), "app", THING, 1) is None
+    with pytest.raises(Unavailable, match="unregistered"):
+        found.choose(pod("2", container("app", 1)), "app", THING, 1)
+
+
 def test_amounts_and_shortage() -> None:
     found = book({("1", "app"): ("a",)}, a=True, b=True, c=False)
     assert found.amounts() == {THING: (3, 2)}

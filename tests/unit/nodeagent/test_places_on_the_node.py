@@ -30,6 +30,10 @@ class Informer:
     def items(self) -> list[JSON]:
         return list(self.first)
 
+    def get(self, key: str) -> JSON | None:
+        named = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": p for p in self.first}
+        return named.get(key)
+
     def hold(self, pod: JSON) -> None: ...
 
     def release(self, uid: str) -> None: ...

@@ -18,6 +18,7 @@ from bamikube.nodeagent.cpus.choice import Processor
 from bamikube.nodeagent.cpus.policy import PolicyOptions
 from bamikube.nodeagent.devices.book import Book, Given
 from bamikube.nodeagent.devices.manager import DeviceManager
+from bamikube.nodeagent.pod.recalling import recalled
 from bamikube.nodeagent.sources import manifest
 from bamikube.nodeagent.sources.files import ManifestFiles
 from bamikube.nodeagent.sources.mirrors import Mirrors, action, mirror_of
@@ -185,7 +186,6 @@ def test_static_pods_need_no_api_server_and_a_new_manifest_waits_for_the_old_pod
     async def life() -> None:
         node, informer = HollowNode(), Informer()
         informer.synced.clear()  # the API server does not answer
-        informer.get = lambda key: None  # type: ignore[attr-defined]
         agent = PodAgent(node.shared, informer, informer, gate(1))  # type: ignore[arg-type]
         agent.manifests_read = False
         running = asyncio.ensure_future(agent.run())
@@ -218,3 +218,79 @@ def test_static_pods_need_no_api_server_and_a_new_manifest_waits_for_the_old_pod
         await asyncio.gather(running, return_exceptions=True)
 
     virtual.run(life())
+
+
+def test_a_static_pod_that_was_there_before_the_agent_keeps_its_beginning() -> None:
+    async def life() -> None:
+        node, informer = HollowNode(), Informer()
+        since = "1969-12-31T23:00:00Z"
+        mirror = mirror_of(web(), {"metadata": {"name": "node-1", "uid": "n"}})
+        mirror["metadata"]["uid"] = "m"
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": since}
+        told = {
+            "name": "app",
+            "restartCount": 3,
+            "state": {"running": {}},
+            "containerID": "containerd://gone",
+        }
+        mirror["status"] = {
+            "startTime": since,
+            "conditions": [ready],
+            "containerStatuses": [told],
+            "phase": "Running",
+        }
+        agent = PodAgent(node.shared, informer, informer, gate(1))  # type: ignore[arg-type]
+        agent.manifests_read = False
+        informer.synced.clear()
+        running = asyncio.ensure_future(agent.run())
+        agent.keep([web()])
+        worker = agent.workers[web()["metadata"]["uid"]]
+        informer.first = [mirror]  # the API answers late
+        informer.synced.set()
+        informer.change("default/web-node-1", None, mirror)
+        await node.until(lambda: worker.status.get("phase") == "Running")
+        assert worker.status["startTime"] == since
+        assert worker.status["containerStatuses"][0]["restartCount"] == 4, "the runtime has forgotten it"
+        # What is written instead of it later is another life, though it has the same uid.
+        agent.keep([])
+        await node.until(lambda: not agent.workers)
+        agent.keep([web()])
+        again = agent.workers[web()["metadata"]["uid"]]
+        await node.until(lambda: again.status.get("phase") == "Running")
+        assert again.status["startTime"] != since
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual.run(life())
+
+
+def test_what_is_recalled_of_an_earlier_status() -> None:
+    early, late = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    now = {
+        "startTime": late,
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": late},
+            {"type": "Initialized", "status": "False", "lastTransitionTime": late},
+        ],
+        "containerStatuses": [
+            {"name": "a", "containerID": "c://1", "restartCount": 1},
+            {"name": "b", "restartCount": 0},
+        ],
+    }
+    told = {
+        "startTime": early,
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": early},
+            {"type": "Initialized", "status": "True", "lastTransitionTime": early},
+        ],
+        "containerStatuses": [
+            {"name": "a", "containerID": "c://0", "restartCount": 0},
+            {"name": "b", "containerID": "c://9", "restartCount": 2},
+        ],
+    }
+    found = recalled(now, told)
+    assert found["startTime"] == early
+    assert [c["lastTransitionTime"] for c in found["conditions"]] == [early, late]
+    assert [c["restartCount"] for c in found["containerStatuses"]] == [1, 2]
+    assert recalled(told, now) is told, "what is younger tells nothing"
+    assert recalled(now, {}) is now

@@ -15,7 +15,9 @@ from bamikube.pki import glance, keys
 
 KEY = keys.new_ec_key()
 KINDS = {"CN": NameOID.COMMON_NAME, "O": NameOID.ORGANIZATION_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME}
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=60)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=60).map(
+    lambda text: text.encode()[:64].decode(errors="ignore")  # a name has at most 64 bytes
+)
 
 
 def certificate(names: list[tuple[str, str]], days: int = 365) -> x509.Certificate:

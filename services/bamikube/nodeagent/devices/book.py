@@ -90,12 +90,14 @@ class Book:
     def choose(self, pod: JSON, container: str, resource: str, number: int) -> Choice | None:
         """Among what is to be chosen for a container; None if it has it. Raises Unavailable."""
         known = self.devices.get(resource)
+        has = self.given.get((facts.uid(pod), container, resource))
+        if has is not None and not known:
+            return None  # the node agent has begun anew, the plugin has not come back yet: the container has what it has
         if known is None:
             raise Unavailable(f"cannot allocate unregistered device {resource}")
         healthy = {i for i, device in known.items() if device.healthy}
         if not healthy:
             raise Unavailable(f"no healthy devices present; cannot allocate unhealthy devices {resource}")
-        has = self.given.get((facts.uid(pod), container, resource))
         if has is not None:
             if len(has.ids) != number:
                 raise Unavailable(

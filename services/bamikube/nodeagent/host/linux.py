@@ -148,6 +148,14 @@ class LinuxHost:
         if not link.is_symlink():
             link.symlink_to(f"{self.log_directory(pod)}/{name}/{attempt}.log")
 
+    def logged(self, pod: JSON) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for path in Path(self.log_directory(pod)).glob("*/*.log*"):
+            attempt = path.name.partition(".")[0]
+            if attempt.isdecimal():
+                found[path.parent.name] = max(int(attempt), found.get(path.parent.name, 0))
+        return found
+
     def remove_log(self, pod: JSON, name: str, attempt: int, container_id: str) -> None:
         self._link(pod, name, container_id).unlink(missing_ok=True)
         folder = Path(self.log_directory(pod)) / name

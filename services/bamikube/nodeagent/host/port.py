@@ -54,6 +54,9 @@ class Host(Protocol):
     def link_log(self, pod: JSON, name: str, attempt: int, container_id: str) -> None:
         """The link below /var/log/containers that log collectors read."""
 
+    def logged(self, pod: JSON) -> dict[str, int]:
+        """The highest attempt that each of the pod's containers has left a log of."""
+
     def remove_log(self, pod: JSON, name: str, attempt: int, container_id: str) -> None: ...
 
     async def cleanup(self, uid: str) -> None:

@@ -102,7 +102,8 @@ class Writer:
         result["started"] = False
         if spec.get("volumeMounts"):
             result["volumeMounts"] = [_mounted(mount, self.deep) for mount in spec["volumeMounts"]]
-        before = history[1] if len(history) > 1 else None
+        # One that was only made (the node agent died before it was started) is no life of the container.
+        before = next((c for c in history[1:] if c.state in ("exited", "unknown")), None)
         if latest is None:
             result["state"] = self._waiting(name)
             self._recall(result, spec, init=init, once=once)
@@ -126,7 +127,7 @@ class Writer:
         else:
             result["state"] = {"terminated": self._terminated(latest)}
             result["ready"] = init and not facts.is_sidecar(spec) and latest.exit_code == 0
-        if before is not None and before.state in ("exited", "unknown"):
+        if before is not None and before.state in ("exited", "unknown"):  # ``latest`` may have become it
             result["lastState"] = {"terminated": self._terminated(before)}
         return result
 

@@ -235,7 +235,10 @@ def _drive(d: Decision, sandbox: Sandbox, spec: JSON, restarts: bool) -> None:
         d.waiting[name] = trouble.at(d.now)
         d.wake(trouble.until)
         return
-    attempt = latest.attempt + 1 if latest is not None else next_attempt(d.pod, name)
+    if latest is not None:
+        attempt = latest.attempt + 1
+    else:  # where the runtime has forgotten, the API and the logs on the disk have not
+        attempt = max(next_attempt(d.pod, name), d.memory.logged.get(name, -1) + 1)
     backoff = None
     if ended is not None and not renewed:
         at = ended.finished_at or ended.created_at
@@ -284,8 +287,8 @@ def _collect_garbage(d: Decision) -> None:
     kept: set[str] = set()
     for name in {c.name for c in d.state.containers}:
         history = d.state.history(name)
-        dead = [c for n, c in enumerate(history) if c.state == "exited" or (c.state == "created" and n)]
-        gone = dead[most:]
+        dead = [c for c in history if c.state == "exited"]
+        gone = dead[most:] + [c for c in history[1:] if c.state == "created"]  # those never ran
         kept.update(c.id for c in history if c not in gone)
         text = "Only one dead container is kept" if most else "No dead container of the pod is kept"
         for old in gone:

@@ -178,6 +178,7 @@ class Memory:
     resize: PendingResize | None = None
     resizing: ResizeUnderWay | None = None
     renewed: set[str] = field(default_factory=set)  # container ids stopped to start anew with other resources
+    logged: dict[str, int] = field(default_factory=dict)  # by container: the highest attempt that left a log
     keep_dead: bool = True  # one dead container per name is kept for its log, also when the pod has ended
     cleaned: bool = False  # volumes, cgroups and folders are gone
 

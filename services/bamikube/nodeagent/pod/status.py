@@ -60,7 +60,9 @@ def compute(
     result: JSON = {}
     if failure is not None and not state.running():  # what still runs has not failed yet
         reached, result["reason"], result["message"] = "Failed", failure[0], failure[1]
-    elif reached in ("Succeeded", "Failed") and (state.running() or (memory.renewed and not ending)):
+    elif reached in ("Succeeded", "Failed") and (
+        state.running() or (_starts(pod, state, memory) and not ending)
+    ):
         # A sidecar or a debug container still runs, or what has ended was only stopped to start anew.
         reached = old.get("phase") or "Pending"
     if facts.terminal(pod):
@@ -100,6 +102,12 @@ def compute(
         )
     result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, more=more)
     return result
+
+
+def _starts(pod: JSON, state: RuntimeState, memory: Memory) -> bool:
+    """A container that has ended is about to start anew: for other resources or another image."""
+    latest = (state.latest(spec["name"]) for spec in facts.containers(pod))
+    return bool(memory.renewed) or any(c is not None and c.state == "created" for c in latest)
 
 
 def _resize(memory: Memory) -> list[tuple[str, str, str, int]]:

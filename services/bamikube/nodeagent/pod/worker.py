@@ -25,6 +25,7 @@ from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.plan import plan
 from bamikube.nodeagent.pod.publisher import Publisher
+from bamikube.nodeagent.pod.recalling import recalled
 from bamikube.nodeagent.pod.resizer import PodResize
 from bamikube.nodeagent.pod.settling import pause, unsettled
 from bamikube.nodeagent.pod.starter import Starter
@@ -72,6 +73,7 @@ class PodWorker:
         self._refreshed = 0.0
         self._stale = False  # what volumes show has changed since they were last written
         self._exits: dict[str, int] = {}  # ids that have ended, and how often that was looked for
+        self.decided = False  # ``status`` is a decision of this worker, and not what was found
         self.absent = False  # the API knows the pod no more
         self._gone = False  # everything is done; nothing wakes this worker any more
 
@@ -126,6 +128,13 @@ class PodWorker:
         self._stale = True
         self.wake()
 
+    def recall(self, told: JSON) -> None:
+        """An earlier node agent told this of the pod."""
+        status = recalled(self.status, told)
+        if status is not self.status:
+            self.status, self.decided = status, False
+            self.wake()
+
     def wake(self) -> None:
         self._wake.set()
 
@@ -140,6 +149,7 @@ class PodWorker:
 
     def spawn(self) -> None:
         """Begin to work."""
+        self.memory.logged = self._shared.host.logged(self.pod)
         self._tasks.spawn(self.run(), "worker")
         self._tasks.spawn(self._publisher.run(), "status")
         self.wake()
@@ -179,7 +189,7 @@ class PodWorker:
         pod = self.resize.promised() | {"status": self._publisher.known(self.status)}
         decision = plan(pod, self.state, self.memory, now, self._shared.addresses)
         self.verdict = decision.verdict
-        self.status = decision.status
+        self.status, self.decided = decision.status, True
         self._publisher.offer(decision.status)
         self._announcer.tell(self.pod, self.status, decision.ending)
         self._act(decision.actions)

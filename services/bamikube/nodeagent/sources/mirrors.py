@@ -123,7 +123,7 @@ class Mirrors:
             except ApiError as error:
                 if error.code not in (404, 409):
                     raise
-        elif what == "Publish" and mirror is not None:
+        elif what == "Publish" and mirror is not None and status:
             await self._publish(mirror, status)
 
     async def _publish(self, mirror: JSON, status: JSON) -> None:
