@@ -22,7 +22,6 @@ from bamikube.scheduler.options import SchedulerOptions
 from bamikube.scheduler.service import Scheduler
 from bamikube.store.model import ModelStore
 from tests.simulation.hollow import HollowNode
-from tests.simulation.machine import Machine
 from tests.simulation.network import Network
 
 
@@ -99,7 +98,6 @@ class Cluster:
         self.network = Network(self.world)
         self.servers: dict[str, ApiServer] = {}
         self.processes: dict[str, Process] = {}
-        self.machines: dict[str, Machine] = {}
         for name in (f"apiserver-{number}" for number in range(1, servers + 1)):
             self._start(name, self._api_server(name))
         for number in range(1, controllers + 1):
@@ -148,11 +146,9 @@ class Cluster:
         await Scheduler(self.client("system:kube-scheduler"), options, self.world).run()
 
     def _node(self, name: str, number: int) -> Callable[[], Coroutine[Any, Any, None]]:
-        self.machines[name] = Machine(name, number, self.world)
-
         async def run() -> None:
             client = self.client(f"system:node:{name}", "system:nodes")
-            await HollowNode(client.transport, self.machines[name]).run()
+            await HollowNode(client, name, number, self.world).run()
 
         return run
 
@@ -169,6 +165,4 @@ class Cluster:
 
     async def close(self) -> None:
         await self.tasks.close()
-        for machine in self.machines.values():
-            await machine.close()
         await self.store.close()

@@ -155,7 +155,6 @@ def _deployment(name: str, replicas: int) -> dict[str, Any]:
                 "spec": {
                     "containers": [{"name": "c", "image": "app:0"}],
                     "tolerations": tolerations,
-                    "automountServiceAccountToken": False,  # nobody signs tokens here
                     "terminationGracePeriodSeconds": 2,
                 },
             },

@@ -1,122 +1,140 @@
-"""A hollow node: the real node agent (registration, gate, workers, static pods and their mirrors) above a machine that runs
-nothing. Whoever cancels ``run`` kills the agent, at once and for good; the machine stays as it is, and the next one finds it so.
-"""
+"""A hollow node for histories of the control plane: registers, renews its lease, and says what a real node agent would say
+about its pods, but runs nothing. Pods become ready after a moment, and go when they are asked to. The real node agent is
+ten times as dear, and has histories of its own (:mod:`tests.simulation.agent_node`)."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+from bamikube.api.errors import ApiError
+from bamikube.api.times import stamp
 from bamikube.client.client import Client
-from bamikube.client.informer import Informer
-from bamikube.client.transport import Transport
+from bamikube.client.informer import Informer, split_key
+from bamikube.kit.clock import rfc3339_micro
 from bamikube.kit.tasks import Tasks
-from bamikube.nodeagent.agent import PodAgent
-from bamikube.nodeagent.api import ClusterApi
-from bamikube.nodeagent.container.spec import NodeFacts
-from bamikube.nodeagent.node import reservations, status
-from bamikube.nodeagent.node.own import OwnNode
-from bamikube.nodeagent.node.registrar import Registrar
-from bamikube.nodeagent.pod.context import Shared
-from bamikube.nodeagent.pod.gate import Gate
-from bamikube.nodeagent.pod.status import HostFacts
-from bamikube.nodeagent.referenced import Referenced
-from bamikube.nodeagent.sources import manifest
-from bamikube.nodeagent.sources.mirrors import Mirrors
-from tests.simulation.fuse import Fuse, Fused, FusedTransport
-from tests.simulation.machine import Machine, Wire
+from bamikube.kit.workqueue import WorkQueue, work
+from bamikube.kit.world import World
 
-LOOK = 1.0  # seconds between two looks at the manifests
-MANY = frozenset(("probe",))  # calls that are too many to die at
-
-
-class NoEvents:
-    """Events for people are not written: nobody reads them here."""
-
-    def event(self, *what: Any, **more: Any) -> None: ...
+Object = dict[str, Any]
 
 
 class HollowNode:
-    """One life of the node agent of a machine. ``fuse`` ends it."""
+    """One node. ``run`` until cancelled: that is a crash, which leaves everything as it stands."""
 
-    def __init__(self, transport: Transport, machine: Machine, fuse: Fuse | None = None) -> None:
-        self.machine, self.fuse = machine, fuse or Fuse()
-        self._world = world = machine.world
-        self._client = client = Client(FusedTransport(transport, self.fuse), world)
-        name = machine.name
-        address = f"192.168.0.{machine.number}"
-        config = status.NodeConfig(name, name, (address,), {}, (), 10250, 110)
-        runtime: Any = Wire(machine, self.fuse)
-        self._pods = Informer(client, "pods", world, fields=f"spec.nodeName={name}")
-        self._services = Informer(client, "services", world)
-        referenced = Referenced(client, world)
-        at_first = status.registration(config, machine.facts())
-        amounts = status.shown(reservations.allocatable(machine.facts(), 110, config.reserved))
-        at_first["status"] = {"allocatable": amounts}
-        self._own = OwnNode(client, world, name, at_first)
-        self._registrar = Registrar(
-            client, world, runtime, config, machine.facts(), faults=lambda: self.agent.ailing()
-        )
-        shared = Shared(
-            world=world,
-            runtime=runtime,
-            host=Fused(machine.host, self.fuse, "host"),
-            api=ClusterApi(client, NoEvents(), self._services, referenced),  # type: ignore[arg-type]
-            node=NodeFacts(name=name, memory=16 << 30),
-            addresses=HostFacts((address,)),
-            checks=Fused(machine.checks, self.fuse, "checks", MANY),
-            allocatable=lambda: amounts,
-            began=world.clock.now(),
-        )
-        self.agent = PodAgent(shared, self._pods, referenced, Gate(self._own.current, self._own.fresh))
-        self._mirrors = Mirrors(
-            client,
-            world,
-            self._pods,
-            self._own.current,
-            self.agent.static_pods,
-            lambda: self.agent.manifests_read,
-        )
-        self.agent.mirrored = self._mirrors.changed
+    def __init__(self, client: Client, name: str, number: int, world: World) -> None:
+        self.name = name
+        self._client = client
+        self._number = number
+        self._world = world
+        self._addresses = 0
 
     async def run(self) -> None:
-        """In the order of the real service; until cancelled, or the fuse blows."""
-        tasks = Tasks(self.machine.name)
-        ended = asyncio.Event()
-        self.fuse.died = ended.set
-        self.agent.manifests_read = False
+        tasks = Tasks(self.name)
+        pods = Informer(self._client, "pods", self._world, fields=f"spec.nodeName={self.name}")
+        queue = WorkQueue(self._world, name=self.name)
+        pods.on_change(lambda key, old, new: queue.add(key))
+
+        async def sync(key: str) -> float | None:
+            pod = pods.get(key)
+            return await self._sync(key, pod) if pod is not None else None
+
         try:
-            tasks.spawn(self._work(tasks), "begin")
-            await ended.wait()
+            running = [tasks.spawn(self._alive()), tasks.spawn(pods.run())]
+            running.append(tasks.spawn(work(queue, sync, workers=3, tasks=tasks)))
+            await asyncio.gather(*running)
         finally:
-            self.fuse.blow("when it was killed")
+            queue.close()
             await tasks.close()
 
-    async def _work(self, tasks: Tasks) -> None:
-        tasks.spawn(self._services.run(), "services")
-        tasks.spawn(self._registrar.run(), "node")
-        tasks.spawn(self._registrar.renew(), "lease")
-        tasks.spawn(self._read(), "manifests")
-        tasks.spawn(self.agent.run(), "agent")
-        await self._registrar.registered.wait()
-        tasks.spawn(self._own.run(), "own node")
-        await self._own.synced.wait()
-        await self._services.synced.wait()
-        tasks.spawn(self._pods.run(), "pods")
-        await self._pods.synced.wait()
-        tasks.spawn(self._mirrors.run(), "mirrors")
-
-    async def _read(self) -> None:
-        """The folder of manifests."""
-        seen: dict[str, str] | None = None
+    async def _alive(self) -> None:
         while True:
-            if seen != self.machine.manifests:
-                seen = dict(self.machine.manifests)
-                now = self._world.clock.now()
-                self.agent.keep(
-                    [
-                        manifest.parse(text.encode(), self.machine.name, path, now)
-                        for path, text in seen.items()
-                    ]
+            with contextlib.suppress(ApiError, OSError):
+                await self._register()
+                await self._renew()
+            await self._world.clock.sleep(10)
+
+    async def _register(self) -> None:
+        now = stamp(self._world.clock.now())
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        }
+        amounts = {"cpu": "8", "memory": "16Gi", "pods": "110"}
+        status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
+        try:
+            node = await self._client.get("nodes", self.name)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            meta = {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}}
+            node = await self._client.create("nodes", {"apiVersion": "v1", "kind": "Node", "metadata": meta})
+        held = {c["type"]: c for c in (node.get("status") or {}).get("conditions") or []}.get("Ready")
+        if held is None or held["status"] != "True":
+            await self._client.patch("nodes", self.name, {"status": status}, subresource="status")
+
+    async def _renew(self) -> None:
+        spec = {
+            "holderIdentity": self.name,
+            "leaseDurationSeconds": 40,
+            "renewTime": rfc3339_micro(self._world.clock.now()),
+        }
+        leases = "leases.coordination.k8s.io"
+        try:
+            await self._client.patch(leases, self.name, {"spec": spec}, "kube-node-lease")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            meta = {"name": self.name, "namespace": "kube-node-lease"}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+            await self._client.create(leases, body)
+
+    async def _sync(self, key: str, pod: Object) -> float | None:
+        namespace, name = split_key(key)
+        meta = pod["metadata"]
+        try:
+            if "deletionTimestamp" in meta:
+                await self._world.clock.sleep(self._world.chance.uniform(0.05, 1.0))
+                await self._client.delete("pods", name, namespace, uid=meta["uid"], grace_seconds=0)
+            elif (pod.get("status") or {}).get("phase") != "Running" or not _ready(pod):
+                await self._world.clock.sleep(self._world.chance.uniform(0.1, 1.5))
+                await self._client.patch(
+                    "pods",
+                    name,
+                    {"metadata": {"uid": meta["uid"]}, "status": self._status(pod)},
+                    namespace,
+                    subresource="status",
+                    kind="strategic",
                 )
-            await self._world.clock.sleep(LOOK)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+        return None
+
+    def _status(self, pod: Object) -> Object:
+        now = stamp(self._world.clock.now())
+        address = (pod.get("status") or {}).get("podIP")
+        if not address:
+            self._addresses += 1
+            address = f"10.244.{self._number}.{self._addresses % 250 + 1}"
+        ready = [
+            {"type": type, "status": "True", "lastTransitionTime": now}
+            for type in ("Initialized", "ContainersReady", "Ready")
+        ]
+        return {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": ready,
+            "startTime": now,
+        }
+
+
+def _ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

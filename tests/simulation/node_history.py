@@ -13,9 +13,9 @@ from typing import Any
 from bamikube.api.errors import ApiError
 from bamikube.nodeagent.sources.manifest import parse
 from tests.simulation import node_pods
+from tests.simulation.agent_node import AgentNode
 from tests.simulation.cluster import Cluster
 from tests.simulation.fuse import Fuse
-from tests.simulation.hollow import HollowNode
 from tests.simulation.invariants import Broken
 from tests.simulation.machine import Machine
 from tests.simulation.node_invariants import NodeWitness, owner
@@ -53,7 +53,7 @@ class NodeLife:
         self.witness.put_out = self._put_out
         self.fuse = Fuse()
         self.points: list[str] = []
-        self.node: HollowNode | None = None
+        self.node: AgentNode | None = None
         self.held = asyncio.Event()  # unset: the agent stays down
         self.held.set()
 
@@ -68,7 +68,7 @@ class NodeLife:
             self.fuse = Fuse()
             self.witness.began = self.world.clock.now()
             transport = self.cluster.client(f"system:node:{NODE}", "system:nodes").transport
-            self.node = HollowNode(transport, self.machine, self.fuse)
+            self.node = AgentNode(transport, self.machine, self.fuse)
             await self.node.run()
             self.points.append(self.fuse.point)
             await self.world.clock.sleep(self.world.chance.choice((0.2, 1.0, 5.0, 30.0)))
