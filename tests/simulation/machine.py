@@ -21,6 +21,7 @@ from bamikube.nodeagent.runtime.port import (
     Condition,
     Container,
     ContainerSpec,
+    Health,
     Image,
     RuntimeEvent,
     RuntimeFailure,
@@ -40,7 +41,7 @@ READS = frozenset(
         "sandbox_status",
         "container_status",
         "image",
-        "conditions",
+        "health",
         "version",
         "list_images",
     )
@@ -84,8 +85,8 @@ class MachineRuntime(HollowRuntime):
     async def _call(self, name: str) -> None:
         await self._clock.sleep(self._chance.uniform(0.001, 0.01))
 
-    async def conditions(self) -> list[Condition]:
-        return [Condition("RuntimeReady", True), Condition("NetworkReady", True)]
+    async def health(self) -> Health:
+        return Health((Condition("RuntimeReady", True), Condition("NetworkReady", True)))
 
     async def version(self) -> str:
         return "containerd://1.6.20"

@@ -6,7 +6,7 @@
 * **counted right**: a restart count is the number of containers that were made before;
 * **back-off**: the third container of a name and those after it wait for their start;
 * **volumes** are not taken from under a container;
-* **in the end** the API, the runtime and the disk tell of the same pods, and static pods have their mirrors.
+* **in the end** the node is ready, and the API, the runtime and the disk tell of the same pods, and static pods have their mirrors.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class NodeWitness:
         self.lives: dict[tuple[str, str], list[Container]] = {}  # by uid and name: all that were ever started
         self.made: dict[tuple[str, str], int] = {}  # how many were made, started or not
         self.began = 0.0  # when the agent at work did
+        self.ready = False  # the node, as it was last stored
         self._keys: dict[str, str] = {}  # of the store -> uid
         self.started: dict[str, str] = {}  # uid of a pod, or of what a mirror shows -> its start time
 
@@ -120,9 +121,14 @@ class NodeWitness:
     # -- the store -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        async for batch in self._store.watch(b"/registry/pods/", 1):
+        async for batch in self._store.watch(b"/registry/", 1):
             for change in batch:
                 key = change.key.decode()
+                if key.startswith("/registry/nodes/") and change.value is not None:
+                    said = orjson.loads(change.value).get("status", {}).get("conditions") or ()
+                    self.ready = any(c["type"] == "Ready" and c["status"] == "True" for c in said)
+                if not key.startswith("/registry/pods/"):
+                    continue
                 if change.value is None:
                     self.pods.pop(self._keys.pop(key, ""), None)
                     continue
@@ -173,6 +179,8 @@ class NodeWitness:
     def unsettled(self) -> list[str]:
         """Why the node has not come to rest; empty when it has."""
         reasons, runtime, host = [], self._machine.runtime, self._machine.host
+        if not self.ready:
+            reasons.append("the node is not ready")
         mirrors = {
             p["metadata"]["annotations"][facts.MIRROR]: p for p in self.pods.values() if facts.mirror(p)
         }
