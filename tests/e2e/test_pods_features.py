@@ -478,8 +478,8 @@ def test_read_only_root_and_capabilities(room: Room) -> None:
 
 def test_users_of_its_own_are_refused_aloud(room: Room) -> None:
     said = room.event("own-users", "FailedCreatePodSandBox")
-    text = 'Failed to create pod sandbox: RuntimeClass handler "" does not support user namespaces'
-    assert text in str(said)
+    text = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    assert f"Failed to create pod sandbox: {text}" in str(said)
 
 
 # -- termination -----------------------------------------------------------------------------------------------

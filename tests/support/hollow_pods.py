@@ -24,6 +24,8 @@ from bamikube.nodeagent.runtime.port import (
     Container,
     ContainerSpec,
     ContainerState,
+    Handler,
+    Health,
     Image,
     Resources,
     RuntimeEvent,
@@ -48,6 +50,7 @@ class HollowRuntime:
         self.stubborn: set[str] = set()
         self.pull: Callable[[str], Awaitable[None]] | None = None
         self.missing: set[str] = set()  # images
+        self.handlers: tuple[Handler, ...] = ()
         self.stops: list[tuple[str, float, float]] = []  # container name, grace, when
         self.updates: list[tuple[str, Resources]] = []
         self.listeners: list[asyncio.Queue[RuntimeEvent]] = []
@@ -82,6 +85,9 @@ class HollowRuntime:
         self.listeners.append(queue)
         while True:
             yield await queue.get()
+
+    async def health(self) -> Health:
+        return Health(handlers=self.handlers)
 
     async def list_sandboxes(self, uid: str = "") -> list[Sandbox]:
         await self._call("list")

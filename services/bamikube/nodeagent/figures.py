@@ -110,6 +110,13 @@ STARTED_PODS = _counter("kubelet_started_pods", "Cumulative number of pods start
 STARTED_PODS_ERRORS = _counter(
     "kubelet_started_pods_errors", "Cumulative number of errors when starting pods", ("message",)
 )
+STARTED_OWN_USERS = _counter(
+    "kubelet_started_user_namespaced_pods", "Cumulative number of pods with user namespaces started"
+)
+STARTED_OWN_USERS_ERRORS = _counter(
+    "kubelet_started_user_namespaced_pods_errors",
+    "Cumulative number of errors when starting pods with user namespaces",
+)
 STARTED_CONTAINERS = _counter(
     "kubelet_started_containers", "Cumulative number of containers started", ("container_type",)
 )

@@ -580,6 +580,35 @@ PODS: list[tuple[dict[str, Any], str]] = [
         "must be set when seccomp type is Localhost",
     ),
     (
+        container(securityContext={"procMount": "Unmasked"}),
+        'spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": '
+        "`hostUsers` must be false to use `Unmasked`",
+    ),
+    (
+        pod(hostUsers=True, initContainers=[{"name": "b", "image": "a", "securityContext": {"procMount": "Unmasked"}}]),
+        'spec.initContainers[0].securityContext.procMount: Invalid value: "Unmasked": '
+        "`hostUsers` must be false to use `Unmasked`",
+    ),
+    (
+        stateful(template={"metadata": {"labels": {"a": "b"}}, "spec": POD | {
+            "containers": [{"name": "a", "image": "a", "securityContext": {"procMount": "Unmasked"}}]}}),
+        'spec.template.spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": '
+        "`hostUsers` must be false to use `Unmasked`",
+    ),
+    (
+        pod(hostUsers=False, containers=[{"name": "a", "image": "a", "securityContext": {"procMount": "Unmasked"}}]),
+        "",
+    ),
+    (
+        pod(hostUsers=False, volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}], containers=[
+            {"name": "a", "image": "a", "volumeDevices": [{"name": "v", "devicePath": "/dev/a"}]}]),
+        "spec.containers[0].volumeDevices: Forbidden: when `hostUsers` is false",
+    ),
+    (
+        pod(hostUsers=False, hostNetwork=True),
+        "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+    ),
+    (
         pod(shareProcessNamespace=True, hostPID=True),
         "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
     ),

@@ -12,7 +12,7 @@ from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.node.facts import throttles
 from bamikube.nodeagent.pod.admission import apparmor
-from bamikube.nodeagent.runtime.port import Image, Profile
+from bamikube.nodeagent.runtime.port import Handler, Image, Profile
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode
 
@@ -131,12 +131,34 @@ def test_heat_is_hidden_where_processors_tell_of_it(tmp_path: Path) -> None:
         assert security.hidden({"name": "c", "securityContext": own}, node) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ("", "runtime does not support user namespaces"),
+        ("able", None),
+        ("old", 'RuntimeClass handler "old" does not support user namespaces'),
+        (
+            "gone",
+            'RuntimeClass handler "gone" does not support user namespaces: the handler "gone" is not known',
+        ),
+    ],
+)
+def test_a_handler_has_to_say_that_it_maps_users(handler: str, said: str | None) -> None:
+    told = (Handler(""), Handler("able", user_namespaces=True), Handler("old"))
+    if said is None:
+        security.check_user_namespace(handler, told)
+    else:
+        with pytest.raises(ConfigError) as caught:
+            security.check_user_namespace(handler, told)
+        assert str(caught.value) == f"can't set `spec.hostUsers: false`, {said}"
+
+
 def test_users_of_its_own_are_refused_not_ignored() -> None:
     async def story() -> None:
         async with HollowNode() as node:
             node.run("web", containers=[{"name": "app"}], hostUsers=False)
             await node.until(lambda: bool(node.api.said("FailedCreatePodSandBox")))
-            text = 'RuntimeClass handler "" does not support user namespaces'
+            text = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
             assert node.api.said("FailedCreatePodSandBox")[0] == f"Failed to create pod sandbox: {text}"
             node.run("other", containers=[{"name": "app"}], hostUsers=True)
             await node.until(lambda: bool(node.api.said("Started")))

@@ -28,7 +28,7 @@ from bamikube.api.validation.rules import (
     port_number,
     required,
 )
-from bamikube.api.validation.security import container_context
+from bamikube.api.validation.security import container_context, proc_mount
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -478,6 +478,7 @@ def all_containers(spec: dict[str, Any], field: str, volumes: set[str]) -> list[
                     causes.append(duplicate(f"{path}.name", name))
                 names.add(name)
             causes += container(path, each, volumes, claims)
+            causes += proc_mount(f"{path}.securityContext", each.get("securityContext") or {}, spec)
             restart = each.get("restartPolicy")
             if kind == "initContainers":
                 if restart is not None and restart != "Always":

@@ -109,6 +109,13 @@ def container_context(field: str, context: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+def proc_mount(field: str, context: dict[str, Any], spec: dict[str, Any]) -> list[Cause]:
+    """A container sees all of /proc only in a pod that has users of its own, to whom that is no danger."""
+    if context.get("procMount") != "Unmasked" or spec.get("hostUsers") is False:
+        return []
+    return [invalid(f"{field}.procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`")]
+
+
 def host_sharing(field: str, spec: dict[str, Any]) -> list[Cause]:
     """What a pod shares with its host must be possible together."""
     causes: list[Cause] = []
@@ -120,5 +127,12 @@ def host_sharing(field: str, spec: dict[str, Any]) -> list[Cause]:
             forbidden(f"{field}.{name}", "when `hostUsers` is false")
             for name in ("hostNetwork", "hostPID", "hostIPC")
             if spec.get(name)
+        ]
+        # A raw device cannot be mounted with other owners, as volumes are.
+        causes += [
+            forbidden(f"{field}.{kind}[{index}].volumeDevices", "when `hostUsers` is false")
+            for kind in ("containers", "initContainers", "ephemeralContainers")
+            for index, each in enumerate(spec.get(kind) or ())
+            if each.get("volumeDevices")
         ]
     return causes

@@ -15,6 +15,7 @@ from bamikube.api.ownership import Author
 from bamikube.api.ownership.managers import APPLY
 from bamikube.api.validation import certificates, metadata, resizing
 from bamikube.api.validation.containers import container
+from bamikube.api.validation.security import proc_mount
 from bamikube.apiserver import negotiation
 from bamikube.apiserver.call import Call
 from bamikube.apiserver.endpoints import patch_options, repeated_in_patch
@@ -149,7 +150,11 @@ def add_ephemeral(stored: Object, wanted: Object) -> None:
     if not causes:
         volumes = {each.get("name") or "" for each in (stored.get("spec") or {}).get("volumes") or ()}
         for index, each in enumerate(after):
-            causes += container(f"spec.ephemeralContainers[{index}]", each, volumes, set())
+            path = f"spec.ephemeralContainers[{index}]"
+            causes += container(path, each, volumes, set())
+            causes += proc_mount(
+                f"{path}.securityContext", each.get("securityContext") or {}, stored.get("spec") or {}
+            )
     if resizing.MIRROR in (stored["metadata"].get("annotations") or {}):
         causes.append(
             Cause("FieldValueForbidden", "Forbidden: static pods do not support ephemeral containers", "")

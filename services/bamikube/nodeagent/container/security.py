@@ -7,11 +7,12 @@ that CAP_SYS_ADMIN and privileged imply privilege escalation. Options for Window
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.pod.facts import JSON, full_name
-from bamikube.nodeagent.runtime.port import Image, Namespaces, Profile
+from bamikube.nodeagent.runtime.port import Handler, Image, Namespaces, Profile
 
 # What a container must not see or change below /proc and /sys unless procMount says otherwise.
 MASKED = (
@@ -72,10 +73,22 @@ def _not_root(pod: JSON, spec: JSON, asked: object, uid: object, name: str) -> N
         raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
 
 
-def check_user_namespace(pod: JSON, handler: str) -> None:
-    """Refuse a pod that wants users of its own: nobody here maps them. Raises ConfigError."""
-    if pod["spec"].get("hostUsers") is False:
-        raise ConfigError(f'RuntimeClass handler "{handler}" does not support user namespaces')
+def own_users(pod: JSON) -> bool:
+    """Whether the pod's users are to be others than the machine's (KEP-127)."""
+    return pod["spec"].get("hostUsers") is False
+
+
+def check_user_namespace(handler: str, told: Iterable[Handler]) -> None:
+    """Refuse users of a pod's own where the runtime's way to run it cannot map them. Raises ConfigError.
+
+    A runtime that tells of no handler at all is older than the question: it has its usual one, which cannot.
+    """
+    able = {"": False} | {each.name: each.user_namespaces for each in told}
+    if able.get(handler):
+        return
+    who = f'RuntimeClass handler "{handler}"' if handler else "runtime"
+    text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
+    raise ConfigError(text if handler in able else f'{text}: the handler "{handler}" is not known')
 
 
 def supplemental_groups(pod: JSON) -> tuple[int, ...]:

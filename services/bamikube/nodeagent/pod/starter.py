@@ -135,10 +135,14 @@ class Starter:
         lacking = dns.warnings(pod, node=node.resolver, cluster_dns=node.cluster_dns, domain=node.domain)
         for reason, text in lacking:
             self._event(pod, "Warning", reason, text)
-        begun, spec = self._now(), None
+        begun, spec, own_users = self._now(), None, security.own_users(pod)
+        if own_users:
+            figures.STARTED_OWN_USERS.inc()
         try:
             handler = await self._handler(pod)
-            security.check_user_namespace(pod, handler)
+            if own_users:
+                told = (await self._shared.runtime.health()).handlers
+                security.check_user_namespace(handler, told)
             spec = self.sandbox_spec(pod, action.attempt, handler)
             async with self._shared.slots.one():
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
@@ -146,6 +150,8 @@ class Starter:
         except (RuntimeFailure, ConfigError, ApiError, OSError) as failure:
             figures.SANDBOX_ERRORS.labels(spec.runtime_handler if spec else "").inc()
             figures.STARTED_PODS_ERRORS.labels("failed to create pod sandbox").inc()
+            if own_users:
+                figures.STARTED_OWN_USERS_ERRORS.inc()
             text = failure.in_go() if isinstance(failure, RuntimeFailure) else str(failure)
             message = f"Failed to create pod sandbox: {text}"
             self._block("FailedCreatePodSandBox", message)
