@@ -26,6 +26,7 @@ from bamikube.nodeagent.runtime.port import (
     ContainerState,
     Handler,
     Health,
+    IdMap,
     Image,
     Resources,
     RuntimeEvent,
@@ -33,6 +34,7 @@ from bamikube.nodeagent.runtime.port import (
     Sandbox,
     SandboxSpec,
 )
+from bamikube.nodeagent.users.ranges import Ranges
 from bamikube.nodeagent.volumes.plugin import Made
 
 JSON = dict[str, Any]
@@ -194,6 +196,7 @@ class HollowHost:
         self.used: dict[str, int] = {}  # bytes of memory, by container id, "" for the pod
         self.cleaned: list[str] = []
         self.prepared: set[str] = set()
+        self.ranges = Ranges()
         self.logs: dict[tuple[str, str], int] = {}  # by uid and container: the highest attempt that has a log
 
     def cgroup_parent(self, pod: JSON) -> str:
@@ -207,6 +210,9 @@ class HollowHost:
 
     def known_pods(self) -> set[str]:
         return set(self.prepared)
+
+    async def users(self, pod: JSON) -> IdMap:
+        return self.ranges.take(pod["metadata"]["uid"])
 
     async def set_up(self, pod: JSON, volume: JSON, given: Any, version: str) -> Made:
         if volume["name"] in self.stuck:
@@ -237,6 +243,7 @@ class HollowHost:
 
     async def cleanup(self, uid: str) -> None:
         self.cleaned.append(uid)
+        self.ranges.release(uid)
 
     def remove_logs(self, uid: str) -> None:
         self.prepared.discard(uid)

@@ -91,6 +91,7 @@ def _node(options: NodeAgentOptions) -> JSON:
         "failCgroupV1": options.fail_cgroupv1,
         "localStorageCapacityIsolation": options.local_storage_capacity_isolation,
         "podsPerCore": options.pods_per_core,
+        "userNamespaces": {"idsPerPod": options.user_namespaces_ids_per_pod},
         "eventRecordQPS": options.event_qps,
         "eventBurst": options.event_burst,
         "registryPullQPS": options.registry_qps,

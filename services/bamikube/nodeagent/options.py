@@ -168,6 +168,13 @@ class NodeAgentOptions(Options):
     volume_stats_agg_period: str = Field(
         "1m", description="how old figures of what volumes take may be at most"
     )
+    user_namespaces_ids_per_pod: int = Field(
+        65536,
+        ge=65536,
+        lt=2**32,
+        multiple_of=65536,
+        description="ids of the machine that a pod with users of its own gets, a multiple of 65536",
+    )
     crash_loop_back_off_max_container_restart_period: str = Field(
         "5m", description="the longest wait before a container that fails is started again, 1s to 5m"
     )

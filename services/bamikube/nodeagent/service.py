@@ -127,7 +127,7 @@ class NodeAgent:
             timeout=settings.duration(options, "runtime_request_timeout", positive=True),
         )
         groups = Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids)
-        self._host = LinuxHost(root, Path(options.log_dir), groups)
+        self._host = LinuxHost(root, Path(options.log_dir), groups, settings.user_ranges(options, max_pods))
         self._recorder = EventRecorder(
             self._client, world, "kubelet", node, (options.event_qps, options.event_burst)
         )

@@ -28,6 +28,8 @@ from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.sources.files import ManifestFiles
 from bamikube.nodeagent.sources.joined import Joined
 from bamikube.nodeagent.sources.urls import ManifestUrl, headers
+from bamikube.nodeagent.users import delegated, ranges
+from bamikube.nodeagent.users.ranges import Ranges
 
 
 def duration(options: NodeAgentOptions, field: str, *, positive: bool = False) -> float:
@@ -98,6 +100,17 @@ def most_pods(options: NodeAgentOptions, machine: Machine) -> int:
     """How many pods the node takes."""
     most = options.max_pods
     return min(most, options.pods_per_core * machine.cpus) if options.pods_per_core else most
+
+
+def user_ranges(options: NodeAgentOptions, most: int) -> Ranges:
+    """The ids of the machine that pods may have for users of their own."""
+    length = options.user_namespaces_ids_per_pod
+    try:
+        first, size = delegated.ids(length)
+        ranges.check(first, size, length, most)
+    except ValueError as error:
+        raise ValueError(f"create user namespace manager: {error}") from error
+    return Ranges(first, size, length)
 
 
 def restart_max(options: NodeAgentOptions) -> float:

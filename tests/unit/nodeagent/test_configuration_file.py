@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from bamikube.kit.options import parse_options
+from bamikube.nodeagent import settings
 from bamikube.nodeagent.configuration.fields import FIXED, HONOURED, UNUSED
 from bamikube.nodeagent.configz import configuration
 from bamikube.nodeagent.options import NodeAgentOptions
+from bamikube.nodeagent.runtime.port import IdMap
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
@@ -116,6 +118,18 @@ def test_managers_of_resources(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert caplog.messages == []
 
 
+def test_ids_of_pods_with_users_of_their_own(tmp_path: Path) -> None:
+    got = parsed(tmp_path, HEAD + "userNamespaces: {idsPerPod: 131072}\n")
+    assert settings.user_ranges(got, 110).take("a") == IdMap(131072, 131072)
+    assert settings.user_ranges(parsed(tmp_path, HEAD + "userNamespaces: {}\n"), 110).take("a") == IdMap(
+        65536, 65536
+    )
+    with pytest.raises(ValueError) as caught:
+        settings.user_ranges(parsed(tmp_path, HEAD + f"userNamespaces: {{idsPerPod: {2**26}}}\n"), 110)
+    said = "kubelet user assigned IDs are not enough to support 110 pods"
+    assert str(caught.value) == f"create user namespace manager: {said}"
+
+
 def test_what_has_no_effect_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     parsed(
@@ -143,6 +157,10 @@ def test_what_has_no_effect_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
         (
             HEAD + "imageGCHighThresholdPercent: 101\n",
             "imageGCHighThresholdPercent (--image-gc-high-threshold): ",
+        ),
+        (
+            HEAD + "userNamespaces: {idsPerPod: 100000}\n",
+            "userNamespaces.idsPerPod (--user-namespaces-ids-per-pod): Input should be a multiple of 65536",
         ),
         (HEAD + "podLogsDir: /var/log/of-pods\n", "podLogsDir: '/var/log/of-pods' is not an absolute path"),
         (HEAD + "tlsMinVersion: VersionTLS10\n", "tlsMinVersion (--tls-min-version): Input should be"),

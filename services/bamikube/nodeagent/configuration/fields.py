@@ -139,6 +139,7 @@ HONOURED: Mapping[str, tuple[str, Convert]] = {  # by the field's path: the opti
         ("protectKernelDefaults", "protect_kernel_defaults", _as_it_is),
         ("failCgroupV1", "fail_cgroupv1", _as_it_is),
         ("podsPerCore", "pods_per_core", _as_it_is),
+        ("userNamespaces.idsPerPod", "user_namespaces_ids_per_pod", _as_it_is),
         ("localStorageCapacityIsolation", "local_storage_capacity_isolation", _as_it_is),
         ("cpuCFSQuota", "cpu_cfs_quota", _as_it_is),
         ("syncFrequency", "sync_frequency", _as_it_is),
@@ -229,7 +230,6 @@ UNUSED: Mapping[str, str] = {  # what has no effect at all, and why
     "streamingConnectionIdleTimeout": "streams end where containerd says, by its stream_idle_timeout",
     "systemCgroups": "whoever starts the system's daemons puts them into cgroups",
     "tracing": "no traces are written",
-    "userNamespaces": "pods have no users of their own",
     "volumePluginDir": "there are no FlexVolumes",
 }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bamikube.nodeagent.container.env import ConfigError
 from bamikube.nodeagent.pod.facts import JSON, full_name
-from bamikube.nodeagent.runtime.port import Handler, Image, Namespaces, Profile
+from bamikube.nodeagent.runtime.port import Handler, IdMap, Image, Namespaces, Profile
 
 # What a container must not see or change below /proc and /sys unless procMount says otherwise.
 MASKED = (
@@ -159,11 +159,12 @@ def capabilities(spec: JSON) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def namespaces(pod: JSON) -> Namespaces:
+def namespaces(pod: JSON, users: IdMap | None = None) -> Namespaces:
     spec = pod["spec"]
     pid = "node" if spec.get("hostPID") else "pod" if spec.get("shareProcessNamespace") else "container"
     return Namespaces(
         network="node" if spec.get("hostNetwork") else "pod",
         pid=pid,  # type: ignore[arg-type]
         ipc="node" if spec.get("hostIPC") else "pod",
+        users=users,
     )

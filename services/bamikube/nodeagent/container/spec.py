@@ -14,6 +14,7 @@ from bamikube.nodeagent.pod.sysctls import plain
 from bamikube.nodeagent.runtime.port import (
     ContainerSpec,
     Device,
+    IdMap,
     Image,
     Mount,
     PortMapping,
@@ -42,6 +43,7 @@ def sandbox_spec(
     cgroup_parent: str,
     log_directory: str,
     runtime_handler: str = "",
+    users: IdMap | None = None,
 ) -> SandboxSpec:
     """What RunPodSandbox is told."""
     meta, spec = pod["metadata"], pod["spec"]
@@ -70,7 +72,7 @@ def sandbox_spec(
         dns_options=names.options,
         ports=ports,
         cgroup_parent=cgroup_parent,
-        namespaces=security.namespaces(pod),
+        namespaces=security.namespaces(pod, users),
         sysctls={plain(s["name"]): s["value"] for s in context.get("sysctls") or ()},
         # Also for those that come later: a runtime allows what the configuration says that goes with a container.
         privileged=any(
@@ -112,6 +114,7 @@ def container_spec(
     image: Image | None,
     image_ref: str,
     node: NodeFacts,
+    users: IdMap | None = None,
 ) -> ContainerSpec:
     """What CreateContainer is told. Raises ConfigError where the security context cannot be met."""
     uid, username, gid = security.user(pod, spec, image)
@@ -144,7 +147,7 @@ def container_spec(
         tty=bool(spec.get("tty")),
         resources=qos.container_resources(pod, spec, node.memory),
         privileged=security.privileged(spec),
-        namespaces=security.namespaces(pod),
+        namespaces=security.namespaces(pod, users),
         run_as_user=uid,
         run_as_username=username,
         run_as_group=gid,

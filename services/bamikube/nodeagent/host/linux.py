@@ -5,6 +5,7 @@ Layout below ``root`` (``/var/lib/kubelet``)::
     pods/<uid>/volumes/kubernetes.io~<plugin>/<volume>      what is mounted
     pods/<uid>/containers/<name>/<attempt>                  the termination log
     pods/<uid>/etc-hosts                                    the hosts file
+    pods/<uid>/userns                                       its users, if it has its own
 
 Logs lie in ``/var/log/pods/<namespace>_<name>_<uid>/<container>/<attempt>.log`` with links in
 ``/var/log/containers``. Both roots can be moved, so that several nodes share one machine.
@@ -23,7 +24,9 @@ from bamikube.nodeagent.host.volumes import Volumes
 from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Device, Mount
+from bamikube.nodeagent.runtime.port import Device, IdMap, Mount
+from bamikube.nodeagent.users.book import Users
+from bamikube.nodeagent.users.ranges import Ranges
 from bamikube.nodeagent.volumes.plugin import Given, Made
 
 MESSAGE_LIMIT = 4096  # bytes of a termination message
@@ -34,11 +37,12 @@ LOG_TAIL_LINES = 80
 class LinuxHost:
     """Folders, mounts and cgroups of one node."""
 
-    def __init__(self, root: Path, logs: Path, cgroups: Cgroups) -> None:
+    def __init__(self, root: Path, logs: Path, cgroups: Cgroups, ranges: Ranges | None = None) -> None:
         self._root = root
         self._logs = logs
         self._cgroups = cgroups
         self._volumes = Volumes(root / "pods")
+        self._users = Users(root / "pods", ranges or Ranges())
 
     def start(self) -> None:
         """Make the base folders and cgroups. Raises HostFailure."""
@@ -48,6 +52,7 @@ class LinuxHost:
         except OSError as error:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}; check --root-dir") from error
         self._unlink_lost()
+        self._users.recall()
         self._cgroups.start()
 
     def bound(self, bounds: Bounds, cgroup: str = "") -> None:
@@ -82,6 +87,9 @@ class LinuxHost:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}") from error
         with figures.CGROUP_SECONDS.labels("create").time():
             self._cgroups.create(pod)
+
+    async def users(self, pod: JSON) -> IdMap:
+        return await self._users.of(facts.uid(pod))
 
     # -- volumes -----------------------------------------------------------------------------------------------
 
@@ -189,6 +197,7 @@ class LinuxHost:
 
     async def cleanup(self, uid: str) -> None:
         await self._volumes.tear_down(uid)
+        self._users.release(uid)
         with figures.CGROUP_SECONDS.labels("destroy").time():
             await self._cgroups.remove(uid)
 

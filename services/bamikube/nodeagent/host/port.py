@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.runtime.port import Device, Mount
+from bamikube.nodeagent.runtime.port import Device, IdMap, Mount
 from bamikube.nodeagent.volumes.plugin import Given, Made
 
 
@@ -26,6 +26,9 @@ class Host(Protocol):
 
     def prepare(self, pod: JSON) -> None:
         """Make the pod's folders and its cgroup."""
+
+    async def users(self, pod: JSON) -> IdMap:
+        """The users of a pod that has its own; the same as long as it lives. Raises HostFailure in the kubelet's words."""
 
     async def set_up(self, pod: JSON, volume: JSON, given: Given, version: str) -> Made:
         """Make a volume, or bring it up to date with what was given.

@@ -197,5 +197,6 @@ def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> l
             source = readonly.prepare(folder, source, mode, place)
         path = item["mountPath"] if item["mountPath"].startswith("/") else "/" + item["mountPath"]
         read_only = not volume.sealed and (bool(item.get("readOnly")) or volume.read_only)
-        result.append(Mount(path, str(source), read_only, item.get("mountPropagation") or "None"))
+        propagation = item.get("mountPropagation") or "None"
+        result.append(Mount(path, str(source), read_only, propagation, volume.mapped))
     return result

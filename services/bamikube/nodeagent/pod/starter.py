@@ -25,7 +25,7 @@ from bamikube.nodeagent.pod.decision import Action
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.placing import placed
 from bamikube.nodeagent.pod.state import SETTLE, Memory, RuntimeState, Trouble
-from bamikube.nodeagent.runtime.port import ContainerSpec, Image, RuntimeFailure, Sandbox, SandboxSpec
+from bamikube.nodeagent.runtime.port import ContainerSpec, IdMap, Image, RuntimeFailure, Sandbox, SandboxSpec
 from bamikube.nodeagent.volumes.faults import plain
 from bamikube.nodeagent.volumes.image import mounted_by, pull_of
 from bamikube.nodeagent.volumes.keeper import PodVolumes
@@ -107,7 +107,13 @@ class Starter:
 
     # -- the sandbox -------------------------------------------------------------------------------------------
 
-    def sandbox_spec(self, pod: JSON, attempt: int, handler: str = "") -> SandboxSpec:
+    async def _users(self, pod: JSON) -> IdMap | None:
+        """The pod's users, if it has its own. Raises HostFailure."""
+        return await self._shared.host.users(pod) if security.own_users(pod) else None
+
+    def sandbox_spec(
+        self, pod: JSON, attempt: int, handler: str = "", users: IdMap | None = None
+    ) -> SandboxSpec:
         host = self._shared.host
         return sandbox_spec(
             pod,
@@ -116,6 +122,7 @@ class Starter:
             cgroup_parent=host.cgroup_parent(pod),
             log_directory=host.log_directory(pod),
             runtime_handler=handler,
+            users=users,
         )
 
     async def _handler(self, pod: JSON) -> str:
@@ -143,11 +150,11 @@ class Starter:
             if own_users:
                 told = (await self._shared.runtime.health()).handlers
                 security.check_user_namespace(handler, told)
-            spec = self.sandbox_spec(pod, action.attempt, handler)
+            spec = self.sandbox_spec(pod, action.attempt, handler, await self._users(pod))
             async with self._shared.slots.one():
                 # To the end: a cancelled RunPodSandbox would leave half a network behind.
                 await _to_the_end(self._shared.runtime.run_sandbox(spec))
-        except (RuntimeFailure, ConfigError, ApiError, OSError) as failure:
+        except (RuntimeFailure, ConfigError, HostFailure, ApiError, OSError) as failure:
             figures.SANDBOX_ERRORS.labels(spec.runtime_handler if spec else "").inc()
             figures.STARTED_PODS_ERRORS.labels("failed to create pod sandbox").inc()
             if own_users:
@@ -201,7 +208,9 @@ class Starter:
             try:
                 container_id = await _to_the_end(
                     self._shared.runtime.create_container(
-                        sandbox.id, config, self.sandbox_spec(pod, sandbox.attempt)
+                        sandbox.id,
+                        config,
+                        self.sandbox_spec(pod, sandbox.attempt, users=config.namespaces.users),
                     )
                 )
                 self._event(pod, "Normal", "Created", f"Created container: {name}", name)
@@ -238,5 +247,6 @@ class Starter:
         mounts = await self._shared.host.mounts(pod, spec, attempt, hosts, env)
         devices = self._shared.host.devices(pod, spec)
         return container_spec(
-            pod, spec, attempt, environment=env, mounts=mounts, devices=devices, image=image, image_ref=image.id, node=node
+            pod, spec, attempt, environment=env, mounts=mounts, devices=devices, image=image, image_ref=image.id, node=node,
+            users=await self._users(pod),
         )  # fmt: skip

@@ -28,6 +28,7 @@ from bamikube.nodeagent.runtime.port import (
     ExecResult,
     Handler,
     Health,
+    IdMap,
     Image,
     LayerUsage,
     Namespaces,
@@ -391,12 +392,18 @@ def _profile(profile: Profile) -> Any:
     return pb.SecurityProfile(profile_type=_PROFILES[profile.type], localhost_ref=profile.localhost)
 
 
+def _id_maps(users: IdMap | None) -> list[Any]:
+    return [pb.IDMapping(host_id=users.first, container_id=0, length=users.length)] if users else []
+
+
 def _namespaces(namespaces: Namespaces) -> Any:
+    mode, maps = "pod" if namespaces.users else "node", _id_maps(namespaces.users)
     return pb.NamespaceOption(
         network=_NAMESPACES[namespaces.network],
         pid=_NAMESPACES[namespaces.pid],
         ipc=_NAMESPACES[namespaces.ipc],
         target_id=namespaces.target,
+        userns_options=pb.UserNamespace(mode=_NAMESPACES[mode], uids=maps, gids=maps),
     )
 
 
@@ -470,6 +477,7 @@ def _container_config(spec: ContainerSpec) -> Any:
         seccomp=_profile(spec.seccomp),
         apparmor=_profile(spec.apparmor) if spec.apparmor else None,
     )
+    maps = _id_maps(spec.namespaces.users)
     return pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name=spec.name, attempt=spec.attempt),
         image=pb.ImageSpec(image=spec.image),
@@ -483,6 +491,8 @@ def _container_config(spec: ContainerSpec) -> Any:
                 host_path=mount.host_path,
                 readonly=mount.read_only,
                 propagation=_PROPAGATION[mount.propagation],
+                uidMappings=maps if mount.mapped else (),
+                gidMappings=maps if mount.mapped else (),
             )
             for mount in spec.mounts
         ],

@@ -45,13 +45,25 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True)
+class IdMap:
+    """Users and groups of a pod's own: 0 and those after it are, to the machine, ``first`` and those after it."""
+
+    first: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
-    """``propagation`` is Kubernetes' mountPropagation: None, HostToContainer or Bidirectional."""
+    """``propagation`` is Kubernetes' mountPropagation: None, HostToContainer or Bidirectional.
+
+    ``mapped``: who owns a file is, in a pod with users of its own, who has that number there.
+    """
 
     container_path: str
     host_path: str
     read_only: bool = False
     propagation: str = "None"
+    mapped: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,7 @@ class Namespaces:
     pid: NamespaceMode = "container"
     ipc: NamespaceMode = "pod"
     target: str = ""  # with pid "target": the id of the container whose processes are seen
+    users: IdMap | None = None  # None: the machine's
 
 
 @dataclass(frozen=True, slots=True)

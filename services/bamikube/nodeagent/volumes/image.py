@@ -33,7 +33,8 @@ class ImageTree:
         if str(order.path) not in mounting.mount_points():
             order.path.mkdir(parents=True, exist_ok=True, mode=0o750)
             mounting.mount_tree(order.given.tree[0], order.path, mounting.flags(_READ_ONLY))
-        return Made(order.path, read_only=True, sealed=True)
+        # The kernel cannot show an overlay with other owners: in a pod with users of its own, files are nobody's.
+        return Made(order.path, read_only=True, sealed=True, mapped=False)
 
     def tear_down(self, path: Path) -> None:
         path.rmdir()

@@ -100,6 +100,7 @@ class Made:
     read_only: bool = False
     says: tuple[tuple[str, str], ...] = ()
     sealed: bool = False
+    mapped: bool = True  # owners of files are of the pod, where it has users of its own
 
 
 class Plugin(Protocol):
