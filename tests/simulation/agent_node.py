@@ -19,6 +19,7 @@ from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.gate import Gate
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.referenced import Referenced
 from bamikube.nodeagent.sources import manifest
@@ -62,7 +63,7 @@ class AgentNode:
             runtime=runtime,
             host=Fused(machine.host, self.fuse, "host"),
             api=ClusterApi(client, NoEvents(), self._services, referenced),  # type: ignore[arg-type]
-            node=NodeFacts(name=name, memory=16 << 30),
+            node=NodeFacts(name=name, kernel=Kernel(memory=16 << 30)),
             addresses=HostFacts((address,)),
             checks=Fused(machine.checks, self.fuse, "checks", MANY),
             allocatable=lambda: amounts,

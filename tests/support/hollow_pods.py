@@ -17,6 +17,7 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.gate import Gate
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.probing.checks import Result
@@ -359,7 +360,7 @@ class HollowNode:
             runtime=self.runtime,  # type: ignore[arg-type]
             host=self.host,  # type: ignore[arg-type]
             api=self.api,  # type: ignore[arg-type]
-            node=NodeFacts(name="node-1", memory=2**33),
+            node=NodeFacts(name="node-1", kernel=Kernel(memory=2**33)),
             addresses=HostFacts(("192.0.2.1",)),
             checks=self.checks,
             allocatable=lambda: {"cpu": "2", "memory": "8Gi"},

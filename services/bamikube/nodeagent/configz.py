@@ -166,10 +166,15 @@ def _pods(options: NodeAgentOptions) -> JSON:
         "clusterDNS": list(options.cluster_dns),
         "resolvConf": options.resolv_conf,
         "cpuCFSQuota": options.cpu_cfs_quota,
-        "cpuCFSQuotaPeriod": "100ms",
+        "cpuCFSQuotaPeriod": shown("cpu_cfs_quota_period"),
+        "memorySwap": _given(swapBehavior=options.memory_swap_behavior),
         "syncFrequency": shown("sync_frequency"),
         "containerLogMaxSize": options.container_log_max_size,
         "containerLogMaxFiles": options.container_log_max_files,
         "containerLogMonitorInterval": shown("container_log_monitor_interval"),
         "containerLogMaxWorkers": options.container_log_max_workers,
-    }
+    } | (
+        {}
+        if options.single_process_oom_kill is None
+        else {"singleProcessOOMKill": options.single_process_oom_kill}
+    )

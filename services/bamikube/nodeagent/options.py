@@ -162,6 +162,19 @@ class NodeAgentOptions(Options):
         True, description="hand out ephemeral-storage, and hold pods to what they were given of it"
     )
     cpu_cfs_quota: bool = Field(True, description="hold containers to their limits of cpu")
+    cpu_cfs_quota_period: str = Field(
+        "100ms", description="the time in which a limit of cpu is counted, 1ms to 1s"
+    )
+    memory_swap_behavior: Literal["", "NoSwap", "LimitedSwap"] = Field(
+        "",
+        description="NoSwap (as without it): containers do not swap; LimitedSwap: those of burstable pods may, by what they request "
+        "of the machine's memory (cgroup v2)",
+    )
+    single_process_oom_kill: bool | None = Field(
+        None,
+        description="memory that runs out costs one process of a container, not all of them; default: only with cgroup v1, which "
+        "knows nothing else",
+    )
     sync_frequency: str = Field(
         "1m", description="how often what volumes hold is compared with what it should be"
     )

@@ -126,7 +126,10 @@ class NodeAgent:
             images=options.image_service_endpoint,
             timeout=settings.duration(options, "runtime_request_timeout", positive=True),
         )
-        groups = Cgroups(options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids)
+        kernel = settings.kernel(options, machine)
+        groups = Cgroups(
+            options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids, kernel=kernel
+        )
         self._host = LinuxHost(root, Path(options.log_dir), groups, settings.user_ranges(options, max_pods))
         self._recorder = EventRecorder(
             self._client, world, "kubelet", node, (options.event_qps, options.event_burst)
@@ -164,7 +167,7 @@ class NodeAgent:
                 cluster_dns=tuple(options.cluster_dns),
                 domain=options.cluster_domain,
                 resolver=_resolver(options.resolv_conf),
-                memory=machine.memory,
+                kernel=kernel,
                 security=NodeSecurity(str(root / "seccomp"), options.seccomp_default, facts.throttles()),
             ),
             addresses=HostFacts(ips, deep=deep, restart_max=settings.restart_max(options)),
@@ -181,9 +184,6 @@ class NodeAgent:
         managers.now = lambda: 1000 * world.clock.monotonic()
         self._devices.near, groups.alone = managers.near, managers.alone
         shared.place, shared.fixed = managers.place, managers.fixed()
-        if not options.cpu_cfs_quota:
-            shared.place = lambda uid, name: replace(managers.place(uid, name), alone=True)
-            groups.alone = lambda _uid: True
         self._pod_resources = PodResources(
             root, lambda: self._devices.book, lambda: active_pods(self.agent), managers
         )

@@ -21,6 +21,7 @@ from bamikube.nodeagent.numa import reserved as numa_reserved
 from bamikube.nodeagent.numa.managers import Managers
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.state import BACKOFF_CAP
 from bamikube.nodeagent.quantity import number
 from bamikube.nodeagent.server import auth
@@ -111,6 +112,33 @@ def user_ranges(options: NodeAgentOptions, most: int) -> Ranges:
     except ValueError as error:
         raise ValueError(f"create user namespace manager: {error}") from error
     return Ranges(first, size, length)
+
+
+def kernel(options: NodeAgentOptions, machine: Machine) -> Kernel:
+    """How containers are held to their resources."""
+    field = "cpu_cfs_quota_period"
+    period = duration(options, field)
+    if not 0.001 <= period <= 1:
+        raise ValueError(
+            f"invalid configuration: cpuCFSQuotaPeriod ({flag(field)}) {options.cpu_cfs_quota_period} "
+            "must be between 1ms and 1sec, inclusive"
+        )
+    single = options.single_process_oom_kill
+    if single is False and not machine.cgroups_v2:
+        raise ValueError(
+            "invalid configuration: singleProcessOOMKill must not be explicitly set to false when using cgroup v1"
+        )
+    return Kernel(
+        memory=machine.memory,
+        swap=machine.swap,
+        v2=machine.cgroups_v2,
+        bounds_swap=machine.bounds_swap,
+        limited_swap=options.memory_swap_behavior == "LimitedSwap",
+        single_kill=not machine.cgroups_v2 if single is None else single,
+        huge_pages=tuple(size for size, _ in machine.huge_pages),
+        quotas=options.cpu_cfs_quota,
+        period=round(period * 1_000_000),
+    )
 
 
 def restart_max(options: NodeAgentOptions) -> float:

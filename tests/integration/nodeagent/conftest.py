@@ -7,17 +7,21 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bamikube.kit.world import World
+from bamikube.nodeagent import settings
 from bamikube.nodeagent.container.security import NodeSecurity
 from bamikube.nodeagent.container.spec import NodeFacts
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
+from bamikube.nodeagent.node import facts
+from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.pod.context import Shared
 from bamikube.nodeagent.pod.status import HostFacts
 from bamikube.nodeagent.pod.worker import PodWorker
@@ -100,7 +104,9 @@ class Node:
         self.runtime = CriRuntime(self.endpoint)
         self.api = Recorded()
         self.logs, self.root = base / "log", base / "kubelet"
-        self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs"))
+        machine = facts.inspect(base)
+        kernel = replace(settings.kernel(NodeAgentOptions(), machine), memory=2**33)
+        self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs", kernel=kernel))
         self.host.start()
         self.shared = Shared(
             world=World(),
@@ -110,7 +116,7 @@ class Node:
             node=NodeFacts(
                 name="node-1",
                 cluster_dns=("10.96.0.10",),
-                memory=2**33,
+                kernel=kernel,
                 security=NodeSecurity(str(self.root / "seccomp")),
             ),
             addresses=HostFacts(("192.0.2.1",), deep=mounting.sets_recursively()),

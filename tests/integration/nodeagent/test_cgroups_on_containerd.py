@@ -54,3 +54,30 @@ async def test_a_cgroup_that_nobody_owns_is_seen_and_removed(node: Any) -> None:
     assert "0a-1b" in node.host.known_pods()
     await node.host.cleanup("0a-1b")
     assert "0a-1b" not in node.host.known_pods()
+
+
+@pytest.mark.skipif((BASE / "cgroup.controllers").exists(), reason="reads the files of cgroup v1")
+async def test_what_a_container_asks_for_is_in_its_cgroup(node: Any, until: Any) -> None:
+    resources = {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "300m", "memory": "64Mi"}}
+    hold = ["sh", "-c", "cat /proc/self/oom_score_adj > /dev/termination-log; sleep 1000"]
+    bound = {"name": "bound", "command": hold, "resources": resources}
+    worker = node.run(node.pod("one", {"containers": [bound, {"name": "free", "command": hold}]}))
+    await until(lambda: len(worker.state.running()) == 2)
+    ids = {container.name: container.id for container in worker.state.running()}
+    group = f"pod{worker.uid}"
+
+    def value(controller: str, file: str, name: str = "") -> str:
+        return (below(node, controller, "burstable") / group / ids.get(name, "") / file).read_text().strip()
+
+    def has(name: str) -> list[str]:
+        quota, memory = value("cpu", "cpu.cfs_quota_us", name), value("memory", "memory.limit_in_bytes", name)
+        return [value("cpu", "cpu.shares", name), quota, memory if int(memory) < 1 << 60 else "all"]
+
+    assert has("bound") == ["102", "30000", str(64 << 20)]
+    assert has("free") == ["2", "-1", "all"]
+    assert has("") == ["102", "-1", "all"]  # a container has no limit, so the pod has none
+    if node.shared.node.kernel.bounds_swap:
+        assert value("memory", "memory.memsw.limit_in_bytes", "bound") == str(64 << 20)
+    folder = node.root / "pods" / worker.uid / "containers"
+    scores = {name: (folder / name / "0").read_text().strip() for name in ids}
+    assert scores == {"bound": str(1000 - 1000 * (32 << 20) // 2**33), "free": "999"}

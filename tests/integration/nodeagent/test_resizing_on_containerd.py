@@ -50,6 +50,21 @@ async def test_limits_change_while_the_process_runs(node: Any, until: Any) -> No
     assert item["resources"] == half and item["restartCount"] == 0
 
 
+async def test_one_limit_goes_up_and_the_other_down(node: Any, until: Any) -> None:
+    first = {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
+    app = {"name": "app", "command": list(HOLDS), "resources": first}
+    worker = node.run(node.pod("web", {"containers": [app]}))
+    await until(lambda: worker.state.running())
+    [container] = worker.state.running()
+    for number, (cpu, memory) in enumerate((("400m", 48), ("200m", 64)), 1):
+        resized(worker, requests=first["requests"], limits={"cpu": cpu, "memory": f"{memory}Mi"})
+        judge_all(node.workers.values())
+        await until(lambda n=number: len(node.api.said("ResizeCompleted")) == n)  # type: ignore[misc]
+        wanted = (f"{cpu[:3]}00", str(memory << 20))
+        assert limits(node, worker) == limits(node, worker, container.id) == wanted
+    assert not node.api.said("ResizeError")
+
+
 async def test_memory_that_is_in_use_stays(node: Any, until: Any) -> None:
     large = {"requests": {"memory": "96Mi"}, "limits": {"memory": "96Mi"}}
     fills = ["sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=48; touch /tmp/full; sleep 1000"]

@@ -9,6 +9,7 @@ import pytest
 
 from bamikube.nodeagent.container import dns
 from bamikube.nodeagent.node.status import parse_taint
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.publisher import patch_between
 from bamikube.nodeagent.pod.qos import container_resources, pod_cgroup
 from bamikube.nodeagent.volumes import atomic
@@ -59,7 +60,7 @@ def test_cgroup_values() -> None:
         "name": "c",
         "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}},
     }
-    made = container_resources(pod(containers=[spec]), spec, 2**30)
+    made = container_resources(pod(containers=[spec]), spec, Kernel(memory=2**30))
     assert (made.cpu_shares, made.cpu_quota, made.cpu_period, made.memory_limit) == (
         256,
         50000,

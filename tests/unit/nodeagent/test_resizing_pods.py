@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bamikube.nodeagent import figures
 from bamikube.nodeagent.pod import resizing
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.resizer import judge_all
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import RuntimeFailure
@@ -82,6 +84,48 @@ def test_what_managers_have_given_is_not_resized() -> None:
         if kind == "Infeasible":
             text = 'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"'
             assert verdict.message == text
+
+
+def test_memory_of_a_container_that_may_swap_is_not_resized() -> None:
+    def sized(memory: str, cpu: str = "1", policy: str = "NotRequired") -> JSON:
+        made = pod(cpu, memory)
+        made["spec"]["containers"][0]["resizePolicy"] = [{"resourceName": "memory", "restartPolicy": policy}]
+        return made
+
+    limited = Kernel(memory=4 << 30, swap=1 << 30, v2=True, bounds_swap=True, limited_swap=True)
+    for wants, has, kernel, kind in (
+        (sized("1Gi"), sized("2Gi"), limited, "Infeasible"),
+        (sized("1Gi"), sized("2Gi"), replace(limited, limited_swap=False), "Granted"),
+        (sized("1Gi"), sized("1Gi", "500m"), limited, "Granted"),
+        (
+            sized("1Gi", policy="RestartContainer"),
+            sized("2Gi", policy="RestartContainer"),
+            limited,
+            "Granted",
+        ),
+    ):
+        verdict = resizing.judge(wants, resizing.wanted(has), [], ROOM, kernel=kernel)
+        assert verdict.kind == kind
+        if kind == "Infeasible":
+            text = "In-place resize of containers with swap is not supported."
+            assert (verdict.message, verdict.detail) == (text, "swap_limitation")
+
+
+def test_meanwhile_a_pod_has_the_higher_of_each_limit() -> None:
+    def limited(**limits: str) -> JSON:
+        made = pod("100m")
+        made["spec"]["containers"][0]["resources"]["limits"] = limits
+        return made
+
+    def meanwhile(old: JSON, new: JSON) -> JSON:
+        wide = resizing.widest(new, resizing.wanted(old))["spec"]["containers"][0]["resources"]["limits"]
+        return dict(wide)
+
+    old, new = limited(cpu="1", memory="2Gi"), limited(cpu="1500m", memory="1Gi")
+    assert meanwhile(old, new) == meanwhile(new, old) == {"cpu": "1500m", "memory": "2Gi"}
+    assert meanwhile(limited(cpu="1"), new) == {"cpu": "1500m"}  # a limit that there was not binds nobody yet
+    assert resizing.widest(new, {}) == new
+    assert new["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1500m", "memory": "1Gi"}
 
 
 def test_what_was_promised_is_read_from_the_status() -> None:

@@ -10,6 +10,7 @@ from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import expand
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.sysctls import plain
 from bamikube.nodeagent.runtime.port import (
     ContainerSpec,
@@ -31,7 +32,7 @@ class NodeFacts:
     cluster_dns: tuple[str, ...] = ()
     domain: str = "cluster.local"
     resolver: dns.Resolver = field(default_factory=dns.Resolver)
-    memory: int = 0  # bytes
+    kernel: Kernel = field(default_factory=Kernel)
     security: security.NodeSecurity = field(default_factory=security.NodeSecurity)
 
 
@@ -84,8 +85,8 @@ def sandbox_spec(
         strict_groups=security.strict_groups(pod),
         seccomp=Profile("RuntimeDefault"),
         runtime_handler=runtime_handler,
-        resources=qos.sandbox_resources(pod),
-        overhead=qos.overhead(pod),
+        resources=qos.sandbox_resources(pod, node.kernel),
+        overhead=qos.overhead(pod, node.kernel),
     )
 
 
@@ -145,7 +146,7 @@ def container_spec(
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),
-        resources=qos.container_resources(pod, spec, node.memory),
+        resources=qos.container_resources(pod, spec, node.kernel),
         privileged=security.privileged(spec),
         namespaces=security.namespaces(pod, users),
         run_as_user=uid,

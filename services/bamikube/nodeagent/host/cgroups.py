@@ -24,6 +24,7 @@ from bamikube.api.qos import qos_class
 from bamikube.nodeagent.node.reservations import Bounds
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.placing import UNLIMITED
 from bamikube.nodeagent.stats.groups import children
 
@@ -41,10 +42,16 @@ class Cgroups:
     """
 
     def __init__(
-        self, root: str, driver: str, base: Path = Path("/sys/fs/cgroup"), pod_pids: int = 0
+        self,
+        root: str,
+        driver: str,
+        base: Path = Path("/sys/fs/cgroup"),
+        pod_pids: int = 0,
+        kernel: Kernel | None = None,
     ) -> None:
         self._root = "/" + root.strip("/")
         self._driver = driver
+        self._kernel = kernel or Kernel()
         self._base = base
         self._pod_pids = pod_pids
         self._asked: dict[str, int] = {}  # thousandths of a processor that burstable pods request, by uid
@@ -150,10 +157,11 @@ class Cgroups:
         """Make the pod's cgroup and set its limits."""
         if self._driver == "systemd":
             return
-        values, huge = qos.pod_cgroup(pod), qos.huge_pages(pod["spec"])
+        values, huge = qos.pod_cgroup(pod, self._kernel.period), qos.huge_pages(pod["spec"])
+        free = not self._kernel.quotas or self.alone(facts.uid(pod))
         given = {
             "shares": values.cpu_shares,
-            "quota": UNLIMITED if self.alone(facts.uid(pod)) else values.cpu_quota,
+            "quota": UNLIMITED if free else values.cpu_quota,
             "period": values.cpu_period,
             "memory": values.memory_limit,
             "pids": max(0, self._pod_pids),

@@ -34,6 +34,8 @@ class Machine:
     pids: int = 32768  # processes there may be at once
     huge_pages: tuple[tuple[int, int], ...] = ()  # bytes of a page, and how many there are
     swap: int = 0  # bytes
+    cgroups_v2: bool = False
+    bounds_swap: bool = False  # whether cgroups can bound what is swapped
 
 
 def inspect(root: Path) -> Machine:
@@ -52,7 +54,25 @@ def inspect(root: Path) -> Machine:
         pids=min(int(_text(f"/proc/sys/kernel/{name}") or 32768) for name in ("pid_max", "threads-max")),
         huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
         swap=memory.get("SwapTotal", 0),
+        cgroups_v2=cgroups_v2(),
+        bounds_swap=bounds_swap(),
     )
+
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cgroups_v2(base: Path = CGROUPS) -> bool:
+    """Whether the machine has one tree of cgroups, and not one for each controller."""
+    return (base / "cgroup.controllers").exists()
+
+
+def bounds_swap(base: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> bool:
+    """Whether cgroups can bound what is swapped. With version 2 the root has no such file, so that of one's own cgroup is looked for."""
+    if not cgroups_v2(base):
+        return (base / "memory/memory.memsw.limit_in_bytes").exists()
+    path = next((line[3:] for line in _text(str(own)).splitlines() if line.startswith("0::")), "/")
+    return (base / path.strip("/") / "memory.swap.max").exists()
 
 
 def huge_pages(folder: Path) -> tuple[tuple[int, int], ...]:

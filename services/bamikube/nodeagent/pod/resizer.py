@@ -69,7 +69,9 @@ class PodResize:
         """Grant what the pod wants, or note why not. ``trigger``: what gave rise to it, in the words of the metrics."""
         pod, memory = self._pod(), self._memory
         shared = self._shared
-        verdict = resizing.judge(pod, memory.promise, others, shared.allocatable(), shared.fixed)
+        verdict = resizing.judge(
+            pod, memory.promise, others, shared.allocatable(), shared.fixed, shared.node.kernel
+        )
         generation = int(pod["metadata"].get("generation") or 0)
         if verdict.kind in ("Deferred", "Infeasible"):
             before = memory.resize
@@ -125,18 +127,16 @@ class PodResize:
         resources = dict(spec.get("resources") or {})
         generation = int(pod["metadata"].get("generation") or 0)
         memory.resizing = memory.resizing or ResizeUnderWay(generation)
-        # The pod's cgroup is widened before its container and narrowed after it.
         host, node, clock = self._shared.host, self._shared.node, self._shared.world.clock
         begun, done = clock.monotonic(), "false"
         try:
             self._check(pod)
-            if not _narrower(resources, memory.given.get(action.id) or {}):
-                host.prepare(pod)
-            values = qos.container_resources(pod, spec, node.memory)
+            host.prepare(resizing.widest(pod, self._given()))
+            values = qos.container_resources(pod, spec, node.kernel)
             values = placed(values, self._shared.place(facts.uid(pod), action.name))
             await self._shared.runtime.update_container(action.id, values)
-            host.prepare(pod)
-            done = "true"
+            host.prepare(resizing.widest(pod, self._given() | {action.name: resources}))
+            memory.given[action.id], done = resources, "true"
         except (RuntimeFailure, HostFailure, OSError) as error:
             text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)
             generation = memory.resizing.generation
@@ -148,8 +148,11 @@ class PodResize:
             return
         finally:
             figures.RESIZE_MILLISECONDS.labels(done).observe((clock.monotonic() - begun) * 1000)
-        memory.given[action.id] = resources
         memory.resizing = ResizeUnderWay(memory.resizing.generation)
+
+    def _given(self) -> Promise:
+        """What the containers have that run, by name."""
+        return {name: self._memory.given.get(identity) or {} for name, identity in self._running.items()}
 
     def _check(self, pod: JSON) -> None:
         """Raise HostFailure where more memory is in use than there is to be."""
@@ -161,16 +164,6 @@ class PodResize:
         )
         if fault:
             raise HostFailure(fault)
-
-
-def _narrower(new: JSON, old: JSON) -> bool:
-    """Whether any limit goes down."""
-    before, after = old.get("limits") or {}, new.get("limits") or {}
-    return any(
-        name in before and resizing.less(after[name], before[name])
-        for name in ("cpu", "memory")
-        if name in after
-    )
 
 
 def holds(worker: Resized) -> bool:

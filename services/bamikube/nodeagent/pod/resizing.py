@@ -19,8 +19,10 @@ from bamikube.api.qos import qos_class
 from bamikube.api.quantity import Quantity
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.kernel import Kernel, swap_allowed
 from bamikube.nodeagent.pod.state import Memory, Promise, RuntimeState
 
+KERNEL = Kernel()  # one that bounds nothing of its own accord
 RESTART = "RestartContainer"
 _QOS = {"Guaranteed": 0, "Burstable": 1, "BestEffort": 2}
 
@@ -116,6 +118,7 @@ def judge(
     others: list[JSON],
     allocatable: Mapping[str, str],
     fixed: Mapping[str, str] = MappingProxyType({}),
+    kernel: Kernel = KERNEL,
 ) -> Verdict:
     """Whether a pod can have what it wants. ``others`` are the node's other pods, as they were promised; ``fixed``: resources
     that a guaranteed pod keeps, and the policy that has it so."""
@@ -124,6 +127,9 @@ def judge(
         return Verdict("")
     if facts.static(pod):
         return Verdict("Infeasible", "In-place resize of static-pods is not supported", "static_pod")
+    if _swaps(pod, now, kernel):
+        text = "In-place resize of containers with swap is not supported."
+        return Verdict("Infeasible", text, "swap_limitation")
     if qos_class(pod["spec"]) == "Guaranteed":
         for name, policy in fixed.items():
             if _part(pod, name) != _part(now, name):
@@ -145,6 +151,18 @@ def judge(
             numbers = f"requested: {amount}, used: {taken}, capacity: {room}"
             return Verdict("Deferred", f"Node didn't have enough resource: {name}, {numbers}")
     return Verdict("Granted")
+
+
+def _swaps(pod: JSON, now: JSON, kernel: Kernel) -> bool:
+    """Whether a container whose request of memory changes while it runs has swap by it, before or after. ``now``: as promised."""
+    for spec in facts.all_containers(pod):
+        old = facts.container(now, spec["name"]) or spec
+        policy = {item["resourceName"]: item["restartPolicy"] for item in spec.get("resizePolicy") or ()}
+        before, after = (_exact(one.get("resources") or {})["requests"].get("memory") for one in (old, spec))
+        swaps = swap_allowed(pod, spec, kernel) or swap_allowed(now, old, kernel)
+        if before != after and swaps and policy.get("memory") != RESTART:
+            return True
+    return False
 
 
 def _part(pod: JSON, name: str) -> list[int]:
@@ -178,6 +196,27 @@ def restarts(spec: JSON, given: JSON) -> bool:
     }
     policy = {item["resourceName"]: item["restartPolicy"] for item in spec.get("resizePolicy") or ()}
     return any(policy.get(name) == RESTART for name in changed)
+
+
+def widest(pod: JSON, given: Promise) -> JSON:
+    """The pod with each limit as high as its containers have it (``given``, by name) or will: what its cgroup has to allow meanwhile.
+
+    The kernel refuses a quota of cpu above that of the cgroup around it, and one below those of the cgroups inside.
+    """
+    spec = dict(pod["spec"])
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            spec[field] = [_widest(item, given.get(item["name"])) for item in spec[field]]
+    return pod | {"spec": spec}
+
+
+def _widest(spec: JSON, given: JSON | None) -> JSON:
+    if given is None:
+        return spec
+    resources = dict(spec.get("resources") or {})
+    old, new = given.get("limits") or {}, resources.get("limits") or {}
+    both = {name: old[name] if less(new[name], old[name]) else new[name] for name in new if name in old}
+    return spec | {"resources": resources | {"limits": both}}
 
 
 def too_small(pod: JSON, given: Promise, used: Callable[[str], int]) -> str:

@@ -416,6 +416,9 @@ def _resources(resources: Resources) -> Any:
         oom_score_adj=resources.oom_score_adj,
         cpuset_cpus=resources.cpus,
         cpuset_mems=resources.memories,
+        hugepage_limits=[pb.HugepageLimit(page_size=size, limit=most) for size, most in resources.huge_pages],
+        unified=dict(resources.unified),
+        memory_swap_limit_in_bytes=resources.swap_limit,
     )
 
 

@@ -112,6 +112,11 @@ class Resources:
     oom_score_adj: int = 0
     cpus: str = ""  # the processors it runs on, as 0-3,8; "": all
     memories: str = ""  # the NUMA nodes that its memory is of, as 0-1; "": all
+    huge_pages: tuple[
+        tuple[str, int], ...
+    ] = ()  # bytes that it may have in pages of a size, called as in 2MB
+    swap_limit: int = 0  # bytes of memory and swap together (cgroup v1)
+    unified: tuple[tuple[str, str], ...] = ()  # files of its cgroup, and what is to be in them (cgroup v2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,11 @@ class RuntimeServiceStub:
                 request_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.SerializeToString,
                 response_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.RuntimeConfig = channel.unary_unary(
+                '/runtime.v1.RuntimeService/RuntimeConfig',
+                request_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigRequest.SerializeToString,
+                response_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigResponse.FromString,
+                _registered_method=True)
 
 
 class RuntimeServiceServicer:
@@ -270,6 +275,12 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RuntimeConfig(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RuntimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -377,6 +388,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.FromString,
                     response_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.SerializeToString,
+            ),
+            'RuntimeConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.RuntimeConfig,
+                    request_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigRequest.FromString,
+                    response_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -946,6 +962,33 @@ class RuntimeService:
             '/runtime.v1.RuntimeService/Status',
             bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.SerializeToString,
             bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RuntimeConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runtime.v1.RuntimeService/RuntimeConfig',
+            bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigRequest.SerializeToString,
+            bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,
