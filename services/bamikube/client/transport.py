@@ -14,11 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import aiohttp
 from prometheus_client import Counter
 from yarl import URL
 
 from bamikube.kit.http import Answer, Handler, Request, Response, Stream
+from bamikube.kit.lean import aiohttp
 from bamikube.kit.metrics import REGISTRY
 from bamikube.kit.slots import Slots
 from bamikube.kit.tallies import Histograms

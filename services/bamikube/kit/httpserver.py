@@ -30,14 +30,12 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import orjson
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
-from aiohttp.http_parser import RawRequestMessage
 from isal import igzip
 
 from bamikube.api import errors
 from bamikube.kit.http import Handler, Peer, Request, Response, Stream, Tunnel
 from bamikube.kit.inline import Heads, InlineHandler, Quick, plain_headers
+from bamikube.kit.lean import http_exceptions, http_parser, web
 from bamikube.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -223,9 +221,9 @@ class _Connection(InlineHandler):
         elif status == 500:
             log.error("the connection of %s failed: %r", self.peer.address, exc)
         text = f"the request could not be read: {message or exc}"
-        long = isinstance(exc, LineTooLong) or "Too many headers" in (message or "")
+        long = isinstance(exc, http_exceptions.LineTooLong) or "Too many headers" in (message or "")
         error = errors.head_too_large(text) if long else errors.bad_request(text)
-        if isinstance(exc, BadHttpMethod) and _STRANGE_METHOD.search(exc.message):
+        if isinstance(exc, http_exceptions.BadHttpMethod) and _STRANGE_METHOD.search(exc.message):
             error = errors.method_not_allowed()  # what HTTP does not know, no resource has
         if self.transport is not None and not self.transport.is_closing():
             answer = status_response(error if status < 500 else errors.internal("the request failed"))
@@ -306,7 +304,7 @@ class Server:
         )
 
     def _request(
-        self, message: RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: Any
+        self, message: http_parser.RawRequestMessage, payload: Any, protocol: Any, writer: Any, task: Any
     ) -> web.BaseRequest:
         return web.BaseRequest(
             message,

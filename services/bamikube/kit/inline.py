@@ -32,10 +32,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
-
 from bamikube.kit.http import Peer, Request, Response
+from bamikube.kit.lean import http_parser, web_protocol
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class Heads:
         self._known[block] = (headers, {})
 
 
-def plain_headers(message: RawRequestMessage) -> dict[str, str]:
+def plain_headers(message: http_parser.RawRequestMessage) -> dict[str, str]:
     """Header names in lower case; what was sent several times is joined."""
     headers: dict[str, str] = {}
     for name, value in message.headers.items():
@@ -97,7 +95,7 @@ def plain_headers(message: RawRequestMessage) -> dict[str, str]:
     return headers
 
 
-class InlineHandler(RequestHandler):
+class InlineHandler(web_protocol.RequestHandler):
     """A connection that offers its simple GETs to ``quick`` first."""
 
     def __init__(
@@ -148,7 +146,7 @@ class InlineHandler(RequestHandler):
         if len(self._messages) != waiting + 1:
             return
         message = self._messages[-1][0]
-        if not isinstance(message, RawRequestMessage) or message.upgrade or message.should_close:
+        if not isinstance(message, http_parser.RawRequestMessage) or message.upgrade or message.should_close:
             return
         if message.method == "GET" and message.version == (1, 1) and not message.chunked:
             self._heads.learn(block, plain_headers(message))

@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import aiohttp
-
 from bamikube.api.errors import ApiError
 from bamikube.client import Client
 from bamikube.kit.http import Response
+from bamikube.kit.lean import aiohttp
 from bamikube.kit.world import World
 from bamikube.lab.topology import CONTROL_PLANE, LabPaths, Topology
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
-from aiohttp import web
 
 from bamikube.kit import log as logs
+from bamikube.kit.lean import web
 from bamikube.lab.images.names import is_digest
 from bamikube.lab.images.store import Descriptor, ImageStore
 

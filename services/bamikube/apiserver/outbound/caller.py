@@ -13,13 +13,13 @@ import ssl as tls
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
 
-import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from bamikube.apiserver.outbound.destination import Destination
 from bamikube.apiserver.outbound.port import CallError, Headers, Incoming, Reply
 from bamikube.kit.http import RawConnection
+from bamikube.kit.lean import aiohttp
 from bamikube.kit.tunnel import dial
 
 CONNECT = 10.0  # seconds until a connection must stand

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import orjson
 from yarl import URL
 
 from bamikube.api import errors
+from bamikube.kit.lean import aiohttp
 from bamikube.kit.tunnel import StreamConnection, answer_head, dial, request_head
 
 KUBELET_PORT = 10250

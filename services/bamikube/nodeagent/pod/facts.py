@@ -103,6 +103,7 @@ CRITICAL = 2_000_000_000  # the priority from which on a pod is not to be missed
 
 
 MIRROR = "kubernetes.io/config.mirror"
+CONFIG_HASH = "kubernetes.io/config.hash"  # of a static pod: its uid
 
 
 def mirror(pod: JSON) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from bamikube.kit.lean import aiohttp
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.probing.words import dialled, joined, malformed, no_tls, reason
 

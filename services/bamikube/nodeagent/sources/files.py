@@ -15,7 +15,6 @@ from pathlib import Path
 
 from bamikube.kit.world import World
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.sources import manifest
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +86,8 @@ class ManifestFiles:
             return {}
 
     def _pod(self, path: Path) -> JSON | None:
+        from bamikube.nodeagent.sources import manifest  # large: see there
+
         try:
             if path.stat().st_size > LARGEST:
                 raise ValueError(f"it has more than {LARGEST} bytes")

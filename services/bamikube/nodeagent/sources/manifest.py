@@ -2,6 +2,9 @@
 
 Its uid is a hash of the node, the file and the contents: the same file gives the same pod after a restart of the node
 agent, a changed one another pod that takes the first one's place.
+
+It is imported when the first manifest is read: with it come the defaults and the rules of every kind, megabytes that a node
+without static pods has no use for.
 """
 
 from __future__ import annotations
@@ -17,9 +20,8 @@ from bamikube.api.predicates.references import references
 from bamikube.api.schema.check import check
 from bamikube.api.validation import validate_create
 from bamikube.kit.clock import rfc3339
-from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.pod.facts import CONFIG_HASH, JSON
 
-HASH = "kubernetes.io/config.hash"
 SOURCE = "kubernetes.io/config.source"
 SEEN = "kubernetes.io/config.seen"
 ANY = {"operator": "Exists", "effect": "NoExecute"}
@@ -59,7 +61,7 @@ def _pod(given: JSON, node: str, source: str, path: str, seen: float) -> JSON:
     meta["name"] = f"{meta.get('name') or ''}-{node}"
     meta["namespace"] = meta.get("namespace") or "default"
     meta["uid"] = uid
-    own = {HASH: uid, SOURCE: source, SEEN: rfc3339(seen)}
+    own = {CONFIG_HASH: uid, SOURCE: source, SEEN: rfc3339(seen)}
     meta["annotations"] = (meta.get("annotations") or {}) | own
     spec = given.get("spec") or {}
     spec["nodeName"] = node

@@ -22,7 +22,6 @@ from bamikube.nodeagent.api import PodApi
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.publisher import patch_between
-from bamikube.nodeagent.sources.manifest import HASH
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def mirror_of(pod: JSON, node: JSON) -> JSON:
     meta = mirror["metadata"]
     del meta["uid"]
     meta.pop("deletionTimestamp", None)
-    meta["annotations"][facts.MIRROR] = meta["annotations"][HASH]
+    meta["annotations"][facts.MIRROR] = meta["annotations"][facts.CONFIG_HASH]
     name, uid = node["metadata"]["name"], node["metadata"]["uid"]
     meta["ownerReferences"] = [
         {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid, "controller": True}

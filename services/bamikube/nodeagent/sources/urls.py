@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from bamikube.kit.world import World
 from bamikube.nodeagent.pod.facts import JSON
-from bamikube.nodeagent.sources import manifest
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +52,8 @@ class ManifestUrl:
         self._told = ""
 
     async def run(self) -> None:
+        from bamikube.nodeagent.sources import manifest  # large: see there
+
         while True:
             try:
                 text = await asyncio.to_thread(self._ask)
