@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bamikube.nodeagent.pod.settling import LOOKS, unsettled
+from bamikube.nodeagent.pod.settling import LOOKS, pause, unsettled
 from bamikube.nodeagent.pod.state import RuntimeState
 from bamikube.nodeagent.runtime.port import Container, ContainerState, Sandbox
 
@@ -34,3 +34,11 @@ def test_a_container(shown: ContainerState | None, looks: int, again: bool) -> N
 def test_a_sandbox() -> None:
     assert unsettled({"s": 3}, state("running")) == {"s": 4}
     assert unsettled({"s": 3}, state("running", ready=False)) == {}
+
+
+def test_the_looks_are_close_at_first_and_a_slow_runtime_is_asked_less_often() -> None:
+    pauses = [pause({"c": looks}, took=0.002) for looks in range(1, LOOKS)]
+    assert pauses == sorted(pauses) and pauses[0] < 0.012 and pauses[-1] == 0.5
+    assert sum(pauses) > 9
+    assert pause({"c": 1}, took=0.1) == pytest.approx(0.3)
+    assert pause({"c": 1}, took=5.0) == 0.5

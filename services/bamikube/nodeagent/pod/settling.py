@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bamikube.nodeagent.pod.state import RuntimeState
 
-LOOKS = 33  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
-LOOK_AGAIN = 0.015  # seconds until the first of those looks; each waits longer than the one before
+LOOKS = 52  # how often an ended container is looked at again while CRI does not call it so: some ten seconds in all
+LOOK_AGAIN = 0.01  # seconds until the first of those looks; each waits a tenth longer than the one before
 LOOK_AGAIN_MOST = 0.5
+REST = 3  # times what a look has taken: at least that long until the next, for a busy runtime is not to be asked all the time
 
 
 def unsettled(exits: dict[str, int], state: RuntimeState) -> dict[str, int]:
@@ -25,6 +26,6 @@ def unsettled(exits: dict[str, int], state: RuntimeState) -> dict[str, int]:
     }
 
 
-def pause(exits: dict[str, int]) -> float:
-    """Seconds until the next look."""
-    return min(LOOK_AGAIN_MOST, LOOK_AGAIN * 1.3 ** min(exits.values()))
+def pause(exits: dict[str, int], took: float) -> float:
+    """Seconds until the next look, the last of which ``took`` so many."""
+    return min(LOOK_AGAIN_MOST, max(REST * took, LOOK_AGAIN * 1.1 ** min(exits.values())))

@@ -184,6 +184,7 @@ class PodWorker:
         clock = self._shared.world.clock
         begun, before = clock.monotonic(), self.status
         await self._look()
+        looked = clock.monotonic()
         self.resize.look(self.state)
         now = self._shared.world.clock.now()
         pod = self.resize.promised() | {"status": self._publisher.known(self.status)}
@@ -203,7 +204,7 @@ class PodWorker:
                 decision.wake_at = min(refresh, decision.wake_at or refresh)
         self._exits = unsettled(self._exits, self.state)
         if self._exits:
-            again = now + pause(self._exits)
+            again = now + pause(self._exits, looked - begun)
             decision.wake_at = min(again, decision.wake_at or again)
         self._wake_at(decision.wake_at)
 
