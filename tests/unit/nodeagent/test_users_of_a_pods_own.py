@@ -214,8 +214,22 @@ def test_a_tool_that_fails_is_said() -> None:
     def answer(given: Sequence[str]) -> str:
         raise subprocess.CalledProcessError(1, ["getsubids", *given])
 
-    with pytest.raises(ValueError, match='error retrieving additional uids for user "kubelet"'):
+    with pytest.raises(ValueError, match='error retrieving additional uids for user "kubelet": exit status 1'):
         delegated.ids(UNIT, answer)
+
+
+def test_the_tool_itself_is_asked_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "getsubids"
+    tool.write_text('#!/bin/sh\n[ "$*" = root -o "$*" = "-g root" ] && echo "0: root 131072 7208960"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    everything = (UNIT, IDS - UNIT)
+    monkeypatch.setattr(delegated, "USER", "no-such-user")
+    assert delegated.ids(UNIT) == everything
+    monkeypatch.setattr(delegated, "USER", "root")
+    assert delegated.ids(UNIT) == (131072, 7208960)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert delegated.ids(UNIT) == everything
 
 
 # -- what is written down --------------------------------------------------------------------------------------

@@ -34,7 +34,10 @@ def ids(length: int, answer: Callable[[Sequence[str]], str] | None = None) -> tu
 def _told(answer: Callable[[Sequence[str]], str], given: Sequence[str], what: str) -> str:
     try:
         return answer(given)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+    except subprocess.CalledProcessError as error:
+        said = f"exit status {error.returncode}"
+        raise ValueError(f'error retrieving additional {what} for user "{USER}": {said}') from error
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
         raise ValueError(f'error retrieving additional {what} for user "{USER}": {error}') from error
 
 
