@@ -43,6 +43,7 @@ class AgentNode:
     def __init__(self, transport: Transport, machine: Machine, fuse: Fuse | None = None) -> None:
         self.machine, self.fuse = machine, fuse or Fuse()
         self._world = world = machine.world
+        machine.host.recall()
         self._client = client = Client(FusedTransport(transport, self.fuse), world)
         name = machine.name
         address = f"192.168.0.{machine.number}"

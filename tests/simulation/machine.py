@@ -15,24 +15,29 @@ from typing import Any, Literal, Protocol
 from bamikube.kit.tasks import Tasks
 from bamikube.kit.world import World
 from bamikube.nodeagent import labels
+from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.node import facts
 from bamikube.nodeagent.probing.checks import Result
 from bamikube.nodeagent.runtime.port import (
     Condition,
     Container,
     ContainerSpec,
+    Handler,
     Health,
+    IdMap,
     Image,
     RuntimeEvent,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
 )
+from bamikube.nodeagent.users.ranges import UNIT, NoRange, Ranges
 from bamikube.nodeagent.volumes.plugin import Made
 from tests.simulation.fuse import Fuse
 from tests.support.hollow_pods import HollowChecks, HollowHost, HollowRuntime
 
 JSON = dict[str, Any]
+SOME_USERS = 4  # pods that have their own, at most
 DEADLINE = 120.0  # seconds after which a client gives up a call
 READS = frozenset(
     (
@@ -52,6 +57,8 @@ UNKNOWN_EXIT = 255  # what containerd says of a container that ended while nobod
 class Witness(Protocol):
     """Told of what the runtime does, before it is done."""
 
+    def lends(self, uid: str, users: IdMap | None) -> None: ...
+
     def makes(self, uid: str, name: str) -> None: ...
 
     def starts(self, container: Container) -> None: ...
@@ -63,6 +70,8 @@ class Witness(Protocol):
 
 class NoWitness:
     """Nobody looks."""
+
+    def lends(self, uid: str, users: IdMap | None) -> None: ...
 
     def makes(self, uid: str, name: str) -> None: ...
 
@@ -86,7 +95,8 @@ class MachineRuntime(HollowRuntime):
         await self._clock.sleep(self._chance.uniform(0.001, 0.01))
 
     async def health(self) -> Health:
-        return Health((Condition("RuntimeReady", True), Condition("NetworkReady", True)))
+        able = (Handler("", user_namespaces=True),)
+        return Health((Condition("RuntimeReady", True), Condition("NetworkReady", True)), able)
 
     async def version(self) -> str:
         return "containerd://1.6.20"
@@ -106,6 +116,7 @@ class MachineRuntime(HollowRuntime):
         self._reserved.add(key)
         try:
             await self._clock.sleep(self._chance.uniform(0.05, 0.6))
+            self._machine.witness.lends(spec.uid, spec.namespaces.users)
             identity, self._number = f"s{self._number + 1}", self._number + 1
             address = f"10.{244 + self._number // 62500}.{self._machine.number * 8 + self._number // 250}.{self._number % 250 + 1}"
             self.sandboxes[identity] = Sandbox(
@@ -149,6 +160,7 @@ class MachineRuntime(HollowRuntime):
                 )
         identity = await super().create_container(sandbox_id, spec, sandbox)
         self._machine.witness.makes(sandbox.uid, spec.name)
+        self._machine.witness.lends(sandbox.uid, spec.namespaces.users)
         self.containers[identity] = replace(self.containers[identity], labels=spec.labels)
         return identity
 
@@ -220,12 +232,29 @@ class MachineRuntime(HollowRuntime):
 
 
 class MachineHost(HollowHost):
-    """The disk: which pods have folders, and which volumes are made."""
+    """The disk: which pods have folders, which volumes are made, and who has which users. Those there are do for few pods."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
         self._machine = machine
         self.volumes: set[tuple[str, str]] = set()
+        self.written: dict[str, IdMap] = {}  # the users of pods, by uid
+
+    def recall(self) -> None:
+        """A node agent begins, and reads what was written."""
+        self.ranges = Ranges(UNIT, SOME_USERS * UNIT)
+        for uid, users in self.written.items():
+            self.ranges.record(uid, users)
+
+    async def users(self, pod: JSON) -> IdMap:
+        uid, world = pod["metadata"]["uid"], self._machine.world
+        try:
+            found = self.ranges.take(uid)
+        except NoRange as error:
+            raise HostFailure(f"create user namespace: {error}") from error
+        await world.clock.sleep(world.chance.uniform(0.0, 0.02))
+        self.written[uid] = found
+        return found
 
     async def set_up(self, pod: JSON, volume: JSON, given: Any, version: str) -> Made:
         world = self._machine.world
@@ -238,6 +267,8 @@ class MachineHost(HollowHost):
         await world.clock.sleep(world.chance.uniform(0.001, 0.3))
         self._machine.witness.cleans(uid)
         self.volumes = {(owner, name) for owner, name in self.volumes if owner != uid}
+        self.written.pop(uid, None)
+        self.ranges.release(uid)
 
 
 class MachineChecks(HollowChecks):

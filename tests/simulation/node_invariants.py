@@ -5,6 +5,7 @@
 * **told in order**: phases and restart counts never go back, a start time stays, an ended pod has no running container;
 * **counted right**: a restart count is the number of containers that were made before;
 * **back-off**: the third container of a name and those after it wait for their start;
+* **users** of a pod's own are nobody else's, and the same as long as it lives;
 * **volumes** are not taken from under a container;
 * **in the end** the node is ready, and the API, the runtime and the disk tell of the same pods, and static pods have their mirrors.
 """
@@ -18,7 +19,7 @@ import orjson
 
 from bamikube.nodeagent import labels
 from bamikube.nodeagent.pod import facts
-from bamikube.nodeagent.runtime.port import Container
+from bamikube.nodeagent.runtime.port import Container, IdMap
 from bamikube.store.port import Store
 from tests.simulation.machine import Machine
 
@@ -47,6 +48,7 @@ class NodeWitness:
         self.disturbed: set[str] = set()  # uids of pods that a fault of the machine has met
         self.lives: dict[tuple[str, str], list[Container]] = {}  # by uid and name: all that were ever started
         self.made: dict[tuple[str, str], int] = {}  # how many were made, started or not
+        self._users: dict[str, IdMap] = {}  # of those that have their own and are there
         self.began = 0.0  # when the agent at work did
         self.ready = False  # the node, as it was last stored
         self._keys: dict[str, str] = {}  # of the store -> uid
@@ -56,6 +58,20 @@ class NodeWitness:
         self.problems.append(f"at {self._machine.world.clock.monotonic():.3f}: {text}")
 
     # -- the runtime -----------------------------------------------------------------------------------------------
+
+    def lends(self, uid: str, users: IdMap | None) -> None:
+        """A sandbox or a container begins with these users."""
+        if (pod := self.pods.get(uid)) is not None and (users is None) != (
+            pod["spec"].get("hostUsers") is not False
+        ):
+            self._say(f"{uid} asks for users of its own or does not, and gets {users}")
+        there = {s.uid for s in self._machine.runtime.sandboxes.values() if s.ready}
+        self._users = {pod: lent for pod, lent in self._users.items() if pod in there}
+        for other, lent in self._users.items():
+            if (other == uid) != (lent == users):
+                self._say(f"{uid} gets {users} while {other} has {lent}")
+        if users is not None:
+            self._users[uid] = users
 
     def makes(self, uid: str, name: str) -> None:
         self.made[uid, name] = self.made.get((uid, name), 0) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
 from bamikube.kit.chance import Chance
@@ -16,6 +17,8 @@ def pod(name: str, node: str, chance: Chance) -> JSON:
         spec: JSON = {"containers": [{"name": "app", "image": "app:0", "args": ["run"]}]}
     else:
         spec = _spec(chance)
+    if zlib.crc32(name.encode()) % 4 == 0:
+        spec["hostUsers"] = False
     spec |= {"nodeName": node, "automountServiceAccountToken": False}
     meta = {"name": name, "namespace": "default"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}

@@ -214,7 +214,9 @@ def test_a_tool_that_fails_is_said() -> None:
     def answer(given: Sequence[str]) -> str:
         raise subprocess.CalledProcessError(1, ["getsubids", *given])
 
-    with pytest.raises(ValueError, match='error retrieving additional uids for user "kubelet": exit status 1'):
+    with pytest.raises(
+        ValueError, match='error retrieving additional uids for user "kubelet": exit status 1'
+    ):
         delegated.ids(UNIT, answer)
 
 
