@@ -67,6 +67,8 @@ class Witness(Protocol):
 
     def cleans(self, uid: str) -> None: ...
 
+    def forgets(self, uid: str) -> None: ...
+
 
 class NoWitness:
     """Nobody looks."""
@@ -80,6 +82,8 @@ class NoWitness:
     def stops(self, container: Container) -> None: ...
 
     def cleans(self, uid: str) -> None: ...
+
+    def forgets(self, uid: str) -> None: ...
 
 
 class MachineRuntime(HollowRuntime):
@@ -269,6 +273,10 @@ class MachineHost(HollowHost):
         self.volumes = {(owner, name) for owner, name in self.volumes if owner != uid}
         self.written.pop(uid, None)
         self.ranges.release(uid)
+
+    def remove_logs(self, uid: str) -> None:
+        self._machine.witness.forgets(uid)
+        super().remove_logs(uid)
 
 
 class MachineChecks(HollowChecks):

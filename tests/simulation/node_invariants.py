@@ -77,10 +77,14 @@ class NodeWitness:
         self.made[uid, name] = self.made.get((uid, name), 0) + 1
 
     def lapse(self, uids: Set[str]) -> None:
-        """These manifests are gone; what comes of one that is written again has another life, and the same uid."""
+        """These manifests are gone; what comes of one that is written again has the same uid, and another life unless the old one
+        was not noticed to have ended."""
         self.lapsed |= uids
+
+    def forgets(self, uid: str) -> None:
+        """Nothing is left of a pod: what comes under the same uid begins from nought."""
         for book in (self.made, self.lives):
-            for key in [key for key in book if key[0] in uids]:
+            for key in [key for key in book if key[0] == uid]:
                 del book[key]
 
     def starts(self, container: Container) -> None:

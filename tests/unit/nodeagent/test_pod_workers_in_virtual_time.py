@@ -213,6 +213,44 @@ def test_sidecars_end_last_within_the_same_grace() -> None:
     live(story())
 
 
+def test_a_deadline_calls_off_what_is_being_started() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            node.runtime.missing.add("busybox:1")
+
+            async def pull(name: str) -> None:
+                await asyncio.sleep(60)
+
+            node.runtime.pull = pull
+            worker = node.run("late", activeDeadlineSeconds=5, containers=[dict(APP)])
+            assert 5 <= await node.until(lambda: worker.status.get("phase") == "Failed") < 6
+            await asyncio.sleep(120)
+            assert not node.runtime.containers and worker.status["reason"] == "DeadlineExceeded"
+
+    live(story())
+
+
+def test_a_pod_has_not_failed_before_what_begins_has_ended() -> None:
+    """A start that must not be cut off outlives the deadline: the container is stopped, and only then the pod has failed."""
+
+    async def story() -> None:
+        async with HollowNode() as node:
+            real, phases = node.runtime.start_container, []
+
+            async def start_container(container_id: str) -> None:
+                await asyncio.sleep(10)
+                phases.append(worker.status["phase"])
+                await real(container_id)
+
+            node.runtime.start_container = start_container  # type: ignore[method-assign]
+            worker = node.run("late", activeDeadlineSeconds=5, containers=[dict(APP)])
+            await node.until(lambda: worker.status.get("phase") == "Failed")
+            assert phases == ["Pending"]
+            assert [c.state for c in node.runtime.containers.values()] == ["exited"]
+
+    live(story())
+
+
 def test_a_deadline_is_told_once() -> None:
     async def story() -> None:
         async with HollowNode() as node:

@@ -58,7 +58,9 @@ def compute(
         _account(pod, init, main)
     reached = phase(pod, init, main, final=final, begun=_begun(pod, state))
     result: JSON = {}
-    if failure is not None and not state.running():  # what still runs has not failed yet
+    if (
+        failure is not None and not state.running() and not memory.starting
+    ):  # what still runs, or may begin to, has not failed yet
         reached, result["reason"], result["message"] = "Failed", failure[0], failure[1]
     elif reached in ("Succeeded", "Failed") and (
         state.running() or (_starts(pod, state, memory) and not ending)

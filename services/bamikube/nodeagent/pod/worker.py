@@ -90,8 +90,8 @@ class PodWorker:
         self.pod = pod
         if any(shown):
             self.referred()
-        if ending and self._lane is not None and not self._lane.done():
-            self._lane.cancel()
+        if ending:
+            self._abandon()
         if facts.deleted(pod):
             self._stopper.hurry(facts.grace(pod))
         self._publisher.observe(pod)
@@ -102,8 +102,7 @@ class PodWorker:
         if self.memory.rejected is not None:
             return
         self.memory.rejected = why
-        if self._lane is not None and not self._lane.done():
-            self._lane.cancel()
+        self._abandon()
         if why.grace is not None:
             self._stopper.hurry(why.grace)
         self.wake()
@@ -192,6 +191,8 @@ class PodWorker:
         self.verdict = decision.verdict
         self.status, self.decided = decision.status, True
         self._publisher.offer(decision.status)
+        if decision.ending:
+            self._abandon()
         self._announcer.tell(self.pod, self.status, decision.ending)
         self._act(decision.actions)
         self._timing.stepped(self.pod, before, decision.status, now, clock.monotonic() - begun)
@@ -341,6 +342,11 @@ class PodWorker:
                 self._spawn("cleanup", self._cleanup())
             elif action.kind == "DeletePod":
                 self._spawn("delete", self._delete())
+
+    def _abandon(self) -> None:
+        """Start nothing more. Said once: work that must not be cut off would not bear to hear it again."""
+        if self._lane is not None and not self._lane.done() and not self._lane.cancelling():
+            self._lane.cancel()
 
     def _started(self, _lane: asyncio.Task[Any]) -> None:
         self.memory.starting = False
