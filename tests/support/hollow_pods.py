@@ -206,7 +206,7 @@ class HollowHost:
     def log_directory(self, pod: JSON) -> str:
         return "/var/log/pods"
 
-    def prepare(self, pod: JSON) -> None:
+    async def prepare(self, pod: JSON) -> None:
         self.prepared.add(pod["metadata"]["uid"])
 
     def known_pods(self) -> set[str]:

@@ -240,6 +240,12 @@ ORPHANED_PODS = _counter(
     "typically indicates the kubelet was restarted while a pod was force deleted in the API or in the local configuration, "
     "which is unusual.",
 )
+CRI_LOSING_SUPPORT = Gauge(
+    "kubelet_cri_losing_support",
+    "the Kubernetes version that the currently running CRI implementation will lose support on if not upgraded.",
+    ("version",),
+    registry=REGISTRY,
+)
 SHUTDOWN_START = Gauge(
     "kubelet_graceful_shutdown_start_time_seconds",
     "Last graceful shutdown start time since unix epoch in seconds",

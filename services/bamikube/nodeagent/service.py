@@ -30,7 +30,7 @@ from bamikube.nodeagent.devices.resources import PodResources
 from bamikube.nodeagent.eviction.looks import SampledLooks
 from bamikube.nodeagent.eviction.loop import Evictor
 from bamikube.nodeagent.host import mounting
-from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.host.cgroups import SYSTEMD, Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.images.collector import ImageCollector
@@ -59,7 +59,7 @@ from bamikube.nodeagent.server.auth import Delegated
 from bamikube.nodeagent.shutdown import plan as shutdown
 from bamikube.nodeagent.shutdown.keeper import Inhibitor, ShutdownKeeper
 from bamikube.nodeagent.sources.mirrors import Mirrors
-from bamikube.nodeagent.startup import itself, looks
+from bamikube.nodeagent.startup import driver, itself, looks
 from bamikube.nodeagent.stats.groups import Groups
 from bamikube.nodeagent.stats.provider import Stats
 from bamikube.nodeagent.stats.sampler import Sampler
@@ -127,7 +127,7 @@ class NodeAgent:
             timeout=settings.duration(options, "runtime_request_timeout", positive=True),
         )
         kernel = settings.kernel(options, machine)
-        groups = Cgroups(
+        self._cgroups = groups = Cgroups(
             options.cgroup_root, options.cgroup_driver, pod_pids=options.pod_max_pids, kernel=kernel
         )
         self._host = LinuxHost(root, Path(options.log_dir), groups, settings.user_ranges(options, max_pods))
@@ -244,8 +244,9 @@ class NodeAgent:
             world, self._runtime, settings.log_limits(options), lambda: running_containers(self.agent)
         )
         auth = Delegated(self._client, world, node, settings.who_may(options))
+        self._configuration = configuration(options)
         shown = Shown(
-            configuration(options),
+            self._configuration,
             Path(options.log_dir),
             lambda: (
                 self._known.good_until,
@@ -268,21 +269,33 @@ class NodeAgent:
         down = (shutdown.STATUS,) if self._shutdown.under_way else ()
         return (*self.agent.ailing(), *down)
 
-    def _bind(self) -> None:
+    async def _choose_driver(self) -> bool:
+        """Learn who makes cgroups; whether that is certain."""
+        configured, groups = self._options.cgroup_driver, self._cgroups
+        groups.driver, certain = await driver.choose(self._runtime, configured, self._world.clock)
+        self._configuration["cgroupDriver"] = groups.driver
+        return certain
+
+    async def _verify_driver(self) -> None:
+        await driver.verify(self._runtime, self._cgroups.driver, self._world.clock)
+
+    async def _bind(self) -> None:
         """Bind all pods together to what is not reserved, and daemons to what is. Raises HostFailure for the daemons'."""
         given = self._config.reserved
         try:
             if given.enforced:
-                self._host.bound(reservations.bounds(self._machine, given))
+                await self._host.bound(reservations.bounds(self._machine, given))
                 self._node_event(
                     "Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"
                 )
+            else:  # they weigh what the machine has, and not as little as one process
+                await self._host.bound(reservations.bounds(self._machine, reservations.NOTHING))
         except HostFailure as failure:
             log.warning("pods are not bound to what the node may give: %s", failure)
             text = f'Failed to update Node Allocatable Limits ["kubepods"]: {failure}'
             self._tell("FailedNodeAllocatableEnforcement", text)
         for daemons in given.daemons:
-            self._host.bound(daemons.bounds, daemons.cgroup)
+            await self._host.bound(daemons.bounds, daemons.cgroup)
             text = f"Updated limits on {daemons.name} reserved cgroup {daemons.cgroup}"
             self._node_event("Normal", "NodeAllocatableEnforced", text)
 
@@ -296,20 +309,17 @@ class NodeAgent:
         self._recorder.event(node, type, reason, message)
 
     def _sampler(self, root: Path) -> Sampler:
-        options, host = self._options, self._host
-        systemd = options.cgroup_driver == "systemd"
-        kubepods = "/kubepods.slice" if systemd else f"{options.cgroup_root.rstrip('/')}/kubepods"
+        options, host, groups = self._options, self._host, self._cgroups
 
         def chosen() -> list[Subject]:
-            return subjects(list(self.agent.workers.values()), host.cgroup_parent, systemd)
+            return subjects(list(self.agent.workers.values()), host.cgroup_parent, groups.driver == SYSTEMD)
 
         def logs(subject: Subject) -> str:
             return host.log_directory(subject.pod)
 
-        kinds = ("burstable", "besteffort")
-        below = [f"kubepods-{kind}.slice" if systemd else kind for kind in kinds]
-        above = (kubepods, *(f"{kubepods}/{part}" for part in below))
-        made = Sampler(self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), above)
+        made = Sampler(
+            self._world, self._runtime, chosen, root, logs, host.volume_paths, Groups(), groups.classes
+        )
         made.files_fresh = settings.duration(options, "volume_stats_agg_period")
         return made
 
@@ -358,8 +368,9 @@ class NodeAgent:
         tasks = Tasks("nodeagent")
         itself.settle(self._options.oom_score_adj, self._options.max_open_files)
         self._node_event("Normal", "Starting", "Starting kubelet.")
-        self._host.start()
-        self._bind()
+        certain = await self._choose_driver()
+        await self._host.start()
+        await self._bind()
         await self._devices.start()
         await self._pod_resources.start()
         servers = await self._serve(tasks)
@@ -387,7 +398,7 @@ class NodeAgent:
             await self._pods.synced.wait()
             tasks.spawn(self._mirrors.run(), "mirrors")
             self.ready.set()
-            await working
+            await (working if certain else asyncio.gather(working, self._verify_driver()))
         finally:
             self.ready.clear()
             for server in servers:

@@ -107,7 +107,6 @@ class Node:
         machine = facts.inspect(base)
         kernel = replace(settings.kernel(NodeAgentOptions(), machine), memory=2**33)
         self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs", kernel=kernel))
-        self.host.start()
         self.shared = Shared(
             world=World(),
             runtime=self.runtime,
@@ -127,6 +126,8 @@ class Node:
         self._listener: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
+        await self.host.start()
+
         async def loop() -> None:
             while True:
                 try:

@@ -38,7 +38,7 @@ def evictor(node: Any, told: list[tuple[str, str]], **flags: dict[str, str]) -> 
         lambda s: host.log_directory(s.pod),
         host.volume_paths,
         Groups(),
-        (str(Path(host.cgroup_parent({"metadata": {}, "spec": {"containers": []}})).parent.parent),),
+        lambda: (str(Path(host.cgroup_parent({"metadata": {}, "spec": {"containers": []}})).parent.parent),),
     )
     found = thresholds.parse(flags.get("hard", {}), flags.get("soft", {}), flags.get("grace", {}), {})
     return Evictor(
@@ -166,7 +166,7 @@ async def test_a_full_disk_is_cleared_of_what_nobody_needs_first(node: Any, unti
 
 async def test_pods_together_are_held_to_what_the_node_may_give(node: Any, until: Any) -> None:
     """All pods may have 64 MiB, of which one has taken 40: less than the threshold is left, whatever the machine has."""
-    node.host.bound(Bounds(1024, 64 * 2**20, 500))
+    await node.host.bound(Bounds(1024, 64 * 2**20, 500))
     hold = "head -c 41943040 /dev/zero | tail -c 41943040 | (sleep 1000)"
     worker = node.run(node.pod("large", {"containers": [{"name": "app", "command": ["sh", "-c", hold]}]}))
     group = node.host.cgroup_parent(worker.pod)

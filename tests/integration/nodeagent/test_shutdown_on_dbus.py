@@ -15,14 +15,14 @@ from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from bamikube.kit.world import World
+from bamikube.nodeagent.host.bus import SYSTEMD
 from bamikube.nodeagent.shutdown.keeper import ShutdownKeeper
 from bamikube.nodeagent.shutdown.logind import LOGIN, Logind
 from bamikube.nodeagent.shutdown.plan import MESSAGE, periods
+from tests.support.message_bus import PrivateBus
 
 pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="no dbus-daemon on this machine")
 FOREVER = ["sh", "-c", "trap : TERM; sleep 1000 & wait"]
-CONFIG = """<busconfig><type>custom</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>"""
 
 
 class StandIn:
@@ -64,32 +64,15 @@ class StandIn:
             return True
 
 
-class Bus:
-    """A D-Bus daemon of our own, with the stand-in on it."""
+class Bus(PrivateBus):
+    """A D-Bus daemon with the stand-in on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.address, self.drop_in = f"unix:path={folder}/bus", folder / "logind.conf.d/99-kubelet.conf"
-        self._folder = folder
+        super().__init__(folder)
+        self.drop_in = folder / "logind.conf.d/99-kubelet.conf"
 
-    async def start(self) -> StandIn:
-        config, socket = self._folder / "bus.conf", self._folder / "bus"
-        config.write_text(CONFIG.format(socket))
-        socket.unlink(missing_ok=True)
-        self._daemon = await asyncio.create_subprocess_exec(
-            "dbus-daemon", f"--config-file={config}", "--nofork"
-        )
-        async with asyncio.timeout(10):
-            while not socket.exists():  # noqa: ASYNC110 - a poll is all a test needs
-                await asyncio.sleep(0.02)
-        bus = await MessageBus(self.address, negotiate_unix_fd=True).connect()
-        stand_in = StandIn(bus, self.drop_in)
-        await bus.request_name(LOGIN[0])
-        await bus.request_name("org.freedesktop.systemd1")
-        return stand_in
-
-    async def stop(self) -> None:
-        self._daemon.terminate()
-        await self._daemon.wait()
+    async def start_login(self) -> StandIn:
+        return StandIn(await self.start(LOGIN[0], SYSTEMD[0]), self.drop_in)
 
 
 @pytest.fixture
@@ -102,7 +85,7 @@ async def logind(tmp_path: Path) -> AsyncIterator[Bus]:
 async def test_pods_end_in_order_before_the_lock_is_given_back(
     node: Any, until: Any, logind: Any, tmp_path: Path
 ) -> None:
-    stand_in = await logind.start()
+    stand_in = await logind.start_login()
     web = node.run(node.pod("web", {"containers": [{"name": "app", "command": FOREVER}]}))
     last = node.run(
         node.pod("last", {"priority": 2_000_001_000, "containers": [{"name": "app", "command": FOREVER}]})
@@ -138,7 +121,7 @@ async def test_pods_end_in_order_before_the_lock_is_given_back(
 
 
 async def test_no_bus_and_no_login_manager_are_told_apart(logind: Any, tmp_path: Path) -> None:
-    await logind.start()
+    await logind.start_login()
     with pytest.raises(OSError, match=r"no system bus|No such file"):
         await Logind.connect(f"unix:path={tmp_path}/none")
     with pytest.raises(OSError):
@@ -149,7 +132,7 @@ async def test_no_bus_and_no_login_manager_are_told_apart(logind: Any, tmp_path:
 
 
 async def test_a_bus_that_ends_is_looked_for_again(logind: Bus, until: Any, tmp_path: Path) -> None:
-    first = await logind.start()
+    first = await logind.start_login()
     keeper = ShutdownKeeper(
         World(), periods(3, 1, {}), lambda: Logind.connect(logind.address, logind.drop_in), list, lambda *_: None, lambda: None, tmp_path
     )  # fmt: skip
@@ -157,7 +140,7 @@ async def test_a_bus_that_ends_is_looked_for_again(logind: Bus, until: Any, tmp_
     await until(lambda: first.locks and first.held(0))
     await logind.stop()
     await until(lambda: not first.held(0))
-    second = await logind.start()
+    second = await logind.start_login()
     await until(lambda: second.locks and second.held(0))
     assert not task.done()
     task.cancel()

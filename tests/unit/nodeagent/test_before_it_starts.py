@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bamikube.client.client import Client
 from bamikube.client.transport import InProcessTransport
+from bamikube.kit.clock import LoopClock
 from bamikube.kit.http import Request, Response
 from bamikube.kit.world import World
-from bamikube.nodeagent.runtime.port import Condition
-from bamikube.nodeagent.startup import looks
+from bamikube.nodeagent.runtime.port import Condition, RuntimeFailure
+from bamikube.nodeagent.startup import driver, looks
 from bamikube.nodeagent.startup.verdicts import KERNEL, Machine, of_clock, of_kernel, of_machine, of_runtime
+from tests.simulation import virtual
 
 GOOD = Machine(
     user=0,
@@ -134,3 +138,56 @@ def test_settings_of_the_kernel_are_read(tmp_path: Path) -> None:
         (tmp_path / "sys" / name).write_text("7\n")
     (tmp_path / "sys" / "kernel/panic").unlink()
     assert looks.kernel(tmp_path) == dict.fromkeys(KERNEL.keys() - {"kernel/panic"}, 7)
+
+
+class Tells:
+    """A runtime that is asked for its cgroup driver and gives these answers, the last one for ever."""
+
+    def __init__(self, *answers: str | RuntimeFailure) -> None:
+        self._answers = list(answers)
+        self.asked = 0
+
+    async def cgroup_driver(self) -> str:
+        self.asked += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, RuntimeFailure):
+            raise answer
+        return answer
+
+
+OLD, AWAY = RuntimeFailure("UNIMPLEMENTED", "unknown method RuntimeConfig"), RuntimeFailure("UNAVAILABLE", "")
+
+
+@pytest.mark.parametrize(
+    ("answers", "found", "asked"),
+    [
+        (("systemd",), ("systemd", True), 1),
+        (("",), ("cgroupfs", True), 1),
+        ((OLD,), ("cgroupfs", True), 1),
+        ((AWAY, AWAY, "systemd"), ("systemd", True), 3),
+        ((AWAY,), ("cgroupfs", False), 3),
+    ],
+)
+def test_the_runtime_says_who_makes_cgroups(
+    answers: tuple[Any, ...], found: tuple[str, bool], asked: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        runtime = Tells(*answers)
+        assert await driver.choose(runtime, "cgroupfs", LoopClock()) == found
+        assert runtime.asked == asked
+
+    virtual.run(story())
+    told = "Falling back to using cgroupDriver from kubelet config." in caplog.text
+    assert told is (answers == (OLD,))
+
+
+def test_a_runtime_that_answers_late_and_otherwise_ends_the_node_agent() -> None:
+    async def story() -> None:
+        await driver.verify(Tells(AWAY, "cgroupfs"), "cgroupfs", LoopClock())
+        await driver.verify(Tells(AWAY, OLD), "cgroupfs", LoopClock())
+        with pytest.raises(OSError, match="cgroup driver is systemd, not cgroupfs"):
+            await driver.verify(Tells(AWAY, "systemd"), "cgroupfs", LoopClock())
+
+    virtual.run(story())

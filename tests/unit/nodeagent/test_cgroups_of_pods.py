@@ -36,15 +36,15 @@ def v1(base: Path) -> Path:
 
 async def test_classes_weigh_what_their_pods_request(tmp_path: Path) -> None:
     groups = Cgroups("/n", "cgroupfs", v1(tmp_path))
-    groups.start()
+    await groups.start()
     shares = tmp_path / "cpu/n/kubepods/burstable/cpu.shares"
     assert (tmp_path / "cpu/n/kubepods/besteffort/cpu.shares").read_text() == "2"
-    groups.create(pod("a-1", "500m"))
-    groups.create(pod("a-2", "250m", overhead={"cpu": "250m"}))
-    groups.create(pod("a-3", "4", "1Gi", bound=True))  # guaranteed: no part of it
-    groups.create(pod("a-4"))
+    await groups.create(pod("a-1", "500m"))
+    await groups.create(pod("a-2", "250m", overhead={"cpu": "250m"}))
+    await groups.create(pod("a-3", "4", "1Gi", bound=True))  # guaranteed: no part of it
+    await groups.create(pod("a-4"))
     assert shares.read_text() == "1024"
-    groups.create(pod("a-1", "1500m"))  # resized
+    await groups.create(pod("a-1", "1500m"))  # resized
     assert shares.read_text() == "2048"
     assert groups.known() == {"a-1", "a-2", "a-3", "a-4"}
     for file in (tmp_path / "cpu/n/kubepods/burstable/poda-1").iterdir():
@@ -53,7 +53,7 @@ async def test_classes_weigh_what_their_pods_request(tmp_path: Path) -> None:
     assert shares.read_text() == "512" and groups.known() == {"a-2", "a-3", "a-4"}
 
 
-def test_a_pod_with_processors_for_itself_has_no_quota(tmp_path: Path) -> None:
+async def test_a_pod_with_processors_for_itself_has_no_quota(tmp_path: Path) -> None:
     made = pod("u", "2", "1Gi", bound=True)
     (tmp_path / "2").mkdir()
     (tmp_path / "2/cgroup.controllers").write_text("cpu memory")
@@ -62,14 +62,14 @@ def test_a_pod_with_processors_for_itself_has_no_quota(tmp_path: Path) -> None:
         (tmp_path / "2", "n/kubepods/podu/cpu.max", "200000 100000", "max 100000"),
     ):
         groups = Cgroups("/n", "cgroupfs", base)
-        groups.create(made)
+        await groups.create(made)
         assert (base / file).read_text() == bound
         groups.alone = lambda uid: uid == "u"
-        groups.create(made)
+        await groups.create(made)
         assert (base / file).read_text() == free
 
 
-def test_processes_and_huge_pages_are_bound(tmp_path: Path) -> None:
+async def test_processes_and_huge_pages_are_bound(tmp_path: Path) -> None:
     groups = Cgroups("/n", "cgroupfs", v1(tmp_path), pod_pids=99)
     (tmp_path / "hugetlb/n/kubepods/burstable/podu").mkdir(parents=True)
     folder = tmp_path / "hugetlb/n/kubepods/burstable/podu"
@@ -81,7 +81,7 @@ def test_processes_and_huge_pages_are_bound(tmp_path: Path) -> None:
     asked = {"hugepages-2Mi": "4Mi", "memory": "64Mi"}
     made = pod("u")
     made["spec"]["containers"][0]["resources"] = {"limits": asked, "requests": asked}
-    groups.create(made)
+    await groups.create(made)
     assert [file.read_text() for file in files] == [str(4 << 20), "0", "max", "0", "max"]
     assert (tmp_path / "pids/n/kubepods/burstable/podu/pids.max").read_text() == "99"
     assert qos.huge_pages({"containers": [{"resources": {"limits": {"hugepages-1Gi": "2Gi"}}}]}) == {
@@ -89,13 +89,13 @@ def test_processes_and_huge_pages_are_bound(tmp_path: Path) -> None:
     }
 
 
-def test_version_two_has_one_tree(tmp_path: Path) -> None:
+async def test_version_two_has_one_tree(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     groups = Cgroups("/n", "cgroupfs", tmp_path, pod_pids=7)
-    groups.start()
+    await groups.start()
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
-    groups.create(pod("u-1", "500m", "64Mi", bound=True))
-    groups.create(pod("u-2", "1"))
+    await groups.create(pod("u-1", "500m", "64Mi", bound=True))
+    await groups.create(pod("u-2", "1"))
     found = {file.name: file.read_text() for file in (tmp_path / "n/kubepods/podu-1").iterdir()}
     weight = str(1 + (512 - 2) * 9999 // 262142)
     assert found == {
@@ -232,19 +232,19 @@ def test_huge_pages_of_every_size_are_bound_for_every_container() -> None:
     assert page_name(16 << 30) == "16GB" and page_name(32 << 20) == "32MB"
 
 
-def test_quotas_are_counted_in_the_period_of_the_node(tmp_path: Path) -> None:
+async def test_quotas_are_counted_in_the_period_of_the_node(tmp_path: Path) -> None:
     kernel = Kernel(memory=GIB, period=10_000)
     made = pod("u", "2", "1Gi", bound=True)
     values = qos.container_resources(made, made["spec"]["containers"][0], kernel)
     assert (values.cpu_quota, values.cpu_period) == (20_000, 10_000)
     groups = Cgroups("/n", "cgroupfs", v1(tmp_path), kernel=kernel)
-    groups.create(made)
+    await groups.create(made)
     folder = tmp_path / "cpu/n/kubepods/podu"
     assert [(folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")] == ["20000", "10000"]
     free = replace(kernel, quotas=False)
     values = qos.container_resources(made, made["spec"]["containers"][0], free)
     assert (values.cpu_quota, values.cpu_period, values.cpu_shares) == (0, 0, 2048)
-    Cgroups("/n", "cgroupfs", tmp_path, kernel=free).create(made)
+    await Cgroups("/n", "cgroupfs", tmp_path, kernel=free).create(made)
     assert (folder / "cpu.cfs_quota_us").read_text() == "-1"
 
 

@@ -80,23 +80,22 @@ def test_huge_pages_are_those_the_kernel_set_aside(tmp_path: Path) -> None:
     assert huge_pages(tmp_path) == ((2**21, 8), (2**30, 0)) and huge_pages(tmp_path / "none") == ()
 
 
-def test_all_pods_are_bound_in_both_versions_of_cgroups(tmp_path: Path) -> None:
+async def test_all_pods_are_bound_in_both_versions_of_cgroups(tmp_path: Path) -> None:
     for name in ("cpu", "memory", "pids"):
         (tmp_path / "1" / name / "n/kubepods").mkdir(parents=True)
-    Cgroups("/n", "cgroupfs", tmp_path / "1").bound_pods(Bounds(3584, 1000, 99))
+    await Cgroups("/n", "cgroupfs", tmp_path / "1").bound_pods(Bounds(3584, 1000, 99))
     written = {p.name: p.read_text() for p in (tmp_path / "1").rglob("*") if p.is_file()}
     assert written == {"cpu.shares": "3584", "memory.limit_in_bytes": "1000", "pids.max": "99"}
     (tmp_path / "2/n/kubepods").mkdir(parents=True)
     (tmp_path / "2/cgroup.controllers").write_text("cpu memory pids")
-    Cgroups("/n", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1024, 1000, 99))
+    await Cgroups("/n", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1024, 1000, 99))
     found = {p.name: p.read_text() for p in (tmp_path / "2/n/kubepods").iterdir()}
     assert found == {"cpu.weight": "39", "memory.max": "1000", "pids.max": "99"}
-    Cgroups("/n", "systemd", tmp_path / "none").bound_pods(Bounds(1, 1, 1))
     with pytest.raises(OSError):
-        Cgroups("/other", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1, 1, 1))
+        await Cgroups("/other", "cgroupfs", tmp_path / "2").bound_pods(Bounds(1, 1, 1))
 
 
-def test_daemons_are_bound_to_what_is_reserved_for_them(tmp_path: Path) -> None:
+async def test_daemons_are_bound_to_what_is_reserved_for_them(tmp_path: Path) -> None:
     options = parse_options(
         NodeAgentOptions,
         [
@@ -112,12 +111,12 @@ def test_daemons_are_bound_to_what_is_reserved_for_them(tmp_path: Path) -> None:
     )
     for name in ("cpu", "memory", "pids"):
         (tmp_path / name / "kube").mkdir(parents=True)
-    host = LinuxHost(tmp_path / "root", tmp_path / "log", Cgroups("/", "systemd", tmp_path))
-    host.bound(found.daemons[1].bounds, "/kube")
+    host = LinuxHost(tmp_path / "root", tmp_path / "log", Cgroups("/", "cgroupfs", tmp_path))
+    await host.bound(found.daemons[1].bounds, "/kube")
     written = {p.name: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
     assert written == {"memory.limit_in_bytes": str(2**30), "pids.max": "100"}
     with pytest.raises(HostFailure, match=r'^"/system.slice" cgroup does not exist'):
-        host.bound(found.daemons[0].bounds, "/system.slice")
+        await host.bound(found.daemons[0].bounds, "/system.slice")
     named = parse_options(
         NodeAgentOptions, ["--reserved-cpus=0", "--kube-reserved-cgroup=/kube"], "nodeagent"
     )

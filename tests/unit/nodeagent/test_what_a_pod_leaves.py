@@ -34,7 +34,7 @@ def test_logs_tell_of_a_pod_whose_other_folders_are_gone(tmp_path: Path) -> None
     assert len(list((tmp_path / "log/containers").iterdir())) == 2
 
 
-def test_links_to_logs_that_are_gone_are_removed_at_the_start(tmp_path: Path) -> None:
+async def test_links_to_logs_that_are_gone_are_removed_at_the_start(tmp_path: Path) -> None:
     """A node agent that was killed between the folder and the link has left one."""
     host = LinuxHost(tmp_path / "kubelet", tmp_path / "log", Cgroups("/none", "cgroupfs", tmp_path / "none"))
     (tmp_path / "log/containers").mkdir(parents=True)
@@ -42,5 +42,5 @@ def test_links_to_logs_that_are_gone_are_removed_at_the_start(tmp_path: Path) ->
         Path(host.log_directory(pod("web", uid))).mkdir(parents=True)
         host.link_log(pod("web", uid), "c", 0, f"id-{uid}")
     Path(host.log_directory(pod("web", "u-1"))).rmdir()
-    host.start()
+    await host.start()
     assert [link.name for link in (tmp_path / "log/containers").iterdir()] == ["web_shop_c-id-u-2.log"]

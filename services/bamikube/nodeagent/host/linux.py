@@ -44,7 +44,7 @@ class LinuxHost:
         self._volumes = Volumes(root / "pods")
         self._users = Users(root / "pods", ranges or Ranges())
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Make the base folders and cgroups. Raises HostFailure."""
         try:
             for folder in (self._root / "pods", self._logs / "pods", self._logs / "containers"):
@@ -53,19 +53,20 @@ class LinuxHost:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}; check --root-dir") from error
         self._unlink_lost()
         self._users.recall()
-        self._cgroups.start()
+        await self._cgroups.start()
 
-    def bound(self, bounds: Bounds, cgroup: str = "") -> None:
+    async def bound(self, bounds: Bounds, cgroup: str = "") -> None:
         """Bind all pods together, or this cgroup, to so much. Raises HostFailure."""
         try:
             if cgroup:
-                self._cgroups.bound(cgroup, bounds)
+                await self._cgroups.bound(cgroup, bounds)
             else:
-                self._cgroups.bound_pods(bounds)
+                await self._cgroups.bound_pods(bounds)
         except FileNotFoundError as error:
             raise HostFailure(f'"{cgroup or "kubepods"}" cgroup does not exist ({error.filename})') from error
         except OSError as error:
-            raise HostFailure(f"cannot write {error.filename}: {error.strerror}") from error
+            what = f"cannot write {error.filename}: {error.strerror}" if error.filename else str(error)
+            raise HostFailure(what) from error
 
     def _pod(self, uid: str) -> Path:
         return self._root / "pods" / uid
@@ -77,7 +78,7 @@ class LinuxHost:
         meta = pod["metadata"]
         return str(self._logs / "pods" / f"{meta['namespace']}_{meta['name']}_{meta['uid']}")
 
-    def prepare(self, pod: JSON) -> None:
+    async def prepare(self, pod: JSON) -> None:
         folder = self._pod(facts.uid(pod))
         try:
             for part in ("volumes", "containers"):
@@ -86,7 +87,7 @@ class LinuxHost:
         except OSError as error:
             raise HostFailure(f"cannot make {error.filename}: {error.strerror}") from error
         with figures.CGROUP_SECONDS.labels("create").time():
-            self._cgroups.create(pod)
+            await self._cgroups.create(pod)
 
     async def users(self, pod: JSON) -> IdMap:
         return await self._users.of(facts.uid(pod))

@@ -16,6 +16,10 @@ class HostFailure(Exception):
     """Something on the machine could not be done; the message names the path and what to do."""
 
 
+class CgroupFailure(HostFailure):
+    """A cgroup could not be made."""
+
+
 class Host(Protocol):
     """The machine below one node agent."""
 
@@ -24,8 +28,8 @@ class Host(Protocol):
 
     def log_directory(self, pod: JSON) -> str: ...
 
-    def prepare(self, pod: JSON) -> None:
-        """Make the pod's folders and its cgroup."""
+    async def prepare(self, pod: JSON) -> None:
+        """Make the pod's folders and its cgroup. Raises HostFailure, CgroupFailure for the latter."""
 
     async def users(self, pod: JSON) -> IdMap:
         """The users of a pod that has its own; the same as long as it lives. Raises HostFailure in the kubelet's words."""

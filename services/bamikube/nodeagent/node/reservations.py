@@ -52,6 +52,9 @@ class Reservation:
     daemons: tuple[Daemons, ...] = ()
 
 
+NOTHING = Reservation({}, {}, enforced=False)
+
+
 def parse(flag: str, given: Mapping[str, str]) -> dict[str, Quantity]:
     """``cpu=100m,memory=1Gi``. Raises ValueError that names the flag."""
     found = {}

@@ -131,11 +131,11 @@ class PodResize:
         begun, done = clock.monotonic(), "false"
         try:
             self._check(pod)
-            host.prepare(resizing.widest(pod, self._given()))
+            await host.prepare(resizing.widest(pod, self._given()))
             values = qos.container_resources(pod, spec, node.kernel)
             values = placed(values, self._shared.place(facts.uid(pod), action.name))
             await self._shared.runtime.update_container(action.id, values)
-            host.prepare(resizing.widest(pod, self._given() | {action.name: resources}))
+            await host.prepare(resizing.widest(pod, self._given() | {action.name: resources}))
             memory.given[action.id], done = resources, "true"
         except (RuntimeFailure, HostFailure, OSError) as error:
             text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)

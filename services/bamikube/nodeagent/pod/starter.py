@@ -17,7 +17,7 @@ from bamikube.nodeagent import figures
 from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
-from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.host.port import CgroupFailure, HostFailure
 from bamikube.nodeagent.images.present import Images
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
@@ -80,8 +80,13 @@ class Starter:
     async def mount(self, pod: JSON, ips: tuple[str, ...]) -> bool:
         """Make all volumes. False (and ``memory.blocked``) when one cannot be made yet."""
         try:
-            self._shared.host.prepare(pod)
+            await self._shared.host.prepare(pod)
             faults = await self._volumes.set_up(pod, ips)
+        except CgroupFailure as error:
+            text = f"unable to ensure pod container exists: {error}"
+            self._event(pod, "Warning", "FailedCreatePodContainer", text)
+            self._block("FailedCreatePodContainer", text)
+            return False
         except (HostFailure, OSError) as error:
             faults = [plain(error)]
         for text in faults:

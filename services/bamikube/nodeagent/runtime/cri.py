@@ -59,6 +59,7 @@ _PROFILES = {
     "Unconfined": pb.SecurityProfile.Unconfined,
     "Localhost": pb.SecurityProfile.Localhost,
 }
+_DRIVERS: dict[int, str] = {pb.SYSTEMD: "systemd", pb.CGROUPFS: "cgroupfs"}
 _TOPICS = {"/tasks/start": "started", "/tasks/exit": "exited", "/tasks/oom": "oom"}
 SHORT = 120.0  # seconds for calls that do no long work
 _FOREVER = (
@@ -134,6 +135,16 @@ class CriRuntime:
             ),
             answer.features.supplemental_groups_policy,
         )
+
+    async def cgroup_driver(self) -> str:
+        """``systemd`` or ``cgroupfs``, "" where it does not matter to the runtime. UNIMPLEMENTED before containerd 2.0."""
+        answer = await self._call(self._runtime.RuntimeConfig, pb.RuntimeConfigRequest(), 2.0)
+        if not answer.HasField("linux"):
+            return ""
+        driver: int = answer.linux.cgroup_driver
+        if driver not in _DRIVERS:
+            raise RuntimeFailure("UNKNOWN", f"runtime returned an unknown cgroup driver {driver}")
+        return _DRIVERS[driver]
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         request = events_pb2.SubscribeRequest(filters=[f'topic=="{topic}"' for topic in _TOPICS])

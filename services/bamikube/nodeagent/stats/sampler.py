@@ -100,7 +100,7 @@ class Sampler:
         log_directory: Callable[[Subject], str],
         volumes: Callable[[str], Mapping[str, Path]],
         groups: Groups,
-        above: tuple[str, ...] = (),
+        above: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._world, self._runtime = world, runtime
         self.subjects, self._root, self._log_directory = subjects, root, log_directory
@@ -136,7 +136,7 @@ class Sampler:
 
     def _read(self, chosen: list[Subject], now: float, detailed: bool) -> Sample:
         result = Sample(now, chosen, memory=meminfo())
-        for group in (NODE, *self._above, *(g for s in chosen for g in s.groups())):
+        for group in (NODE, *self._above(), *(g for s in chosen for g in s.groups())):
             figures = self._groups.read(group, now, detailed)
             if figures is not None:
                 result.figures[group] = figures
@@ -179,7 +179,7 @@ class Sampler:
     async def whole(self) -> Whole:
         """The figures of the node and of its pods together: a handful of files."""
         now = self._world.clock.now()
-        pods = self._above[0] if self._above else ""
+        pods = next(iter(self._above()), "")
 
         def read() -> Whole:
             groups = self._groups
