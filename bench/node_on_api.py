@@ -81,6 +81,17 @@ def crashes(node: OneNode, watch: Watch, number: int) -> list[float]:
     return took
 
 
+def own(node: OneNode, index: int, number: int) -> dict[str, Any]:
+    """The variables of a container from ``number`` ConfigMaps and Secrets that no other refers to."""
+    sources = []
+    for one in range(number):
+        resource, kind = (("configmaps", "configMapRef"), ("secrets", "secretRef"))[one % 2]
+        name = f"own-{index}-{one}"
+        node.ask("POST", node.path(resource, namespace="default"), {"metadata": {"name": name}})
+        sources.append({kind: {"name": name}})
+    return {"envFrom": sources} if sources else {}
+
+
 def resident(pid: int) -> float:
     """MiB of a process that are in memory, shared or not."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -103,7 +114,7 @@ def work(node: OneNode, args: Any) -> None:
         spec = {"name": "app", "command": ["sh", "-c", SERVES], "readinessProbe": PROBE}
         begun = time.perf_counter()
         for index in range(args.crowd):
-            node.create(f"one-{index}", {"containers": [dict(spec)]})
+            node.create(f"one-{index}", {"containers": [dict(spec) | own(node, index, args.referred)]})
 
         def are(what: Callable[[Any], bool]) -> Callable[[dict[str, Any]], bool]:
             return lambda pods: sum(what(p) for n, p in pods.items() if n.startswith("one-")) == args.crowd
@@ -134,6 +145,7 @@ def main() -> None:
     )
     parser.add_argument("--crashes", type=int, default=10, help="containers that are killed (default 10)")
     parser.add_argument("--crowd", type=int, default=100, help="pods at once (default 100)")
+    parser.add_argument("--referred", type=int, default=0, help="ConfigMaps and Secrets of each pod's own (default 0)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to look at rest (default 30)")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="bami-bench-", dir="/var/tmp"))
