@@ -145,7 +145,9 @@ def main() -> None:
     )
     parser.add_argument("--crashes", type=int, default=10, help="containers that are killed (default 10)")
     parser.add_argument("--crowd", type=int, default=100, help="pods at once (default 100)")
-    parser.add_argument("--referred", type=int, default=0, help="ConfigMaps and Secrets of each pod's own (default 0)")
+    parser.add_argument(
+        "--referred", type=int, default=0, help="ConfigMaps and Secrets of each pod's own (default 0)"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to look at rest (default 30)")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="bami-bench-", dir="/var/tmp"))

@@ -44,6 +44,13 @@ def pod(own: JSON | None = None, whole: JSON | None = None, **annotations: str) 
             "container has runAsNonRoot and image has non-numeric user (nginx), "
             f"cannot verify user is non-root {WHERE}",
         ),
+        (
+            {},
+            {},
+            Image("i", uid=2**31),
+            "container has runAsNonRoot and image has an invalid user id (2147483648). (Must be 1-(2147483647)): "
+            f"must be between 0 and 2147483647, inclusive {WHERE}",
+        ),
     ],
 )
 def test_root_is_refused_where_it_may_not_be(own: JSON, whole: JSON, image: Image, said: str) -> None:

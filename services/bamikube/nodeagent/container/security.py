@@ -21,6 +21,7 @@ MASKED = (
     "/sys/devices/virtual/powercap",
 )  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+LARGEST = 2**31 - 1  # user id
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"  # + the container's name: the annotation before the field
 
 
@@ -71,6 +72,11 @@ def _not_root(pod: JSON, spec: JSON, asked: object, uid: object, name: str) -> N
         )
     elif not uid:  # an image that names nobody runs as root
         raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+    elif isinstance(uid, int) and not 0 < uid <= LARGEST:
+        raise ConfigError(
+            f"container has runAsNonRoot and image has an invalid user id ({uid}). (Must be 1-({LARGEST})): "
+            f"must be between 0 and {LARGEST}, inclusive {where}"
+        )
 
 
 def own_users(pod: JSON) -> bool:
