@@ -295,7 +295,7 @@ class NodeAgentOptions(Options):
     enforce_node_allocatable: list[str] = Field(
         default_factory=lambda: ["pods"],
         description="pods: all pods together are bound to what is not reserved; system-reserved, kube-reserved: daemons are bound to "
-        "what is reserved for them; none: nothing is bound",
+        "what is reserved for them, with -compressible in cpu alone; none: nothing is bound",
     )
     kube_reserved_cgroup: str = Field("", description="the cgroup of the node agent and the runtime")
     system_reserved_cgroup: str = Field("", description="the cgroup of the other daemons of the machine")

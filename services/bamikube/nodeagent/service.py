@@ -32,12 +32,12 @@ from bamikube.nodeagent.eviction.loop import Evictor
 from bamikube.nodeagent.host import mounting
 from bamikube.nodeagent.host.cgroups import SYSTEMD, Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
-from bamikube.nodeagent.host.port import HostFailure
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.node import certificates, facts, reservations, rotation, status
 from bamikube.nodeagent.node.certificates import Known
+from bamikube.nodeagent.node.enforcing import Enforcement
 from bamikube.nodeagent.node.log_rotation import LogRotator
 from bamikube.nodeagent.node.own import OwnNode
 from bamikube.nodeagent.node.registrar import Registrar
@@ -244,6 +244,7 @@ class NodeAgent:
             world, self._runtime, settings.log_limits(options), lambda: running_containers(self.agent)
         )
         auth = Delegated(self._client, world, node, settings.who_may(options))
+        self._enforcement = Enforcement(self._host.bound, self._node_event, world.clock, options.cgroup_root)
         self._configuration = configuration(options)
         shown = Shown(
             self._configuration,
@@ -278,26 +279,6 @@ class NodeAgent:
 
     async def _verify_driver(self) -> None:
         await driver.verify(self._runtime, self._cgroups.driver, self._world.clock)
-
-    async def _bind(self) -> None:
-        """Bind all pods together to what is not reserved, and daemons to what is. Raises HostFailure for the daemons'."""
-        given = self._config.reserved
-        try:
-            if given.enforced:
-                await self._host.bound(reservations.bounds(self._machine, given))
-                self._node_event(
-                    "Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"
-                )
-            else:  # they weigh what the machine has, and not as little as one process
-                await self._host.bound(reservations.bounds(self._machine, reservations.NOTHING))
-        except HostFailure as failure:
-            log.warning("pods are not bound to what the node may give: %s", failure)
-            text = f'Failed to update Node Allocatable Limits ["kubepods"]: {failure}'
-            self._tell("FailedNodeAllocatableEnforcement", text)
-        for daemons in given.daemons:
-            await self._host.bound(daemons.bounds, daemons.cgroup)
-            text = f"Updated limits on {daemons.name} reserved cgroup {daemons.cgroup}"
-            self._node_event("Normal", "NodeAllocatableEnforced", text)
 
     def _tell(self, reason: str, message: str) -> None:
         """A warning about the node itself."""
@@ -370,7 +351,8 @@ class NodeAgent:
         self._node_event("Normal", "Starting", "Starting kubelet.")
         certain = await self._choose_driver()
         await self._host.start()
-        await self._bind()
+        tasks.spawn(self._enforcement.pods(self._machine, self._config.reserved), "bounds")
+        await self._enforcement.daemons(self._config.reserved)
         await self._devices.start()
         await self._pod_resources.start()
         servers = await self._serve(tasks)

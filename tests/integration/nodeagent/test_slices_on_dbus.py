@@ -24,7 +24,7 @@ JSON = dict[str, Any]
 KNOWN = {
     "Description": "s", "Wants": "as", "DefaultDependencies": "b", "MemoryAccounting": "b", "CPUAccounting": "b",
     "BlockIOAccounting": "b", "IOAccounting": "b", "TasksAccounting": "b", "MemoryLimit": "t", "MemoryMax": "t",
-    "CPUShares": "t", "CPUWeight": "t", "CPUQuotaPerSecUSec": "t", "CPUQuotaPeriodUSec": "t", "TasksMax": "t",
+    "CPUShares": "t", "CPUWeight": "t", "CPUQuotaPerSecUSec": "t", "CPUQuotaPeriodUSec": "t", "TasksMax": "t", "AllowedCPUs": "ay",
 }  # fmt: skip
 
 
@@ -100,6 +100,7 @@ async def systemd(tmp_path: Path) -> AsyncIterator[StandIn]:
     bus, base = PrivateBus(tmp_path), tmp_path / "cgroup"
     base.mkdir()
     (base / "cgroup.controllers").write_text("cpu memory pids")
+    (base / "cpuset.cpus.effective").write_text("0-8\n")
     yield StandIn(await bus.start(SYSTEMD[0]), base)
     await bus.stop()
 
@@ -124,6 +125,15 @@ async def test_slices_are_made_changed_and_stopped(systemd: StandIn, tmp_path: P
         systemd.units["kubepods.slice"].items()
         >= {"MemoryMax": 1 << 30, "CPUWeight": 79, "TasksMax": 1000}.items()
     )
+    assert systemd.units["kubepods.slice"]["AllowedCPUs"] == b"\xff\x01"
+    with pytest.raises(
+        OSError, match=r'could not read controllers for cgroup \["system"\]: open .*system.slice/'
+    ):
+        await groups.bound("/system.slice", Bounds(512))
+    systemd.units["system.slice"] = {}
+    (tmp_path / "cgroup/system.slice").mkdir()
+    await groups.bound("/system.slice", Bounds(512, 1 << 20))
+    assert systemd.units["system.slice"] == {"CPUWeight": 20, "MemoryMax": 1 << 20}
     await asyncio.gather(*(groups.create(pod(f"u-{n}", "500m", "64Mi")) for n in range(5)))
     await groups.create(pod("g-1", "2", "1Gi", guaranteed=True))
     made = systemd.units["kubepods-burstable-podu_3.slice"]

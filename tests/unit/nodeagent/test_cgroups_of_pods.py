@@ -228,6 +228,12 @@ def test_huge_pages_of_every_size_are_bound_for_every_container() -> None:
     kernel = replace(V2, huge_pages=(64 << 10, 2 << 20, 1 << 30))
     asked = {"limits": {"hugepages-2Mi": "4Mi", "memory": "64Mi"}}
     assert held(asked, kernel).huge_pages == (("64KB", 0), ("2MB", 4 << 20), ("1GB", 0))
+    whole = pod("u", resources={"limits": {"hugepages-1Gi": "1Gi"}})
+    assert qos.container_resources(whole, {"name": "c"}, kernel).huge_pages == (
+        ("64KB", 0),
+        ("2MB", 0),
+        ("1GB", GIB),
+    )
     assert held({}, kernel).huge_pages == (("64KB", 0), ("2MB", 0), ("1GB", 0))
     assert page_name(16 << 30) == "16GB" and page_name(32 << 20) == "32MB"
 

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from bamikube.api.quantity import Quantity
+from bamikube.kit.clock import LoopClock
 from bamikube.kit.options import parse_options
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.host.port import HostFailure
+from bamikube.nodeagent.node import reservations
+from bamikube.nodeagent.node.enforcing import Enforcement
 from bamikube.nodeagent.node.facts import Machine, huge_pages
 from bamikube.nodeagent.node.reservations import Bounds, Daemons, allocatable, bounds, capacity
 from bamikube.nodeagent.node.status import shown
 from bamikube.nodeagent.options import NodeAgentOptions
 from bamikube.nodeagent.settings import eviction_policy, reserved
+from tests.simulation import virtual
 
 MACHINE = Machine(
     4, 8 * 2**30, 100 * 2**30, "amd64", "6.1", "Linux", "m", "s", "b", 32768, ((2**21, 16), (2**30, 0))
@@ -64,6 +69,8 @@ def test_named_processors_take_the_place_of_amounts() -> None:
         ("--enforce-node-allocatable=all", "--enforce-node-allocatable: 'all' is none of pods,"),
         ("--enforce-node-allocatable=pods,none", "none cannot be given beside others"),
         ("--enforce-node-allocatable=kube-reserved", 'kubeReservedCgroup (--kube-reserved-cgroup) must be specified when "kube-reserved"'),
+        ("--enforce-node-allocatable=kube-reserved,kube-reserved-compressible", "kube-reserved and kube-reserved-compressible cannot both be given"),
+        ("--enforce-node-allocatable=kube-reserved-compressible", 'must be specified when "kube-reserved-compressible"'),
         ("--enforce-node-allocatable=system-reserved", 'systemReservedCgroup (--system-reserved-cgroup) must be specified'),
     ],
 )  # fmt: skip
@@ -115,10 +122,59 @@ async def test_daemons_are_bound_to_what_is_reserved_for_them(tmp_path: Path) ->
     await host.bound(found.daemons[1].bounds, "/kube")
     written = {p.name: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
     assert written == {"memory.limit_in_bytes": str(2**30), "pids.max": "100"}
-    with pytest.raises(HostFailure, match=r'^"/system.slice" cgroup does not exist'):
+    text = rf'^cgroup \["system.slice"\] has some missing paths: {tmp_path}/cpu/system.slice, '
+    with pytest.raises(HostFailure, match=text):
         await host.bound(found.daemons[0].bounds, "/system.slice")
     named = parse_options(
         NodeAgentOptions, ["--reserved-cpus=0", "--kube-reserved-cgroup=/kube"], "nodeagent"
     )
     with pytest.raises(ValueError, match="--reserved-cpus: can't use reservedSystemCPUs"):
         reserved(named, (), MACHINE)
+
+
+def test_daemons_may_be_bound_in_cpu_alone() -> None:
+    options = parse_options(
+        NodeAgentOptions,
+        [
+            "--kube-reserved=cpu=1,memory=1Gi", "--system-reserved=memory=1Gi", "--kube-reserved-cgroup=/kube", "--system-reserved-cgroup=/system",
+            "--enforce-node-allocatable=kube-reserved-compressible,system-reserved",
+        ],
+        "nodeagent",
+    )  # fmt: skip
+    found = reserved(options, (), MACHINE)
+    assert not found.enforced and found.daemons == (
+        Daemons("system", "/system", Bounds(memory=2**30)),
+        Daemons("kube", "/kube", Bounds(shares=1024), compressible=True),
+    )
+
+
+def test_a_bound_that_the_kernel_refuses_is_tried_again() -> None:
+    refused = [HostFailure("cannot write memory.limit_in_bytes: Device or resource busy")] * 2
+    told: list[tuple[str, str, str]] = []
+    tries: list[tuple[float, Bounds, str]] = []
+    clock = LoopClock()
+
+    async def bound(bounds: Bounds, cgroup: str) -> None:
+        tries.append((clock.monotonic(), bounds, cgroup))
+        if refused:
+            raise refused.pop()
+
+    async def story() -> None:
+        made = Enforcement(bound, lambda *what: told.append(what), clock, "/lab/worker-1")
+        await made.pods(MACHINE, reservations.Reservation({"cpu": Quantity.of(1)}, {}, enforced=False))
+        refused.append(HostFailure("nothing there"))
+        daemons = (Daemons("kube", "/kube", Bounds(512), compressible=True),)
+        with pytest.raises(HostFailure):
+            await made.daemons(reservations.Reservation({}, {}, True, daemons))
+        await made.daemons(reservations.Reservation({}, {}, True, daemons))
+
+    virtual.run(story())
+    assert [moment - tries[0][0] for moment, _, _ in tries[:3]] == [0, 60, 120]
+    assert tries[0][1].shares == 4096  # what is reserved is not kept from pods without enforcement
+    text = 'Failed to update Node Allocatable Limits ["lab" "worker-1" "kubepods"]: cannot write memory.limit_in_bytes'
+    assert told[0][:2] == ("Warning", "FailedNodeAllocatableEnforcement") and told[0][2].startswith(text)
+    assert [message for _, _, message in told[2:]] == [
+        "Updated Node Allocatable limit across pods",
+        'Failed to enforce Kube Reserved Compressible Cgroup Limits on "/kube": nothing there',
+        "Updated limits on kube reserved cgroup /kube",
+    ]

@@ -17,8 +17,10 @@ controller, v2 has one.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from bamikube.api.qos import qos_class
 from bamikube.nodeagent.host import limits, slices
 from bamikube.nodeagent.host.limits import Limits
 from bamikube.nodeagent.host.port import CgroupFailure
-from bamikube.nodeagent.node.reservations import Bounds
+from bamikube.nodeagent.node.reservations import Bounds, processors
 from bamikube.nodeagent.pod import facts, qos
 from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.pod.kernel import Kernel
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _V1 = ("cpu", "cpuacct", "memory", "pids", "cpuset", "devices", "freezer", "blkio", "hugetlb", "net_cls",
        "perf_event", "net_prio", "systemd", "rdma", "misc", "unified")  # fmt: skip
+_DEMANDED = ("cpu", "cpuacct", "cpu,cpuacct", "cpuset", "memory", "systemd", "pids", "hugetlb")
 _V2 = ("cpu", "memory", "pids", "io", "cpuset", "hugetlb")
 _CLASSES = ("", "burstable", "besteffort")
 SYSTEMD, CGROUPFS = "systemd", "cgroupfs"
@@ -177,28 +180,46 @@ class Cgroups:
 
     async def bound_pods(self, bounds: Bounds) -> None:
         """Bind all pods together to so much. Raises OSError."""
-        await self._bound(self._class(""), bounds)
+        given = limits.of_bounds(bounds)
+        if self.v2 and self.driver == SYSTEMD:  # which takes controllers away that it has not been told of
+            given = replace(given, cpus=self._cpus())
+        await self._bound(self._class(""), given)
+
+    def _cpus(self) -> frozenset[int]:
+        text = _text(self._base / "cpuset.cpus.effective").strip()
+        return processors("cpuset.cpus.effective", text)
 
     async def bound(self, group: str, bounds: Bounds) -> None:
         """Bind a cgroup, which has to be there, to so much. Raises OSError."""
         if self.driver == SYSTEMD:
-            await self._bound(slices.parts(group.rpartition("/")[2]), bounds)
+            await self._bound(slices.parts(group.rpartition("/")[2]), limits.of_bounds(bounds))
         else:
-            await self._bound(tuple(part for part in group.split("/") if part), bounds)
+            await self._bound(tuple(part for part in group.split("/") if part), limits.of_bounds(bounds))
 
-    async def _bound(self, parts: Parts, bounds: Bounds) -> None:
-        given = limits.of_bounds(bounds)
+    async def _bound(self, parts: Parts, given: Limits) -> None:
+        self._demand(parts)
         written = [
             (hierarchy / self._path(parts) / name, text)
             for hierarchy in self._hierarchies()
             for name, text in limits.files(given, hierarchy.name, self.v2).items()
         ]
-        for path, _ in written:
-            path.parent.stat()  # who is not there is not made
         if self.driver == SYSTEMD:
             await self._slices().change(parts, given)
         for path, text in written:
             path.write_text(text)
+
+    def _demand(self, parts: Parts) -> None:
+        """Raise OSError, in the kubelet's words, where a cgroup is not there: it is somebody else's to make."""
+        there = [h / self._path(parts) for h in self._hierarchies() if self.v2 or h.name in _DEMANDED]
+        missing = [str(path) for path in there if not path.is_dir()]
+        called = f"[{' '.join(json.dumps(part) for part in parts)}]"
+        if missing and self.v2:
+            file = f"{missing[0]}/cgroup.controllers"
+            raise OSError(
+                f"could not read controllers for cgroup {called}: open {file}: no such file or directory"
+            )
+        if missing:
+            raise OSError(f"cgroup {called} has some missing paths: {', '.join(missing)}")
 
     async def _set(self, parts: Parts, given: Limits) -> None:
         """Make a cgroup unless it is there, and give it its limits."""

@@ -21,6 +21,7 @@ class Limits:
     memory: int = 0
     pids: int = 0
     huge_pages: Mapping[str, int] | None = field(default=None)
+    cpus: frozenset[int] = frozenset()  # the processors it runs on; none: all, and nobody is told
 
 
 def of_bounds(bounds: Bounds) -> Limits:

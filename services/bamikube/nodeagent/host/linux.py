@@ -62,8 +62,6 @@ class LinuxHost:
                 await self._cgroups.bound(cgroup, bounds)
             else:
                 await self._cgroups.bound_pods(bounds)
-        except FileNotFoundError as error:
-            raise HostFailure(f'"{cgroup or "kubepods"}" cgroup does not exist ({error.filename})') from error
         except OSError as error:
             what = f"cannot write {error.filename}: {error.strerror}" if error.filename else str(error)
             raise HostFailure(what) from error

@@ -19,6 +19,7 @@ SUFFIX = ".slice"
 INFINITY = 2**64 - 1
 _STEP = 10_000  # microseconds of CPU time a second: systemd counts quotas in hundredths of a processor
 _PERIODS_SINCE = 242  # the version from which on systemd lets the period be chosen
+_CPUS_SINCE = 244
 
 Property = tuple[str, str, object]  # name, D-Bus signature, value
 
@@ -66,7 +67,14 @@ def properties(limits: Limits, v2: bool, version: int) -> list[Property]:
         found.append(("CPUQuotaPerSecUSec", "t", _per_second(limits.quota, limits.period)))
     if limits.pids:
         found.append(("TasksMax", "t", limits.pids))
+    if limits.cpus and v2 and version >= _CPUS_SINCE:
+        found.append(("AllowedCPUs", "ay", _bits(limits.cpus)))
     return found
+
+
+def _bits(cpus: frozenset[int]) -> bytes:
+    """A set of processors, the first in the lowest bit of the first byte."""
+    return sum(1 << cpu for cpu in cpus).to_bytes(max(cpus) // 8 + 1, "little")
 
 
 def _per_second(quota: int, period: int) -> int:

@@ -18,7 +18,16 @@ from bamikube.nodeagent.node.facts import Machine
 from bamikube.nodeagent.pod.qos import shares
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
-ENFORCED = ("pods", "system-reserved", "kube-reserved", "none")
+ENFORCED = (
+    "pods",
+    "system-reserved",
+    "kube-reserved",
+    "system-reserved-compressible",
+    "kube-reserved-compressible",
+    "none",
+)
+
+COMPRESSIBLE = "-compressible"
 
 Amounts = Mapping[str, Quantity]
 
@@ -34,11 +43,15 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """A cgroup of daemons that is bound to what is reserved for them; ``name``: ``kube`` or ``system``."""
+    """A cgroup of daemons that is bound to what is reserved for them; ``name``: ``kube`` or ``system``.
+
+    ``compressible``: in CPU alone, which costs them time and not their lives.
+    """
 
     name: str
     cgroup: str
     bounds: Bounds
+    compressible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +119,17 @@ def reserve(
             "--reserved-cpus: can't use reservedSystemCPUs (--reserved-cpus) with systemReservedCgroup "
             "(--system-reserved-cgroup) or kubeReservedCgroup (--kube-reserved-cgroup)"
         )
+    both = (("system", system), ("kube", kube))
+    for name, _ in both:
+        if f"{name}-reserved" in ways and f"{name}-reserved-compressible" in ways:
+            raise ValueError(
+                f"--enforce-node-allocatable: {name}-reserved and {name}-reserved-compressible cannot both be given"
+            )
     daemons = tuple(
-        _daemons(name, cgroups.get(name, ""), amounts)
-        for name, amounts in (("system", system), ("kube", kube))
-        if f"{name}-reserved" in ways
+        _daemons(name, cgroups.get(name, ""), amounts, f"{name}-reserved{suffix}")
+        for suffix in ("", COMPRESSIBLE)
+        for name, amounts in both
+        if f"{name}-reserved{suffix}" in ways
     )
     total: dict[str, Quantity] = {}
     for amounts in (kube, system):
@@ -128,15 +148,18 @@ def reserve(
     return Reservation(total, held, "pods" in ways, daemons)
 
 
-def _daemons(name: str, cgroup: str, reserved: Amounts) -> Daemons:
+def _daemons(name: str, cgroup: str, reserved: Amounts, way: str) -> Daemons:
     if not cgroup:
         raise ValueError(
-            f'--enforce-node-allocatable: {name}ReservedCgroup (--{name}-reserved-cgroup) must be specified when "{name}-reserved" '
+            f'--enforce-node-allocatable: {name}ReservedCgroup (--{name}-reserved-cgroup) must be specified when "{way}" '
             "contained in enforceNodeAllocatable (--enforce-node-allocatable)"
         )
     cpu, memory, pids = (reserved.get(resource) for resource in ("cpu", "memory", "pid"))
+    weight = shares(cpu.milli_value()) if cpu is not None else None
+    if way.endswith(COMPRESSIBLE):
+        return Daemons(name, cgroup, Bounds(weight), compressible=True)
     bounds = Bounds(
-        shares(cpu.milli_value()) if cpu is not None else None,
+        weight,
         memory.value() if memory is not None else None,
         pids.value() if pids is not None else None,
     )

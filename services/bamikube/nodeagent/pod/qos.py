@@ -61,7 +61,7 @@ def container_resources(pod: JSON, spec: JSON, kernel: Kernel) -> Resources:
         memory,
         swap_allowed(pod, spec, kernel),
     )
-    pages = _pages(own)
+    pages = _pages(limits)
     return replace(
         found,
         oom_score_adj=oom_score(pod, spec, kernel.memory),
