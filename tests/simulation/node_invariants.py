@@ -3,7 +3,8 @@
 * **one of a kind**: no two containers of one name run in a pod, and no container is stopped without a reason;
 * **ended is ended**: what has ended for good does not start again, and a pod that the API calls ended never does;
 * **told in order**: phases and restart counts never go back, a start time stays, an ended pod has no running container;
-* **counted right**: a restart count is the number of containers that were made before;
+* **counted right**: a restart count is the number of containers that began before, and at most of those that were made: nobody may
+  know of one that never began, once the machine has lost it;
 * **back-off**: the third container of a name and those after it wait for their start;
 * **users** of a pod's own are nobody else's, and the same as long as it lives;
 * **volumes** are not taken from under a container;
@@ -238,6 +239,7 @@ class NodeWitness:
         held = False  # by an init container that fails
         for spec in facts.all_containers(pod):
             name, item = spec["name"], told.get(spec["name"])
+            began = len(self.lives.get((uid, name), ()))
             held = held or (
                 spec in facts.init_containers(pod) and spec["args"][0] == "exit" and spec["args"][2] != "0"
             )
@@ -249,10 +251,17 @@ class NodeWitness:
                 )
             elif name in running and not item["containerID"].endswith("/" + running[name].id):
                 reasons.append(f"{item['containerID']} is told of, {running[name].id} runs")
-            elif name not in running and not held and spec["args"][0] != "exit":
+            elif name not in running and not held and spec["args"][0] != "exit" and not _for_good(pod, item):
                 reasons.append(f"{name} does not run: {item['state']}")
-            elif name in running and item["restartCount"] != self.made[uid, name] - 1:
+            elif name in running and not began <= item["restartCount"] + 1 <= self.made[uid, name]:
                 reasons.append(
-                    f"{name} was made {self.made[uid, name]} times, told is {item['restartCount']}"
+                    f"{name} began {began} and was made {self.made[uid, name]} times, told is {item['restartCount']}"
                 )
         return reasons
+
+
+def _for_good(pod: JSON, item: JSON) -> bool:
+    """Whether a container has ended, if only by a fault of the machine, and its pod's policy has it not start again."""
+    ended = item["state"].get("terminated") or (item.get("lastState") or {}).get("terminated") or {}
+    code = ended.get("exitCode")
+    return code is not None and not facts.restarts(facts.restart_policy(pod), code)
