@@ -51,7 +51,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.sna
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      SystemdCgroup = false
+      SystemdCgroup = {systemd}
       Root = "{base}/runc"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.second]
     runtime_type = "io.containerd.runc.v2"
@@ -188,20 +188,25 @@ def unmount_below(base: Path) -> None:
 
 
 class PrivateContainerd:
-    """A running containerd; ``endpoint`` is its CRI address."""
+    """A running containerd; ``endpoint`` is its CRI address. ``inside``: the command that starts it in other namespaces, those of a
+    ``systemd`` that makes its cgroups."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, inside: tuple[str, ...] = ()) -> None:
+        self.base, self._inside = base, inside
         self.endpoint = f"unix://{base}/containerd.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         (self.base / "cni").mkdir(parents=True, exist_ok=True)
         (self.base / "cni" / "10-test.conflist").write_text(json.dumps(CNI).replace("{base}", str(self.base)))
-        (self.base / "config.toml").write_text(CONFIG.format(base=self.base))
+        (self.base / "config.toml").write_text(
+            CONFIG.format(base=self.base, systemd=str(bool(self._inside)).lower())
+        )
         with (self.base / "containerd.log").open("ab") as out:
             self._process = subprocess.Popen(
-                ["containerd", "--config", str(self.base / "config.toml")], stdout=out, stderr=out
+                [*self._inside, "containerd", "--config", str(self.base / "config.toml")],
+                stdout=out,
+                stderr=out,
             )
         deadline = time.monotonic() + 30
         while subprocess.run([*self._ctr(), "version"], capture_output=True).returncode:

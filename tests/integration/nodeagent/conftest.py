@@ -99,14 +99,18 @@ class Recorded:
 class Node:
     """A node without an API server: workers on real containerd."""
 
-    def __init__(self, containerd: PrivateContainerd, base: Path, group: str) -> None:
+    def __init__(
+        self, containerd: PrivateContainerd, base: Path, group: str, cgroups: Cgroups | None = None
+    ) -> None:
         self.endpoint = containerd.endpoint
         self.runtime = CriRuntime(self.endpoint)
         self.api = Recorded()
         self.logs, self.root = base / "log", base / "kubelet"
         machine = facts.inspect(base)
         kernel = replace(settings.kernel(NodeAgentOptions(), machine), memory=2**33)
-        self.host = LinuxHost(base / "kubelet", self.logs, Cgroups(group, "cgroupfs", kernel=kernel))
+        self.host = LinuxHost(
+            base / "kubelet", self.logs, cgroups or Cgroups(group, "cgroupfs", kernel=kernel)
+        )
         self.shared = Shared(
             world=World(),
             runtime=self.runtime,

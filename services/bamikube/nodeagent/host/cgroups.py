@@ -99,7 +99,8 @@ class Cgroups:
             path = self._base / name
             if path.is_dir():
                 found[path.resolve()] = path
-        return list(found.values())
+        mounted = [path for path in found.values() if path.resolve().is_mount()]
+        return mounted or list(found.values())  # a folder for a controller that there is not is none
 
     # -- names -------------------------------------------------------------------------------------------------
 
@@ -223,13 +224,15 @@ class Cgroups:
 
     async def _set(self, parts: Parts, given: Limits) -> None:
         """Make a cgroup unless it is there, and give it its limits."""
-        if self.driver == SYSTEMD:
-            try:
+        try:
+            if self.driver == SYSTEMD:
                 await self._slices().hold(parts, given)
-            except OSError as error:
-                raise CgroupFailure(
-                    f"failed to create container for [{' '.join(parts)}] : {error}"
-                ) from error
+            self._write(parts, given)
+        except OSError as error:
+            raise CgroupFailure(f"failed to create container for [{' '.join(parts)}] : {error}") from error
+
+    def _write(self, parts: Parts, given: Limits) -> None:
+        """The same by files. Raises OSError where a folder cannot be made."""
         for hierarchy in self._hierarchies():
             path = self._make(hierarchy, self._path(parts))
             for name, text in limits.files(given, hierarchy.name, self.v2).items():
