@@ -56,6 +56,7 @@ class HollowRuntime:
         self.handlers: tuple[Handler, ...] = ()
         self.stops: list[tuple[str, float, float]] = []  # container name, grace, when
         self.updates: list[tuple[str, Resources]] = []
+        self.told_sandboxes: dict[str, tuple[Resources, Resources]] = {}
         self.listeners: list[asyncio.Queue[RuntimeEvent]] = []
         self._number = 0
         self._changed = asyncio.Event()
@@ -169,6 +170,10 @@ class HollowRuntime:
         if self.containers[container_id].state != "exited":
             code = 137 if container.name in self.stubborn else 143
             self.set(container_id, "exited", exit_code=code, finished_at=self._clock.now())
+
+    async def update_sandbox(self, sandbox_id: str, resources: Resources, overhead: Resources) -> None:
+        await self._call("update_sandbox")
+        self.told_sandboxes[sandbox_id] = (resources, overhead)
 
     async def update_container(self, container_id: str, resources: Resources) -> None:
         await self._call("update_container")

@@ -85,7 +85,6 @@ class NodeAgent:
         self._serving = tls.Serving(options, node, ips, world) if options.enable_server else None
         looks.demand(
             root,
-            options.cgroup_driver,
             fail_swap_on=options.fail_swap_on,
             fail_cgroup_v1=options.fail_cgroupv1,
             protect_kernel=options.protect_kernel_defaults,

@@ -25,8 +25,6 @@ GOOD = Machine(
     root_fault="",
     controllers=frozenset(("cpu", "cpuset", "memory", "pids", "hugetlb")),
     cgroups_v2=True,
-    cgroup_driver="cgroupfs",
-    systemd=False,
     swap=(),
 )
 
@@ -53,11 +51,6 @@ def test_a_good_machine_needs_no_words() -> None:
             {"controllers": GOOD.controllers - {"pids"}},
             False,
             "pids are not there (v2); limits of these are not kept",
-        ),
-        (
-            {"cgroup_driver": "systemd"},
-            True,
-            "systemd does not run this machine; give --cgroup-driver cgroupfs",
         ),
         ({"swap": ("/dev/sda2",)}, True, "set --fail-swap-on flag to false; swapped to: /dev/sda2"),
     ],
@@ -102,13 +95,13 @@ def test_the_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path.mkdir()
     (groups / "cgroup.controllers").write_text("cpu memory pids\n")
     (proc / "swaps").write_text("Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n")
-    seen = looks.machine(root, "cgroupfs", groups, proc)
+    seen = looks.machine(root, groups, proc)
     assert (seen.cgroups_v2, seen.controllers, seen.swap) == (True, {"cpu", "memory", "pids"}, ("/dev/sda2",))
     assert seen.root_fault == "" and list(root.iterdir()) == []
     (groups / "cgroup.controllers").unlink()
     (groups / "cpu,cpuacct").mkdir()  # two controllers that are mounted as one
     (groups / "cpu,cpuacct" / "tasks").touch()
-    seen = looks.machine(tmp_path / "none", "cgroupfs", groups, tmp_path / "nothing")
+    seen = looks.machine(tmp_path / "none", groups, tmp_path / "nothing")
     assert (seen.cgroups_v2, seen.controllers, seen.swap) == (False, {"cpu", "cpuacct"}, ())
     assert seen.root_fault == "No such file or directory"
 
@@ -169,9 +162,15 @@ OLD, AWAY = RuntimeFailure("UNIMPLEMENTED", "unknown method RuntimeConfig"), Run
     ],
 )
 def test_the_runtime_says_who_makes_cgroups(
-    answers: tuple[Any, ...], found: tuple[str, bool], asked: int, caplog: pytest.LogCaptureFixture
+    answers: tuple[Any, ...],
+    found: tuple[str, bool],
+    asked: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(driver, "RUNS", tmp_path)
 
     async def story() -> None:
         runtime = Tells(*answers)
@@ -181,6 +180,19 @@ def test_the_runtime_says_who_makes_cgroups(
     virtual.run(story())
     told = "Falling back to using cgroupDriver from kubelet config." in caplog.text
     assert told is (answers == (OLD,))
+
+
+def test_a_driver_that_this_machine_does_not_have_ends_the_node_agent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(driver, "RUNS", tmp_path / "none")
+
+    async def story() -> None:
+        with pytest.raises(OSError, match="systemd does not run this machine; give --cgroup-driver cgroupfs"):
+            await driver.choose(Tells(OLD), "systemd", LoopClock())
+        assert await driver.choose(Tells("cgroupfs"), "systemd", LoopClock()) == ("cgroupfs", True)
+
+    virtual.run(story())
 
 
 def test_a_runtime_that_answers_late_and_otherwise_ends_the_node_agent() -> None:

@@ -281,6 +281,25 @@ def test_who_wants_less_and_who_is_more_important_goes_first() -> None:
     live(story())
 
 
+def test_the_sandbox_is_told_what_its_containers_may_use_together() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = node.run("web", containers=[_app("100m")], overhead={"cpu": "50m"})
+            await node.until(lambda: running(worker))
+            node.runtime.broken["update_sandbox"] = RuntimeFailure("UNKNOWN", "not now")
+            _change(worker, requests={"cpu": "200m"}, limits={"cpu": "400m"})
+            judge_all(node.workers.values())
+            await node.until(lambda: node.api.said("ResizeCompleted"))  # it is no failure
+            node.runtime.broken.clear()
+            _change(worker, requests={"cpu": "200m"}, limits={"cpu": "500m"})
+            judge_all(node.workers.values())
+            await node.until(lambda: len(node.api.said("ResizeCompleted")) == 2)
+            [(together, own)] = node.runtime.told_sandboxes.values()
+            assert (together.cpu_shares, together.cpu_quota, own.cpu_shares) == (204, 50_000, 51)
+
+    live(story())
+
+
 def test_what_the_runtime_refuses_is_told_and_tried_again() -> None:
     async def story() -> None:
         async with HollowNode() as node:

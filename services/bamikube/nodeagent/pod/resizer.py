@@ -42,6 +42,7 @@ class PodResize:
     ) -> None:
         self._shared, self._memory, self._pod, self._wake = shared, memory, pod, wake
         self._running: dict[str, str] = {}  # ids of containers by name
+        self._sandbox = ""  # its id
         self._last: tuple[JSON, Promise, JSON] | None = (
             None  # a pod, what it was promised, and the two as one
         )
@@ -103,6 +104,8 @@ class PodResize:
         """Note the end of a resize: everything that runs has what it was promised."""
         memory = self._memory
         self._running = {c.name: c.id for c in state.running()}
+        sandbox = state.sandbox()
+        self._sandbox = sandbox.id if sandbox is not None else ""
         known = {c.id for c in state.containers}
         memory.renewed &= known
         for name in {c.name for c in state.containers}:
@@ -137,6 +140,7 @@ class PodResize:
             await self._shared.runtime.update_container(action.id, values)
             await host.prepare(resizing.widest(pod, self._given() | {action.name: resources}))
             memory.given[action.id], done = resources, "true"
+            await self._tell_sandbox(pod)
         except (RuntimeFailure, HostFailure, OSError) as error:
             text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)
             generation = memory.resizing.generation
@@ -149,6 +153,16 @@ class PodResize:
         finally:
             figures.RESIZE_MILLISECONDS.labels(done).observe((clock.monotonic() - begun) * 1000)
         memory.resizing = ResizeUnderWay(memory.resizing.generation)
+
+    async def _tell_sandbox(self, pod: JSON) -> None:
+        """Best effort: the limits hold already."""
+        spec = {key: value for key, value in pod["spec"].items() if key != "overhead"}
+        kernel = self._shared.node.kernel
+        together, own = qos.pod_cgroup({"spec": spec}, kernel.period), qos.overhead(pod, kernel)
+        try:
+            await self._shared.runtime.update_sandbox(self._sandbox, together, own)
+        except RuntimeFailure as failure:
+            log.info("updating pod sandbox resources failed: %s", failure)
 
     def _given(self) -> Promise:
         """What the containers have that run, by name."""

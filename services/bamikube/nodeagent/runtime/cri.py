@@ -103,6 +103,7 @@ class CriRuntime:
         self._events = events_pb2_grpc.EventsStub(self._channel)
         self._snapshots = Snapshots(self._channel, containerd_namespace)
         self._snapshotter_name = ""
+        self._sandboxes_stay = False  # the runtime does not know that sandboxes change
 
     async def close(self) -> None:
         await self._channel.close()
@@ -262,6 +263,19 @@ class CriRuntime:
     async def update_container(self, container_id: str, resources: Resources) -> None:
         request = pb.UpdateContainerResourcesRequest(container_id=container_id, linux=_resources(resources))
         await self._call(self._runtime.UpdateContainerResources, request)
+
+    async def update_sandbox(self, sandbox_id: str, resources: Resources, overhead: Resources) -> None:
+        if self._sandboxes_stay:
+            return
+        request = pb.UpdatePodSandboxResourcesRequest(
+            pod_sandbox_id=sandbox_id, overhead=_resources(overhead), resources=_resources(resources)
+        )
+        try:
+            await self._call(self._runtime.UpdatePodSandboxResources, request)
+        except RuntimeFailure as failure:
+            if failure.code != "UNIMPLEMENTED":
+                raise
+            self._sandboxes_stay = True
 
     async def remove_container(self, container_id: str) -> None:
         await self._call(self._runtime.RemoveContainer, pb.RemoveContainerRequest(container_id=container_id))

@@ -337,6 +337,9 @@ class Runtime(Protocol):
     async def stop_container(self, container_id: str, grace: float) -> None:
         """SIGTERM (or the image's stop signal), then SIGKILL after ``grace`` seconds; returns when it has ended."""
 
+    async def update_sandbox(self, sandbox_id: str, resources: Resources, overhead: Resources) -> None:
+        """Tell what a pod's containers may use together from now on; a runtime that does not care (before containerd 2.1) is not told."""
+
     async def update_container(self, container_id: str, resources: Resources) -> None:
         """Change what a running container may use."""
 

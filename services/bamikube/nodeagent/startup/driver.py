@@ -7,11 +7,15 @@ asked on, and when it turns out to do otherwise the node agent ends, to begin ag
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Protocol
 
 from bamikube.kit.clock import Clock
 from bamikube.nodeagent import figures
 from bamikube.nodeagent.runtime.port import RuntimeFailure
+from bamikube.nodeagent.startup import verdicts
+
+RUNS = Path("/run/systemd/system")  # is there where systemd runs the machine
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +31,18 @@ class Asked(Protocol):
 
 
 async def choose(runtime: Asked, configured: str, clock: Clock) -> tuple[str, bool]:
-    """The driver, and whether that is certain."""
+    """The driver, and whether that is certain. Raises OSError for one that this machine does not have."""
+    found: str | None = None
     for attempt in range(TRIES):
         if attempt:
             await clock.sleep(PAUSE)
-        found = await _told(runtime, configured)
-        if found is not None:
-            return found, True
-    log.warning("the runtime does not tell its cgroup driver; going on with %s", configured)
-    return configured, False
+        if (found := await _told(runtime, configured)) is not None:
+            break
+    else:
+        log.warning("the runtime does not tell its cgroup driver; going on with %s", configured)
+    if fault := verdicts.of_driver(found or configured, RUNS.is_dir()):
+        raise OSError(str(fault))
+    return found or configured, found is not None
 
 
 async def _told(runtime: Asked, configured: str) -> str | None:

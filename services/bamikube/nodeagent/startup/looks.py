@@ -18,9 +18,7 @@ from bamikube.nodeagent.startup.verdicts import Finding, Machine
 log = logging.getLogger(__name__)
 
 
-def machine(
-    root: Path, driver: str, cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")
-) -> Machine:
+def machine(root: Path, cgroups: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> Machine:
     """What this machine is like."""
     v2 = (cgroups / "cgroup.controllers").exists()
     controllers = (
@@ -36,8 +34,6 @@ def machine(
         root_fault=_fault(root),
         controllers=frozenset(controllers),
         cgroups_v2=v2,
-        cgroup_driver=driver,
-        systemd=Path("/run/systemd/system").is_dir(),
         swap=_swap(proc / "swaps"),
     )
 
@@ -69,13 +65,9 @@ def _swap(path: Path) -> tuple[str, ...]:
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
-def demand(
-    root: Path, driver: str, *, fail_swap_on: bool, fail_cgroup_v1: bool, protect_kernel: bool
-) -> None:
+def demand(root: Path, *, fail_swap_on: bool, fail_cgroup_v1: bool, protect_kernel: bool) -> None:
     """Log what is missing; raise ValueError, with all that is fatal, when this machine cannot be a node."""
-    found = verdicts.of_machine(
-        machine(root, driver), fail_swap_on=fail_swap_on, fail_cgroup_v1=fail_cgroup_v1
-    )
+    found = verdicts.of_machine(machine(root), fail_swap_on=fail_swap_on, fail_cgroup_v1=fail_cgroup_v1)
     if protect_kernel:
         found += verdicts.of_kernel(kernel())
     for finding in found:

@@ -27,8 +27,6 @@ class Machine:
     root_fault: str
     controllers: frozenset[str]
     cgroups_v2: bool
-    cgroup_driver: str
-    systemd: bool  # whether systemd runs this machine
     swap: tuple[str, ...]  # what is swapped to
 
 
@@ -94,11 +92,6 @@ def of_machine(seen: Machine, *, fail_swap_on: bool, fail_cgroup_v1: bool = Fals
     if missing := [name for name in WANTED if name not in seen.controllers]:
         text = f"the cgroup controllers {', '.join(missing)} are not there ({version})"
         found.append(Finding(text, "limits of these are not kept"))
-    if seen.cgroup_driver == "systemd" and not seen.systemd:
-        text = "--cgroup-driver systemd is given, and systemd does not run this machine"
-        found.append(
-            Finding(text, "give --cgroup-driver cgroupfs, and SystemdCgroup = false to containerd", True)
-        )
     if fail_cgroup_v1 and not seen.cgroups_v2:
         text = "kubelet is configured to not run on a host using cgroup v1"
         fix = "boot with systemd.unified_cgroup_hierarchy=1, or set --fail-cgroupv1 to false"
@@ -109,6 +102,15 @@ def of_machine(seen: Machine, *, fail_swap_on: bool, fail_cgroup_v1: bool = Fals
         )
         found.append(Finding(text, f"swapped to: {', '.join(seen.swap)}", True))
     return found
+
+
+def of_driver(driver: str, systemd: bool) -> Finding | None:
+    """Whether cgroups can be made by this driver; ``systemd``: it runs this machine."""
+    if driver != "systemd" or systemd:
+        return None
+    text = "the cgroup driver is systemd, and systemd does not run this machine"
+    fix = "give --cgroup-driver cgroupfs, and SystemdCgroup = false to containerd"
+    return Finding(text, fix, True)
 
 
 def of_runtime(endpoint: str, failure: str, conditions: Sequence[Condition]) -> list[Finding]:

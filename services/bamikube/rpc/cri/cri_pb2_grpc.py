@@ -139,6 +139,11 @@ class RuntimeServiceStub:
                 request_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.SerializeToString,
                 response_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.UpdatePodSandboxResources = channel.unary_unary(
+                '/runtime.v1.RuntimeService/UpdatePodSandboxResources',
+                request_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesRequest.SerializeToString,
+                response_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesResponse.FromString,
+                _registered_method=True)
         self.RuntimeConfig = channel.unary_unary(
                 '/runtime.v1.RuntimeService/RuntimeConfig',
                 request_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.RuntimeConfigRequest.SerializeToString,
@@ -275,6 +280,12 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdatePodSandboxResources(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RuntimeConfig(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -388,6 +399,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.FromString,
                     response_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.SerializeToString,
+            ),
+            'UpdatePodSandboxResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePodSandboxResources,
+                    request_deserializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesRequest.FromString,
+                    response_serializer=bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesResponse.SerializeToString,
             ),
             'RuntimeConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.RuntimeConfig,
@@ -962,6 +978,33 @@ class RuntimeService:
             '/runtime.v1.RuntimeService/Status',
             bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusRequest.SerializeToString,
             bamikube_dot_rpc_dot_cri_dot_cri__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePodSandboxResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runtime.v1.RuntimeService/UpdatePodSandboxResources',
+            bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesRequest.SerializeToString,
+            bamikube_dot_rpc_dot_cri_dot_cri__pb2.UpdatePodSandboxResourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,
