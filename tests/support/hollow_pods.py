@@ -317,6 +317,9 @@ class HollowApi:
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return None
 
+    async def trust_bundles(self) -> list[JSON] | None:
+        return []
+
     async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         return None
 

@@ -37,9 +37,16 @@ class OneNode:
     """``base`` needs room for sockets' names: a short path. ``flags`` are more of the node agent's; ``api`` is a folder for
     etcd and the logs, should they not lie on the node's disk."""
 
-    def __init__(self, base: Path, archives: Sequence[bytes], *flags: str, api: Path | None = None) -> None:
+    def __init__(
+        self,
+        base: Path,
+        archives: Sequence[bytes],
+        *flags: str,
+        api: Path | None = None,
+        api_flags: tuple[str, ...] = (),
+    ) -> None:
         self.base, self.flags, self._archives = base, flags, archives
-        self.api = PrivateApi(api or base / "api")
+        self.api = PrivateApi(api or base / "api", flags=api_flags)
         self.containerd = PrivateContainerd(base)
         self.group = f"/bamikube-node-{os.getpid()}"
         self.root, self.logs = base / "kubelet", base / "log"

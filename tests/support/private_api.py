@@ -30,10 +30,15 @@ SERVICES = Path(__file__).resolve().parents[2] / "services"
 
 
 class PrivateApi:
-    """``controllers=False`` leaves the controllers out: an API and nothing that moves by itself."""
+    """``controllers=False`` leaves the controllers out: an API and nothing that moves by itself. ``flags`` are the API server's."""
 
     def __init__(
-        self, directory: Path, *, controllers: bool = True, etcd_flags: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        *,
+        controllers: bool = True,
+        etcd_flags: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.etcd = EtcdServer(directory / "etcd", flags=etcd_flags)
@@ -42,7 +47,7 @@ class PrivateApi:
         self.home = directory / "kubernetes"
         self.kubeconfig = self.home / "admin.conf"
         self.ca = self.home / "pki/ca.crt"
-        self._controllers = controllers
+        self._controllers, self._flags = controllers, flags
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     @property
@@ -98,6 +103,7 @@ class PrivateApi:
             f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
             f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
             f"--kubelet-certificate-authority={pki}/ca.crt",
+            *self._flags,
         ]
 
     def spawn(self, name: str, *flags: str) -> subprocess.Popen[bytes]:

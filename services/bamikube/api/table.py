@@ -413,10 +413,20 @@ _CLUSTER = (
 
 TABLE: tuple[Resource, ...] = _CORE + _WORKLOADS + _NETWORK + _SECURITY + _STORAGE + _CLUSTER
 
-_BY_PATH = {(row.group, row.version, row.plural): row for row in TABLE}
-_BY_KIND = {(row.api_version, row.kind): row for row in TABLE}
+# Served only by an API server that is asked to: see :mod:`bamikube.apiserver.switches`.
+CLUSTER_TRUST_BUNDLES = _row(
+    "certificates.k8s.io/v1beta1",
+    "ClusterTrustBundle",
+    "clustertrustbundles",
+    namespaced=False,
+    fields=("spec.signerName",),
+)
+OPTIONAL: tuple[Resource, ...] = (CLUSTER_TRUST_BUNDLES,)
+
+_BY_PATH = {(row.group, row.version, row.plural): row for row in TABLE + OPTIONAL}
+_BY_KIND = {(row.api_version, row.kind): row for row in TABLE + OPTIONAL}
 _BY_NAME: dict[str, Resource] = {}
-for _each in TABLE:
+for _each in TABLE + OPTIONAL:
     _BY_NAME.setdefault(f"{_each.plural}.{_each.group}" if _each.group else _each.plural, _each)
 
 

@@ -15,6 +15,7 @@ Built-in rows come first: no definition can take their place.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from bamikube.api import table
@@ -32,12 +33,14 @@ _BUILT_IN = frozenset(row.storage_key for row in table.TABLE)
 class Catalog:
     """The live table of rows. ``version`` moves whenever the rows do."""
 
-    def __init__(self, cache: Cache) -> None:
-        self.rows: tuple[Resource, ...] = table.TABLE
+    def __init__(self, cache: Cache, optional: Sequence[Resource] = ()) -> None:
+        """``optional`` are rows of :data:`table.OPTIONAL` that are served, too."""
+        self._builtin = table.TABLE + tuple(optional)
+        self.rows: tuple[Resource, ...] = self._builtin
         self.version = 0
         self.families: dict[str, Family] = {}
         self._cache = cache
-        self._by_path = {(row.group, row.version, row.plural): row for row in table.TABLE}
+        self._by_path = {(row.group, row.version, row.plural): row for row in self._builtin}
         cache.subscribe(DEFINITIONS, self._changed)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
@@ -47,13 +50,13 @@ class Catalog:
     def by_kind(self, api_version: str, kind: str) -> Resource | None:
         """The row of an object's ``apiVersion`` and ``kind``."""
         builtin = table.by_kind(api_version, kind)
-        if builtin is not None:
+        if builtin in self._builtin:
             return builtin
         return next((row for row in self.rows if row.api_version == api_version and row.kind == kind), None)
 
     def stored(self) -> list[Resource]:
         """One row for every resource whose objects are kept, in the form they are kept in."""
-        builtin = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
+        builtin = [row for row in self._builtin if not row.virtual and table.storage_row(row) is row]
         return builtin + [family.storage for family in self.families.values()]
 
     # -- following -----------------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ class Catalog:
 
     def _publish(self) -> None:
         custom = [row for name in sorted(self.families) for row in self.families[name].served]
-        self.rows = table.TABLE + tuple(custom)
+        self.rows = self._builtin + tuple(custom)
         self._by_path = {(row.group, row.version, row.plural): row for row in self.rows}
         self.version += 1
 

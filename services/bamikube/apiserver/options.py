@@ -125,10 +125,11 @@ class ApiServerOptions(Options):
         300, ge=0, description="seconds a pod stays on a node that is unreachable, when it says nothing"
     )
     feature_gates: dict[str, str] = Field(
-        {}, description="Name=true,...; only what is so anyway: gates are not switched here"
+        {}, description="Name=true,...; what is so anyway, and ClusterTrustBundle, which is off"
     )
     runtime_config: dict[str, str] = Field(
-        {}, description="GROUP/VERSION=true,...; only what is served anyway: APIs are not switched here"
+        {},
+        description="GROUP/VERSION=true,...; what is served anyway, and certificates.k8s.io/v1beta1, which is off",
     )
     enable_priority_and_fairness: bool = Field(
         True, description="always on: raise --max-requests-inflight to let more in"

@@ -30,8 +30,10 @@ from bamikube.apiserver import (
     failures,
     latency,
     negotiation,
+    optional_rules,
     requestfigures,
     requestinfo,
+    switches,
 )
 from bamikube.apiserver.admission import configuration, plugins
 from bamikube.apiserver.aggregation.aggregator import Aggregator
@@ -115,10 +117,13 @@ class ApiServer:
         self.caller = caller or self._http_caller()
         self.auditor = auditor_of(options, world, caller)
         self._store = MeteredStore(store, world)
-        rows = [row for row in table.TABLE if not row.virtual and table.storage_row(row) is row]
+        optional = switches.optional(options.feature_gates, options.runtime_config)
+        rows = [row for row in table.TABLE + optional if not row.virtual and table.storage_row(row) is row]
         self.cache = Cache(self._store, rows, world, self._tasks, leading=DEFINITIONS)
-        self.catalog = Catalog(self.cache)
-        self.authorizer = Authorizer(self.cache, tuple(options.authorization_mode))
+        self.catalog = Catalog(self.cache, optional)
+        self.authorizer = Authorizer(
+            self.cache, tuple(options.authorization_mode), node_rules=optional_rules.node(optional)
+        )
         self.admission = plugins.standard(
             plugins.Parts(
                 self.cache,
@@ -176,6 +181,7 @@ class ApiServer:
             self.registry,
             world,
             authentication=published_trust(options),
+            optional=optional,
         )
         self.events = recorder(self.registry, world, COMPONENT)
         self.default_service_cidr = DefaultServiceCidr(

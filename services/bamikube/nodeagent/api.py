@@ -24,6 +24,9 @@ class PodApi(Protocol):
 
     async def secret(self, namespace: str, name: str) -> JSON | None: ...
 
+    async def trust_bundles(self) -> list[JSON] | None:
+        """All ClusterTrustBundles, None where they are not served."""
+
     async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         """Any other object, None when there is none."""
 
@@ -67,6 +70,9 @@ class ClusterApi:
 
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return await self._referenced.get("Secret", namespace, name)
+
+    async def trust_bundles(self) -> list[JSON] | None:
+        return await self._referenced.trust.all()
 
     async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         try:

@@ -25,6 +25,7 @@ from bamikube.kit.world import World
 from bamikube.nodeagent.container import env
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.facts import JSON
+from bamikube.nodeagent.trust import TrustBundles
 from bamikube.nodeagent.volumes import payload
 
 Key = tuple[str, str, str]  # kind, namespace, name
@@ -64,6 +65,7 @@ class Referenced:
         self._tasks = Tasks("referenced")
         self._closed = False
         self.tell: Callable[[set[str]], None] = lambda uids: None
+        self.trust = TrustBundles(client, world, self._tasks, lambda uids: self.tell(uids))
 
     def hold(self, pod: JSON) -> None:
         """Watch what ``pod`` refers to now, and no more what it has ceased to."""
@@ -74,6 +76,7 @@ class Referenced:
         if uid in self._held and version is not None and self._seen.get(uid) == version:
             return
         self._seen[uid] = version
+        self.trust.hold(uid, pod)
         wanted = {(kind, namespace, name) for kind, name in references(pod)}
         before = self._held.get(uid, set())
         self._held[uid] = wanted
@@ -85,6 +88,7 @@ class Referenced:
     def release(self, uid: str) -> None:
         """The pod is gone."""
         self._seen.pop(uid, None)
+        self.trust.release(uid)
         self._let_go(uid, self._held.pop(uid, set()))
 
     def _let_go(self, uid: str, keys: set[Key]) -> None:

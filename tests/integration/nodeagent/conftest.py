@@ -66,6 +66,9 @@ class Recorded:
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return self.objects.get(("Secret", name))
 
+    async def trust_bundles(self) -> list[JSON] | None:
+        return [found for (kind, _), found in self.objects.items() if kind == "ClusterTrustBundle"]
+
     async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         return self.objects.get((resource, name))
 

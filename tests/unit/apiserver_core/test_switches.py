@@ -1,4 +1,4 @@
-"""Flags of kube-apiserver that nothing is behind: what is so anyway passes, the rest is refused with the reason."""
+"""Flags that switch what is served: what is so anyway passes, what is off may be turned on, the rest is refused with the reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bamikube.api import table
+from bamikube.apiserver import switches
 from bamikube.apiserver.admission.pod_security import PodSecurity
 from bamikube.apiserver.admission.tolerations import NOT_READY, UNREACHABLE, DefaultTolerationSeconds
 from bamikube.apiserver.options import ApiServerOptions
@@ -54,6 +56,9 @@ async def test_admission_is_built_as_the_flags_say(tmp_path: Path) -> None:
         ("--runtime-config=api/alpha=false,example.com/v1=false", ""),
         ("--runtime-config=batch/v1=false", "batch/v1=false: what is served cannot be turned off"),
         ("--runtime-config=resource.k8s.io/v1alpha3=true", "resource.k8s.io/v1alpha3: not served"),
+        ("--runtime-config=certificates.k8s.io/v1beta1=false", ""),
+        ("--feature-gates=ClusterTrustBundle=false", ""),
+        ("--feature-gates=ClusterTrustBundle=on", "ClusterTrustBundle=on: must be true or false"),
         ("--enable-priority-and-fairness=true", ""),
         ("--enable-priority-and-fairness=false", "priority and fairness cannot be turned off"),
         ("--default-unreachable-toleration-seconds=30", ""),
@@ -66,3 +71,28 @@ def test_a_switch_is_real_or_refused(given: str, said: str, capsys: pytest.Captu
     with pytest.raises(SystemExit):
         parse_options(ApiServerOptions, [given], "bamikube-apiserver")
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gates", "wanted", "served"),
+    [
+        ({}, {}, False),
+        ({"ClusterTrustBundle": "true"}, {}, False),
+        ({}, {"certificates.k8s.io/v1beta1": "true"}, False),
+        ({"ClusterTrustBundle": "true"}, {"certificates.k8s.io/v1beta1": ""}, True),
+        ({"ClusterTrustBundle": "True"}, {"api/beta": "true"}, True),
+        (
+            {"ClusterTrustBundle": "true"},
+            {"api/all": "true", "certificates.k8s.io/v1beta1/clustertrustbundles": "false"},
+            False,
+        ),
+    ],
+)
+def test_a_kind_that_is_off_needs_its_gate_and_its_version(
+    gates: dict[str, str], wanted: dict[str, str], served: bool
+) -> None:
+    rows = switches.optional(gates, wanted)
+    assert rows == ((table.CLUSTER_TRUST_BUNDLES,) if served else ())
+    options = ApiServerOptions(feature_gates=gates, runtime_config=wanted)
+    server = ApiServer(ModelStore(World()), options, World())
+    assert (table.CLUSTER_TRUST_BUNDLES in server.catalog.rows) is served

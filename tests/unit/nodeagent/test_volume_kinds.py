@@ -125,16 +125,6 @@ def test_all_that_a_projected_volume_misses_is_told_at_once() -> None:
     assert str(failure.value) == '[configmap "one" not found, secret "two" not found]'
 
 
-def test_a_trust_bundle_is_refused_unless_it_is_optional() -> None:
-    def files(**source: Any) -> Any:
-        volume = {"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"path": "ca", **source}}]}}
-        return payload.payload(_pod(), volume, NOTHING)
-
-    assert files(name="x", optional=True) == {}
-    with pytest.raises(ConfigError, match="ClusterTrustBundle projection is not supported"):
-        files(name="x")
-
-
 def test_an_image_volume_is_pulled_by_its_own_policy() -> None:
     spec = {"name": "c", "image": "app", "imagePullPolicy": "Always", "volumeMounts": [{"name": "v"}]}
     volume = {"name": "v", "image": {"reference": "data:1"}}

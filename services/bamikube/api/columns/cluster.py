@@ -406,6 +406,10 @@ PRINTERS = {
         ),
         _signing_request,
     ),
+    ("certificates.k8s.io", "clustertrustbundles"): Printer(
+        (NAME, column("SignerName", about="=certificates.v1beta1.ClusterTrustBundleSpec.signerName")),
+        lambda obj, now: [name(obj), (obj.get("spec") or {}).get("signerName") or NONE],
+    ),
     (_ADMISSION, "mutatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "validatingwebhookconfigurations"): _WEBHOOKS,
     (_ADMISSION, "mutatingadmissionpolicies"): _policies(

@@ -40,6 +40,7 @@ from bamikube.api.validation import (
     services,
     slices,
     storage,
+    trust_bundles,
     webhooks,
     workloads,
 )
@@ -70,6 +71,7 @@ _MODULES: tuple[ModuleType, ...] = (
     services,
     slices,
     storage,
+    trust_bundles,
     webhooks,
     workloads,
 )

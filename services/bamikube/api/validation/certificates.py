@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from bamikube.api import pem
 from bamikube.api.errors import Cause
 from bamikube.api.names import is_dns1123_subdomain
 from bamikube.api.validation.rules import (
@@ -51,30 +52,21 @@ USAGES = (
 )
 LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 _FINAL = ("Approved", "Denied", "Failed")
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
 
 
-def _blocks(text: str) -> list[tuple[str, bytes]]:
-    """The PEM blocks in a base64 field: type and DER. Blocks that cannot be decoded are left out."""
+def _blocks(text: str) -> list[pem.Block]:
+    """The PEM blocks in a base64 field."""
     try:
-        raw = base64.b64decode(text)
+        return list(pem.blocks(base64.b64decode(text)))
     except (binascii.Error, ValueError):
         return []
-    found: list[tuple[str, bytes]] = []
-    for kind, body in _BLOCK.findall(raw):
-        lines = [line for line in body.split(b"\n") if b":" not in line]
-        try:
-            found.append((kind.decode(), base64.b64decode(b"".join(lines), validate=False)))
-        except (binascii.Error, ValueError):
-            continue
-    return found
 
 
 def _request(field: str, text: str) -> list[Cause]:
     blocks = _blocks(text)
-    if not blocks or blocks[0][0] != "CERTIFICATE REQUEST":
+    if not blocks or blocks[0].kind != "CERTIFICATE REQUEST":
         return [invalid(field, text, "PEM block type must be CERTIFICATE REQUEST")]
-    if blocks[0][1][:1] != b"\x30":  # a SEQUENCE, as every DER certificate request is
+    if blocks[0].data[:1] != b"\x30":  # a SEQUENCE, as every DER certificate request is
         return [invalid(field, text, "x509: malformed certificate request")]
     return []
 
@@ -189,7 +181,7 @@ def _certificate(field: str, text: str) -> list[Cause]:
     if not blocks:
         detail = "must contain at least one CERTIFICATE PEM block"
         return [invalid(field, "<certificate data>", detail)]
-    for kind, _ in blocks:
+    for kind in (block.kind for block in blocks):
         if kind != "CERTIFICATE":
             detail = f'only CERTIFICATE PEM blocks are allowed, found "{kind}"'
             return [invalid(field, "<certificate data>", detail)]

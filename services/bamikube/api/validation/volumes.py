@@ -8,6 +8,7 @@ from bamikube.api.errors import Cause
 from bamikube.api.memory import FEW, Approved
 from bamikube.api.names import is_dns1123_label, is_dns1123_subdomain
 from bamikube.api.quantity import Quantity
+from bamikube.api.validation import trust_bundles
 from bamikube.api.validation.containers import downward_field, resource_field_ref
 from bamikube.api.validation.rules import duplicate, forbidden, invalid, named, not_supported, required
 
@@ -76,6 +77,10 @@ def _projected(field: str, source: dict[str, Any]) -> list[Cause]:
                 causes += _items(f"{path}.{kind}.items", each[kind].get("items") or [])
         if each.get("downwardAPI") is not None:
             causes += _downward(f"{path}.downwardAPI.items", each["downwardAPI"].get("items") or [])
+        bundle = each.get("clusterTrustBundle")
+        if bundle is not None:
+            causes += trust_bundles.projection(f"{path}.clusterTrustBundle", bundle)
+            causes += _local_path(f"{path}.clusterTrustBundle.path", bundle.get("path"))
         token = each.get("serviceAccountToken")
         if token is not None:
             seconds = token.get("expirationSeconds", 3600)

@@ -1,7 +1,9 @@
-"""What is watched over in signing requests for certificates.
+"""What is watched over in signing requests for certificates, and in bundles of trust anchors.
 
 CertificateApproval and CertificateSigning: approving or signing needs the verb ``approve`` or ``sign`` on the signer
 (``signers`` named ``example.com/name`` or ``example.com/*``), beside the right to write the subresource.
+
+ClusterTrustBundleAttest: who writes trust anchors under a signer's name needs the verb ``attest`` on it.
 
 CertificateSubjectRestriction: no signing request for ``system:masters`` through the client signer.
 
@@ -27,8 +29,10 @@ from bamikube.apiserver.admission.context import AdmissionContext
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz.authorizer import Authorizer
 from bamikube.apiserver.identity import MASTERS
+from bamikube.pki import trust_anchors
 
 GROUP, PLURAL = "certificates.k8s.io", "certificatesigningrequests"
+BUNDLES = "clustertrustbundles"
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
@@ -88,6 +92,16 @@ class CertificateSubjectRestriction(Plugin):
             )
 
 
+def _may(authorizer: Authorizer, ctx: AdmissionContext, verb: str, signer: str) -> bool:
+    """Whether who asks has ``verb`` on the signer, or on all of its domain."""
+    return any(
+        authorizer.authorize(
+            Attributes(ctx.user, verb, group=GROUP, version="v1", resource="signers", name=name)
+        ).allowed
+        for name in (signer, signer.partition("/")[0] + "/*")
+    )
+
+
 class _SignerRight(Plugin):
     """Somebody decides about a request: he needs ``verb`` on its signer."""
 
@@ -100,13 +114,9 @@ class _SignerRight(Plugin):
 
     def _demand(self, ctx: AdmissionContext) -> None:
         signer = ((ctx.old or ctx.object or {}).get("spec") or {}).get("signerName", "")
-        for name in (signer, signer.partition("/")[0] + "/*"):
-            asked = Attributes(ctx.user, self.verb, group=GROUP, version="v1", resource="signers", name=name)
-            if self._authorizer.authorize(asked).allowed:
-                return
-        raise errors.forbidden(
-            PLURAL, ctx.name, f'user not permitted to {self.verb} requests with signerName "{signer}"', GROUP
-        )
+        if not _may(self._authorizer, ctx, self.verb, signer):
+            words = f'user not permitted to {self.verb} requests with signerName "{signer}"'
+            raise errors.forbidden(PLURAL, ctx.name, words, GROUP)
 
 
 class CertificateApproval(_SignerRight):
@@ -134,3 +144,42 @@ class CertificateSigning(_SignerRight):
 def _decided(obj: dict[str, Any]) -> tuple[Any, Any]:
     status = obj.get("status") or {}
     return status.get("certificate") or "", status.get("conditions") or []
+
+
+class TrustAnchors(Plugin):
+    """The text of a bundle, which takes a library to read. It cannot be switched off."""
+
+    name = "ClusterTrustBundleAnchors"
+    kinds = frozenset({(GROUP, BUNDLES)})
+    operations = frozenset({"CREATE", "UPDATE"})
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        text = _spec(ctx.object).get("trustBundle") or ""
+        if ctx.object is None or (ctx.old is not None and text == _spec(ctx.old).get("trustBundle")):
+            return
+        if found := trust_anchors.faults(text):
+            causes = [invalid("spec.trustBundle", "<value omitted>", fault) for fault in found]
+            raise errors.invalid("ClusterTrustBundle", ctx.name, causes, GROUP)
+
+
+class ClusterTrustBundleAttest(Plugin):
+    """A bundle for a signer is written by those who may attest for it."""
+
+    name = "ClusterTrustBundleAttest"
+    kinds = frozenset({(GROUP, BUNDLES)})
+    operations = frozenset({"CREATE", "UPDATE"})
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    async def validate(self, ctx: AdmissionContext) -> None:
+        signer = _spec(ctx.object).get("signerName") or ""
+        if not signer or (ctx.old is not None and _spec(ctx.old) == _spec(ctx.object)):
+            return
+        if not _may(self._authorizer, ctx, "attest", signer):
+            words = f'user not permitted to attest for signerName "{signer}"'
+            raise errors.forbidden(BUNDLES, ctx.name, words, GROUP)
+
+
+def _spec(obj: dict[str, Any] | None) -> dict[str, Any]:
+    return (obj or {}).get("spec") or {}

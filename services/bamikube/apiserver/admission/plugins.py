@@ -19,7 +19,9 @@ from bamikube.apiserver.admission.certificates import (
     CertificateApproval,
     CertificateSigning,
     CertificateSubjectRestriction,
+    ClusterTrustBundleAttest,
     Requester,
+    TrustAnchors,
 )
 from bamikube.apiserver.admission.chain import Admission, Plugin
 from bamikube.apiserver.admission.configuration import UNCONFIGURED, Configured
@@ -118,6 +120,7 @@ KNOWN: tuple[Known, ...] = (
     Known(RuntimeClass, lambda parts: RuntimeClass(parts.reader)),
     Known(CertificateApproval, lambda parts: CertificateApproval(parts.authorizer)),
     Known(CertificateSigning, lambda parts: CertificateSigning(parts.authorizer)),
+    Known(ClusterTrustBundleAttest, lambda parts: ClusterTrustBundleAttest(parts.authorizer)),
     Known(CertificateSubjectRestriction, lambda parts: CertificateSubjectRestriction()),
     Known(DefaultIngressClass, lambda parts: DefaultIngressClass(parts.reader)),
     Known(DenyServiceExternalIPs, lambda parts: DenyServiceExternalIPs(), default=False),
@@ -164,7 +167,7 @@ def standard(parts: Parts, *, enabled: Sequence[str] = (), disabled: Sequence[st
     """The default plugins, with those named in ``enabled`` and without those in ``disabled``.
 
     What the storage of some kinds does in Kubernetes (nobody hands out rights he does not hold; who asks for a
-    certificate is written down by the server) is part of every chain. Raises ValueError for names that are unknown
+    certificate is written down by the server, what a bundle of trust anchors holds) is part of every chain. Raises ValueError for names that are unknown
     or in both lists.
     """
     names = [known.plugin.name for known in KNOWN]
@@ -182,7 +185,9 @@ def standard(parts: Parts, *, enabled: Sequence[str] = (), disabled: Sequence[st
         for known in KNOWN
         if known.plugin.name in enabled or (known.default and known.plugin.name not in disabled)
     ]
-    return Admission([Requester(), *chosen, RbacEscalation(parts.authorizer)], parts.world.clock.monotonic)
+    return Admission(
+        [Requester(), TrustAnchors(), *chosen, RbacEscalation(parts.authorizer)], parts.world.clock.monotonic
+    )
 
 
 def ledger_of(chain: Admission) -> QuotaLedger | None:

@@ -254,7 +254,7 @@ class Aggregator:
 
 def _builtin(group: str, version: str) -> bool:
     """What is compiled in cannot be given to others."""
-    return any((row.group, row.version) == (group, version) for row in table.TABLE)
+    return any((row.group, row.version) == (group, version) for row in table.TABLE + table.OPTIONAL)
 
 
 def _decoded(reply: Reply) -> Object:

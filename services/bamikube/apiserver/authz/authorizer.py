@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bamikube.apiserver.attributes import Attributes
 from bamikube.apiserver.authz.node import NodeAuthorizer, node_name
 from bamikube.apiserver.authz.rbac import Rbac
@@ -19,10 +21,17 @@ EVERYTHING: list[Rule] = [
 class Authorizer:
     """Members of ``system:masters`` may do everything, whatever the roles say; then the node rules; then RBAC.
 
-    ``modes`` is ``--authorization-mode``: ``Node``, ``RBAC``, ``AlwaysAllow``, ``AlwaysDeny``.
+    ``modes`` is ``--authorization-mode``: ``Node``, ``RBAC``, ``AlwaysAllow``, ``AlwaysDeny``. ``node_rules`` hold
+    for all nodes beside the usual ones.
     """
 
-    def __init__(self, reader: Reader, modes: tuple[str, ...] = ("Node", "RBAC")) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        modes: tuple[str, ...] = ("Node", "RBAC"),
+        *,
+        node_rules: Sequence[Rule] = (),
+    ) -> None:
         for mode in modes:
             if mode not in ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny"):
                 raise ValueError(
@@ -31,7 +40,7 @@ class Authorizer:
         self._always_allow = "AlwaysAllow" in modes
         self._always_deny = "AlwaysDeny" in modes
         self.rbac = Rbac(reader)
-        self.node = NodeAuthorizer(reader) if "Node" in modes else None
+        self.node = NodeAuthorizer(reader, node_rules) if "Node" in modes else None
         self._rbac_enabled = "RBAC" in modes
 
     def authorize(self, attributes: Attributes) -> Verdict:

@@ -14,6 +14,7 @@ Source: Kubernetes' "Using Node Authorization" and KEP-4601 (selectors for nodes
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from bamikube.api.selectors import SelectorError, parse_fields
 from bamikube.apiserver.attributes import Attributes
@@ -78,10 +79,10 @@ def node_name(user: User) -> str | None:
 class NodeAuthorizer:
     """Decides for nodes only; has no opinion about anybody else."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, more: Sequence[Rule] = ()) -> None:
         self._graph = NodeGraph(reader)
         self._rules = RuleSet()
-        self._rules.add(NODE_RULES, "")
+        self._rules.add([*NODE_RULES, *more], "")
         self._divided = {
             ("", "secrets"): self._read,
             ("", "configmaps"): self._read,

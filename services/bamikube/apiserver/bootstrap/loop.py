@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -58,11 +59,13 @@ class Bootstrap:
         world: World,
         *,
         authentication: dict[str, str] | None = None,
+        optional: Sequence[Resource] = (),
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._world = world
         self._authentication = authentication or {}
+        self._optional = optional
         self._roles_changed = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -84,7 +87,7 @@ class Bootstrap:
     async def _pass(self) -> bool:
         """One try at everything; False when something is still missing."""
         complete = True
-        wanted = desired()
+        wanted = desired(self._optional)
         if self._authentication:
             # After the namespaces (it lives in one), before anything that an extension server could be waiting for.
             wanted.insert(len(NAMESPACES), self._authentication_config())

@@ -10,8 +10,11 @@ Source: Kubernetes' "Using RBAC Authorization", auto-reconciliation.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
+from bamikube.api.resources import Resource
+from bamikube.apiserver import optional_rules
 from bamikube.apiserver.authz.rules import uncovered
 from bamikube.apiserver.bootstrap import component_roles, user_roles
 from bamikube.apiserver.flow import objects as flows
@@ -31,14 +34,17 @@ def namespaces() -> list[Object]:
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
 
 
-def desired() -> list[Object]:
-    """Everything, in the order in which it is to be created."""
+def desired(optional: Collection[Resource] = ()) -> list[Object]:
+    """Everything, in the order in which it is to be created. ``optional`` are the rows served beside the usual ones."""
     found = [*namespaces(), *_priority_classes(), *flows.desired()]
     for role in user_roles.roles():
         found.append(_rbac("ClusterRole", role))
-    for name, rules in component_roles.ROLES.items():
+    roles = component_roles.ROLES | optional_rules.roles(optional)
+    roles["system:node"] = [*roles["system:node"], *optional_rules.node(optional)]
+    for name, rules in roles.items():
         found.append(_rbac("ClusterRole", {"metadata": {"name": name}, "rules": rules}))
-    for name, (target, subjects) in {**user_roles.BINDINGS, **component_roles.BINDINGS}.items():
+    bindings = user_roles.BINDINGS | component_roles.BINDINGS | optional_rules.bindings(optional)
+    for name, (target, subjects) in bindings.items():
         found.append(_binding("ClusterRoleBinding", {"name": name}, "ClusterRole", target, subjects))
     for (namespace, name), (rules, subjects) in component_roles.NAMESPACED.items():
         metadata = {"name": name, "namespace": namespace}

@@ -49,9 +49,8 @@ def _versions(resource: Resource) -> Versions:
     if resource.custom is not None:
         rows = list(resource.custom.family.rows.values())
         return {row.api_version: Version(type_of(row), evolves=True) for row in rows}.get
-    rows = [
-        row for row in table.TABLE if row.storage_key == resource.storage_key and row.kind == resource.kind
-    ]
+    builtin = table.TABLE + table.OPTIONAL
+    rows = [row for row in builtin if row.storage_key == resource.storage_key and row.kind == resource.kind]
     if any(conversion.to_storage(row, _PROBE) is not _PROBE for row in rows):
         return {row.api_version: _version(resource, row) for row in rows}.get
     return {row.api_version: Version(type_of(row)) for row in rows}.get

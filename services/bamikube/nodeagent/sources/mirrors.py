@@ -150,6 +150,9 @@ class StaticApi:
     async def secret(self, namespace: str, name: str) -> JSON | None:
         return None
 
+    async def trust_bundles(self) -> list[JSON] | None:
+        return await self._api.trust_bundles()
+
     async def find(self, resource: str, namespace: str, name: str) -> JSON | None:
         """Of what a static pod may name there is only its RuntimeClass in the cluster."""
         return await self._api.find(resource, namespace, name)

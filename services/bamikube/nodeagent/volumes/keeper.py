@@ -75,7 +75,8 @@ class PodVolumes:
                 )
             )
             known = await self._shared.sources(pod, set(needs.objects), ips)
-            given = Given(known, tokens, behind, read_only)
+            bundles = await self._shared.api.trust_bundles() if needs.trust else None
+            given = Given(known, tokens, behind, read_only, bundles=bundles)
             made = await self._shared.host.set_up(pod, volume, given, self._version())
             for reason, text in made.says:
                 self._shared.api.event(pod, "Warning", reason, text)

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bamikube.nodeagent import trust
 from bamikube.nodeagent.container import security
 from bamikube.nodeagent.container.env import ConfigError, Sources, field, resource
 from bamikube.nodeagent.pod import facts
@@ -44,7 +45,7 @@ def sources(volume: JSON) -> list[JSON]:
 
 
 def needs(volume: JSON) -> Needs:
-    """The objects and tokens whose contents the volume shows."""
+    """The objects, tokens and trust anchors that the volume shows."""
     objects: set[tuple[str, str]] = set()
     tokens: set[TokenNeed] = set()
     for source in sources(volume):
@@ -54,7 +55,7 @@ def needs(volume: JSON) -> Needs:
             objects.add(("Secret", source["secret"].get("name", "")))
         elif "serviceAccountToken" in source:
             tokens.add(token_need(source["serviceAccountToken"]))
-    return Needs(frozenset(objects), frozenset(tokens))
+    return Needs(frozenset(objects), frozenset(tokens), trust.shows(volume))
 
 
 def token_need(source: JSON) -> TokenNeed:
@@ -98,18 +99,16 @@ def _projection(pod: JSON, source: JSON, given: Given, mode: int) -> Iterator[tu
         else:
             text = resource(pod, {}, item["resourceFieldRef"], known.allocatable)
         yield item["path"], File(text.encode(), _mode(item, mode))
-    if "clusterTrustBundle" in source and not source["clusterTrustBundle"].get("optional"):
-        raise ConfigError(
-            "ClusterTrustBundle projection is not supported: in v1.34 the feature gate "
-            "ClusterTrustBundleProjection is off, and ClusterTrustBundles are not served"
-        )
+    if "clusterTrustBundle" in source:
+        shown = source["clusterTrustBundle"]
+        yield shown["path"], _private(pod, trust.anchors(shown, given.bundles), mode)
     if "serviceAccountToken" in source:
         wanted = source["serviceAccountToken"]
         yield wanted["path"], _private(pod, given.tokens[token_need(wanted)].encode(), mode)
 
 
 def _private(pod: JSON, data: bytes, mode: int) -> File:
-    """A token: its one reader owns it alone, or the pod's group reads it too; else it is as open as all the rest."""
+    """A token, or trust anchors: its one reader owns it alone, or the pod's group reads it too; else it is as open as all the rest."""
     user = one_user(pod)
     grouped = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
     return File(data, 0o600 if grouped or user is not None else mode, user)

@@ -10,7 +10,7 @@ A kind that ``refreshes`` is set up again whenever what it was made from may hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,7 @@ class Needs:
 
     objects: frozenset[tuple[str, str]] = frozenset()
     tokens: frozenset[TokenNeed] = frozenset()
+    trust: bool = False  # trust anchors of the cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Given:
     behind: JSON | None = None
     read_only: bool = False  # the claim is used for reading only
     tree: tuple[TreeMount, ...] = ()  # the contents of an image
+    bundles: Sequence[JSON] | None = None  # all ClusterTrustBundles, where they are served
 
 
 @dataclass(frozen=True, slots=True)
