@@ -35,7 +35,7 @@ from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.images.collector import ImageCollector
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
-from bamikube.nodeagent.node import certificates, facts, reservations, rotation, status
+from bamikube.nodeagent.node import certificates, facts, ooms, reservations, rotation, status
 from bamikube.nodeagent.node.certificates import Known
 from bamikube.nodeagent.node.enforcing import Enforcement
 from bamikube.nodeagent.node.log_rotation import LogRotator
@@ -311,6 +311,7 @@ class NodeAgent:
             tasks.spawn(self._evictor.watch_limits(), "storage limits")
         tasks.spawn(self._shutdown.run(), "shutdown")
         tasks.spawn(self._binder.run(), "processors")
+        tasks.spawn(ooms.watch(self._node_event), "kills")
         if settings.log_limits(self._options).size >= 0:
             tasks.spawn(self._rotator.run(), "log rotation")
 

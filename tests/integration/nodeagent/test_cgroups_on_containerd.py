@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bamikube.nodeagent.host.cgroups import Cgroups
+from bamikube.nodeagent.node import ooms
 from bamikube.nodeagent.startup import driver
 
 BASE = Path("/sys/fs/cgroup")
@@ -91,3 +93,24 @@ async def test_what_a_container_asks_for_is_in_its_cgroup(node: Any, until: Any)
 async def test_a_runtime_of_before_leaves_the_driver_to_the_node_agent(node: Any) -> None:
     """containerd 1.6 does not know the call; a later one answers with what it is configured for, which is the same here."""
     assert await driver.choose(node.runtime, "cgroupfs", node.shared.world.clock) == ("cgroupfs", True)
+
+
+async def test_the_kernel_tells_whose_memory_ran_out(node: Any, until: Any) -> None:
+    found: list[ooms.Kill] = []
+
+    async def listen() -> None:
+        async for kill in ooms.kills():
+            found.append(kill)
+
+    listening = asyncio.ensure_future(listen())
+    try:
+        fills = ["sh", "-c", "exec tail /dev/zero"]
+        app = {"name": "app", "command": fills, "resources": {"limits": {"memory": "16Mi"}}}
+        worker = node.run(node.pod("full", {"restartPolicy": "Never", "containers": [app]}))
+        await until(lambda: worker.status.get("phase") == "Failed")
+        [item] = worker.status["containerStatuses"]
+        assert item["state"]["terminated"]["reason"] == "OOMKilled"
+        await until(lambda: any(worker.uid in kill.cgroup and kill.process == "tail" for kill in found))
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
