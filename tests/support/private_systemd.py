@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 
 UNITS = Path("/usr/lib/systemd/system")
+LOGIND = Path("/lib/systemd/systemd-logind")
 SYSTEMD = Path("/lib/systemd/systemd")
 BASE = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids", "cpuset", "systemd")
@@ -39,6 +40,12 @@ cp {units}/dbus.service {units}/dbus.socket /run/units/
 for t in basic sysinit sockets shutdown; do printf '[Unit]\\nDefaultDependencies=no\\n' > /run/units/$t.target; done
 printf '[Unit]\\nWants=dbus.socket dbus.service\\nDefaultDependencies=no\\n' > /run/units/test.target
 mount --bind {console} /dev/console
+if {login}; then
+  mount -t tmpfs tmpfs /etc/systemd
+  printf '[Service]\nType=dbus\nBusName=org.freedesktop.login1\nExecStart={logind}\nRestart=always\n' > /run/units/systemd-logind.service
+  printf '[Unit]\nWants=dbus.socket dbus.service systemd-logind.service\nDefaultDependencies=no\n' > /run/units/test.target
+  printf '[Unit]\nDefaultDependencies=no\n' > /run/units/poweroff.target
+fi
 export container=test SYSTEMD_UNIT_PATH=/run/units SYSTEMD_LOG_TARGET=console
 exec {systemd} --system --unit=test.target
 """
@@ -51,9 +58,13 @@ def usable() -> bool:
 
 
 class PrivateSystemd:
-    """``address`` is its bus, ``cgroups`` are the cgroups as it sees them, once it is started."""
+    """``address`` is its bus, ``cgroups`` are the cgroups as it sees them, once it is started.
 
-    def __init__(self, folder: Path) -> None:
+    With ``login`` its login manager runs, too; what it calls switching the machine off is a target in which nothing happens.
+    """
+
+    def __init__(self, folder: Path, login: bool = False) -> None:
+        self._login = login
         self._folder, self._name = folder, f"bamikube-systemd-{uuid.uuid4().hex[:8]}"
 
     def start(self) -> None:
@@ -68,7 +79,15 @@ class PrivateSystemd:
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (BASE / "cpuset" / self._name / file).write_text((BASE / "cpuset" / file).read_text())
         script.write_text(
-            _INSIDE.format(base=BASE, controllers=names, units=UNITS, console=console, systemd=SYSTEMD)
+            _INSIDE.format(
+                base=BASE,
+                controllers=names,
+                units=UNITS,
+                console=console,
+                systemd=SYSTEMD,
+                logind=LOGIND,
+                login=str(self._login).lower(),
+            )
         )
         outside = _START.format(base=BASE, controllers=names, name=self._name, script=script)
         with (self._folder / "log").open("w") as log:
@@ -80,7 +99,8 @@ class PrivateSystemd:
             f"unix:path={root}/run/dbus/system_bus_socket",
             root / str(BASE).lstrip("/"),
         )
-        self._until(lambda: self.show("dbus.service", "ActiveState") == "active")
+        for unit in ("dbus.service", *(["systemd-logind.service"] if self._login else [])):
+            self._until(lambda unit=unit: self.show(unit, "ActiveState") == "active")  # type: ignore[misc]
 
     def _first_process(self) -> Path:
         def child() -> str:
@@ -99,6 +119,10 @@ class PrivateSystemd:
                 said = (self._folder / "log").read_text() + (self._folder / "console").read_text()
                 raise TimeoutError(f"systemd does not start: {said}")
             time.sleep(0.05)
+
+    def file(self, path: Path) -> Path:
+        """A file as it sees it."""
+        return Path(f"/proc/{self._pid}/root") / str(path).lstrip("/")
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit, as systemctl tells it."""
