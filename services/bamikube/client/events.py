@@ -1,12 +1,14 @@
 """Events: what happened to an object, for the person who asks ``kubectl describe``.
 
 Recording never blocks and never fails the work it reports on: events go into a bounded queue and are written by a
-task. Three rules keep a busy cluster readable, with the numbers of client-go's EventCorrelator:
+task. Three rules keep a busy cluster readable, with the numbers and in the order of client-go's EventCorrelator:
 
-* the same event about the same object raises the count of one Event object instead of making a new one;
-* when events about one object differ in their message alone, the eleventh within ten minutes and all that follow
-  become one, "(combined from similar events)";
-* a source that repeats itself about one object is cut to a burst of 25 with one more every five minutes.
+* when events about one object differ in their message alone, the tenth message within ten minutes and all new ones that
+  follow become one, "(combined from similar events)";
+* the same event about the same object raises the count of one Event object instead of making a new one, however long ago
+  the last one was; where that has gone meanwhile it is made again and goes on counting;
+* a source that repeats itself about one object is cut to a burst of 25 with one more every five minutes. What is cut off
+  still counts, and shows in the next one that is written.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bamikube.api.errors import ApiError
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 
 BURST = 25
 REFILL_SECONDS = 300.0
-SAME_SECONDS = 600.0
-SIMILAR = 10  # different messages of one kind before they are combined
+SIMILAR_SECONDS = 600.0
+SIMILAR = 10  # the how manyeth message of one kind is combined with those that follow
 COMBINED = "(combined from similar events): "
 REMEMBERED = 4096
 QUEUED = 1000
@@ -45,12 +47,11 @@ class EventWriter(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """An event that was written: where it is, how often it happened, when last."""
+    """An event that was seen: what it is called, how often it happened, when first."""
 
     name: str
-    namespace: str
-    count: int
-    last: float
+    first: float
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class _Occurrence:
     reason: str
     message: str
     when: float
-    combined: bool = False
+    name: str = ""
+    first: float = 0.0
+    count: int = 1
     action: str = ""
     annotations: tuple[tuple[str, str], ...] = ()
 
@@ -137,38 +140,63 @@ class EventRecorder:
     ) -> None:
         """Record for an ObjectReference. ``action``: what was done about it, in one word; ``annotations`` are the event's."""
         component = component or self._component
-        source = (component, *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid")))
-        now = self._world.clock.now()
-        tokens, since = self._spam.get(source, (float(BURST), now))
-        tokens = min(float(BURST), tokens + (now - since) / REFILL_SECONDS)
-        self._remember(self._spam, source, (max(0.0, tokens - 1), now))
-        if tokens < 1:
-            return
-        known = tuple(involved.items())
-        notes = tuple((annotations or {}).items())
-        occurrence = _Occurrence(
-            component, known, type, reason, message[:1024], now, action=action, annotations=notes
+        about = (
+            component,
+            *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid", "apiVersion")),
         )
-        occurrence = replace(occurrence, combined=self._combined(occurrence))
+        now = self._world.clock.now()
+        bare = (*about, type, reason)
+        combined = self._combined(bare, message, now)
+        # Kept under the series' own identity: the revision of the object differs from one occurrence to the next.
+        series = bare if combined else (*bare, involved.get("fieldPath", ""), message)
+        known = self._observed(series, involved, now)
+        if self._cut_off(about, now):
+            return
+        occurrence = _Occurrence(
+            component,
+            tuple(involved.items()),
+            type,
+            reason,
+            ((COMBINED if combined else "") + message)[:1024],
+            now,
+            known.name,
+            known.first,
+            known.count,
+            action,
+            () if combined else tuple((annotations or {}).items()),
+        )
         try:
             self._queue.put_nowait(occurrence)
         except asyncio.QueueFull:
-            log.warning("event dropped (queue full): %s %s %s", reason, source, message)
+            log.warning("event dropped (queue full): %s %s %s", reason, about, message)
 
-    def _combined(self, occurrence: _Occurrence) -> bool:
+    def _combined(self, bare: tuple[str, ...], message: str, now: float) -> bool:
         """Whether so many similar events have come lately that this one only counts."""
-        involved = tuple(part for part in occurrence.involved if part[0] != "resourceVersion")
-        bare = (occurrence.component, involved, occurrence.type, occurrence.reason)
-        messages, last = self._similar.get(bare, (set(), occurrence.when))
-        if occurrence.when - last > SAME_SECONDS:
+        messages, last = self._similar.get(bare, (set(), now))
+        if now - last > SIMILAR_SECONDS:
             messages = set()
-        if len(messages) < SIMILAR or occurrence.message in messages:
-            messages.add(occurrence.message)
-            combined = False
-        else:
-            combined = True
-        self._remember(self._similar, bare, (messages, occurrence.when))
+        combined = message not in messages and len(messages) + 1 >= SIMILAR
+        if not combined:
+            messages.add(message)
+        self._remember(self._similar, bare, (messages, now))
         return combined
+
+    def _observed(self, series: tuple[str, ...], involved: Mapping[str, str], now: float) -> _Known:
+        """Count one more of a series."""
+        known = self._known.get(series)
+        if known is None:
+            name = f"{involved.get('name', 'unknown')[:220]}.{int(now * 1e9):x}{self._world.chance.suffix(3)}"
+            known = _Known(name, now)
+        known.count += 1
+        self._remember(self._known, series, known)
+        return known
+
+    def _cut_off(self, about: tuple[str, ...], now: float) -> bool:
+        """Whether there have been too many events about one object."""
+        tokens, since = self._spam.get(about, (float(BURST), now))
+        tokens = min(float(BURST), tokens + (now - since) / REFILL_SECONDS)
+        self._remember(self._spam, about, (tokens - 1 if tokens >= 1 else tokens, now))
+        return tokens < 1
 
     @staticmethod
     def _remember(book: OrderedDict[Any, Any], key: Any, value: Any) -> None:
@@ -197,29 +225,16 @@ class EventRecorder:
 
     async def _write(self, occurrence: _Occurrence) -> None:
         involved = dict(occurrence.involved)
-        message = (COMBINED + occurrence.message)[:1024] if occurrence.combined else occurrence.message
-        # Kept under the series' own identity: the revision of the object differs from one occurrence to the next.
-        identity = (
-            occurrence.component,
-            *(involved.get(key, "") for key in ("kind", "namespace", "name", "uid", "fieldPath")),
-            occurrence.type,
-            occurrence.reason,
-            COMBINED if occurrence.combined else occurrence.message,
-        )
+        namespace = involved.get("namespace") or "default"
         stamp = rfc3339(occurrence.when)
-        known = self._known.get(identity)
-        if known is not None and occurrence.when - known.last < SAME_SECONDS:
+        if occurrence.count > 1:
+            patch = {"count": occurrence.count, "lastTimestamp": stamp, "message": occurrence.message}
             try:
-                patch = {"count": known.count + 1, "lastTimestamp": stamp, "message": message}
-                await self._client.patch("events", known.name, patch, known.namespace)
-                known.count += 1
-                known.last = occurrence.when
+                await self._client.patch("events", occurrence.name, patch, namespace)
                 return
             except ApiError as error:
                 if error.code != 404:
                     raise
-        namespace = involved.get("namespace") or "default"
-        name = f"{involved.get('name', 'unknown')[:220]}.{int(occurrence.when * 1e9):x}{self._world.chance.suffix(3)}"
         source = {"component": occurrence.component}
         if self._host:
             source["host"] = self._host
@@ -231,17 +246,16 @@ class EventRecorder:
                 **acted,
                 "apiVersion": "v1",
                 "kind": "Event",
-                "metadata": {"name": name, "namespace": namespace} | noted,
+                "metadata": {"name": occurrence.name, "namespace": namespace} | noted,
                 "involvedObject": involved,
                 "reason": occurrence.reason,
-                "message": message,
+                "message": occurrence.message,
                 "type": occurrence.type,
                 "source": source,
-                "firstTimestamp": stamp,
+                "firstTimestamp": rfc3339(occurrence.first),
                 "lastTimestamp": stamp,
-                "count": 1,
+                "count": occurrence.count,
                 "reportingComponent": occurrence.component,
                 "reportingInstance": self._host,
             },
         )
-        self._remember(self._known, identity, _Known(name, namespace, 1, occurrence.when))

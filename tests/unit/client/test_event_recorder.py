@@ -66,21 +66,50 @@ def test_the_same_event_is_counted() -> None:
     assert one["involvedObject"]["uid"] == "u" and one["source"] == {"component": "test", "host": "host"}
 
 
-def test_an_old_event_is_written_anew() -> None:
-    assert [one["count"] for one in record(Events(), ("hello", 700), ("hello", 1))] == [1, 1]
+def test_an_event_counts_on_however_old_the_last_one_is() -> None:
+    (one,) = record(Events(), ("hello", 7000), ("hello", 1))
+    assert one["count"] == 2
 
 
-def test_similar_events_are_combined() -> None:
+def test_similar_events_are_combined_from_the_tenth_message_on() -> None:
     found = record(Events(), *((f"created pod {n}", 0.1) for n in range(14)))
-    assert len(found) == 11
+    assert len(found) == 10 and found[-2]["message"] == "created pod 8"
     assert (
-        found[-1]["message"] == "(combined from similar events): created pod 13" and found[-1]["count"] == 4
+        found[-1]["message"] == "(combined from similar events): created pod 13" and found[-1]["count"] == 5
     )
 
 
-def test_a_noisy_source_is_cut_off() -> None:
-    found = record(Events(), *(("again", 0.01) for _ in range(100)))
-    assert found[0]["count"] == 25
+def test_what_is_similar_does_not_depend_on_the_container() -> None:
+    events = Events()
+
+    async def main() -> None:
+        client: Any = events
+        recorder = EventRecorder(client, World(LoopClock(), Chance(1)), "test")
+        running = asyncio.ensure_future(recorder.run())
+        for n in range(12):
+            path = f"spec.containers{{c{n}}}"
+            recorder.event(POD, "Normal", "Tested", f"pulled {n}", field_path=path)
+            recorder.event(POD, "Normal", "Other", "the same", field_path=path)
+            await asyncio.sleep(400)
+        running.cancel()
+
+    run(main())
+    tested = [one["message"] for one in events.held.values() if one["reason"] == "Tested"]
+    assert len(tested) == 10 and tested[-1] == "(combined from similar events): pulled 11"
+    assert [one["count"] for one in events.held.values() if one["reason"] == "Other"] == [1] * 12
+
+
+def test_messages_of_long_ago_are_not_similar() -> None:
+    found = record(Events(), *((f"created pod {n}", 700) for n in range(14)))
+    assert len(found) == 14
+
+
+def test_a_noisy_source_is_cut_off_and_what_was_cut_off_still_counts() -> None:
+    noise = [("again", 0.01)] * 100
+    (one,) = record(Events(), *noise)
+    assert one["count"] == 25
+    (one,) = record(Events(), *noise, ("again", 300), ("again", 1))
+    assert one["count"] == 102
 
 
 def test_an_event_that_has_gone_is_made_again() -> None:
@@ -98,7 +127,7 @@ def test_an_event_that_has_gone_is_made_again() -> None:
         running.cancel()
 
     run(main())
-    assert [one["count"] for one in events.held.values()] == [1]
+    assert [one["count"] for one in events.held.values()] == [2]
 
 
 def test_a_lost_server_is_waited_for_and_a_refusal_is_not() -> None:
