@@ -5,58 +5,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from bamikube.kit.world import World
-from bamikube.lab.images.archive import load_archive
-from bamikube.lab.images.pause import pause_program
-from bamikube.lab.images.store import ImageStore
-from bamikube.lab.registry import Exchange, Registry
 from bamikube.nodeagent.images.collector import ImageCollector, Policy
 from bamikube.nodeagent.images.credentials import node_credentials
 from bamikube.nodeagent.images.puller import Puller
 from bamikube.nodeagent.runtime.port import Credentials
 from tests.integration.nodeagent.conftest import BUSYBOX
-from tests.support.private_containerd import image_archive
-
-RIGHT = "Basic " + base64.b64encode(b"me:right").decode()
+from tests.support import private_registry
 
 
 @pytest.fixture
 async def registry(containerd: Any, tmp_path: Path) -> AsyncIterator[str]:
-    """Where an image lies that only RIGHT may pull; in the network namespace of the test."""
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    archive = tmp_path / "image.tar"
-    program = {"pause": pause_program(architecture)}
-    archive.write_bytes(
-        image_archive("docker.io/private/app:1", program, {}, {"Entrypoint": ["/pause"], "Env": ["MINE=1"]})
-    )
-    store = ImageStore(tmp_path / "store")
-    load_archive(archive, store)
-    exchange = Exchange(Registry([store]))
-
-    async def guarded(request: web.BaseRequest) -> web.StreamResponse:
-        if request.headers.get("Authorization") != RIGHT:
-            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="test"'})
-        return await exchange.handle(request)
-
-    runner = web.ServerRunner(web.Server(guarded, access_log=None))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    """Where an image lies that only some may pull; in the network namespace of the test."""
+    runner, name = await private_registry.start(tmp_path)
+    yield name
     await runner.cleanup()
 
 
 def pull_secret(place: str, password: str) -> dict[str, Any]:
-    document = {"auths": {place: {"username": "me", "password": password}}}
-    data = {".dockerconfigjson": base64.b64encode(json.dumps(document).encode()).decode()}
+    text = private_registry.docker_config(place, password)
+    data = {".dockerconfigjson": base64.b64encode(text.encode()).decode()}
     return {"metadata": {"name": "s"}, "type": "kubernetes.io/dockerconfigjson", "data": data}
 
 

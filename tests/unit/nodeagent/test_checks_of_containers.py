@@ -222,3 +222,17 @@ async def test_ports_by_name() -> None:
 )
 def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
     assert durations.go(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("1h1m1.5s", 3661.5), (".5s", 0.5), ("2.m", 120), ("1us", 1e-6), ("5µs", 5e-6), ("7ns", 7e-9)],
+)
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    assert durations.seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5d", "1 s", ".s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        durations.seconds(text)
