@@ -14,7 +14,7 @@ from bamikube.nodeagent.pod import resizing
 from bamikube.nodeagent.pod.kernel import Kernel
 from bamikube.nodeagent.pod.resizer import judge_all
 from bamikube.nodeagent.pod.worker import PodWorker
-from bamikube.nodeagent.runtime.port import RuntimeFailure
+from bamikube.nodeagent.runtime.port import Resources, RuntimeFailure
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, running
 
@@ -277,6 +277,35 @@ def test_who_wants_less_and_who_is_more_important_goes_first() -> None:
             judge_all(node.workers.values())
             assert low.memory.resize is not None and low.memory.resize.reason == "Deferred"
             assert high.memory.resize is None and less.memory.resize is None
+
+    live(story())
+
+
+def test_a_resize_that_is_taken_back_while_it_is_carried_out() -> None:
+    async def story() -> None:
+        async with HollowNode() as node:
+            worker = node.run("web", containers=[_app("100m")])
+            await node.until(lambda: running(worker))
+            asked, go_on = asyncio.Event(), asyncio.Event()
+            plain = node.runtime.update_container
+
+            async def slow(container_id: str, resources: Resources) -> None:
+                asked.set()
+                await go_on.wait()
+                await plain(container_id, resources)
+
+            node.runtime.update_container = slow  # type: ignore[method-assign]
+            _change(worker, requests={"cpu": "200m"})
+            judge_all(node.workers.values())
+            await asked.wait()
+            _change(worker, requests={"cpu": "100m"})
+            judge_all(node.workers.values())
+            await asyncio.sleep(1)
+            assert not node.api.said("ResizeCompleted")  # nobody knows what the container has
+            go_on.set()
+            await asyncio.sleep(1)
+            assert len(node.api.said("ResizeCompleted")) == 1 and not node.api.said("ResizeError")
+            assert [values.cpu_shares for _, values in node.runtime.updates] == [204, 102]
 
     live(story())
 

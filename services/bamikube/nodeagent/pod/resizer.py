@@ -43,6 +43,9 @@ class PodResize:
         self._shared, self._memory, self._pod, self._wake = shared, memory, pod, wake
         self._running: dict[str, str] = {}  # ids of containers by name
         self._sandbox = ""  # its id
+        self._under_way: set[str] = (
+            set()
+        )  # ids of containers that are being changed; what they have is not known meanwhile
         self._last: tuple[JSON, Promise, JSON] | None = (
             None  # a pod, what it was promised, and the two as one
         )
@@ -117,7 +120,8 @@ class PodResize:
             spec = facts.container(pod, container.name)
             if container.id not in memory.given and spec is not None:
                 memory.given[container.id] = dict(spec.get("resources") or {})
-        if memory.resizing is not None and not resizing.unfinished(pod, state, memory):
+        done = not self._under_way and not resizing.unfinished(pod, state, memory)
+        if memory.resizing is not None and done:
             generation, memory.resizing = memory.resizing.generation, None
             self._event(
                 "Normal", "ResizeCompleted", f"Pod resize completed: {resizing.told(pod, generation)}"
@@ -132,6 +136,7 @@ class PodResize:
         memory.resizing = memory.resizing or ResizeUnderWay(generation)
         host, node, clock = self._shared.host, self._shared.node, self._shared.world.clock
         begun, done = clock.monotonic(), "false"
+        self._under_way.add(action.id)
         try:
             self._check(pod)
             await host.prepare(resizing.widest(pod, self._given()))
@@ -139,8 +144,8 @@ class PodResize:
             values = placed(values, self._shared.place(facts.uid(pod), action.name))
             await self._shared.runtime.update_container(action.id, values)
             await host.prepare(resizing.widest(pod, self._given() | {action.name: resources}))
-            memory.given[action.id], done = resources, "true"
             await self._tell_sandbox(pod)
+            memory.given[action.id], done = resources, "true"
         except (RuntimeFailure, HostFailure, OSError) as error:
             text = error.in_go() if isinstance(error, RuntimeFailure) else str(error)
             generation = memory.resizing.generation
@@ -151,6 +156,7 @@ class PodResize:
             memory.resizing = ResizeUnderWay(generation, text, until)
             return
         finally:
+            self._under_way.discard(action.id)
             figures.RESIZE_MILLISECONDS.labels(done).observe((clock.monotonic() - begun) * 1000)
         memory.resizing = ResizeUnderWay(memory.resizing.generation)
 
