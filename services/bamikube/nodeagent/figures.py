@@ -166,6 +166,12 @@ HTTP_SECONDS = _histogram(
     "Duration in seconds to serve http requests",
     ("long_running", "method", "path", "server_type"),
 )
+HTTP_INFLIGHT = Gauge(
+    "kubelet_http_inflight_requests",
+    "Number of the inflight http requests",
+    ("long_running", "method", "path", "server_type"),
+    registry=REGISTRY,
+)
 CGROUP_SECONDS = _histogram(
     "kubelet_cgroup_manager_duration_seconds",
     "Duration in seconds for cgroup manager operations. Broken down by method.",

@@ -194,6 +194,13 @@ async def test_the_contents_of_an_image_are_a_volume(node: Any, until: Any, cont
     names = [i.name async for page in stub._stub.List(request, metadata=stub._metadata) for i in page.info]
     assert names and not any(worker.uid in name for name in names)
 
+    nowhere = {"name": "m", "image": {"reference": "bamikube.test/data:one"}}
+    app = container("app", "true", "m", subPath="not/there")
+    worker = node.run(node.pod("nowhere", {"volumes": [nowhere], "containers": [app]}))
+    await until(lambda: "CreateContainerError" in str(worker.status.get("containerStatuses")))
+    assert 'ImageVolumeMountFailed: failed to ensure image subpath "not/there" in ' in str(worker.status)
+    node.delete(worker)
+
     missing = {"name": "m", "image": {"reference": "bamikube.test/absent:1", "pullPolicy": "Never"}}
     spec = {"volumes": [missing], "containers": [container("app", "true", "m")]}
     worker = node.run(node.pod("missing", spec))

@@ -290,6 +290,7 @@ async def test_metrics_carry_the_names_that_dashboards_use(node: Any, api: Any, 
     assert own["kubelet_runtime_operations_duration_seconds_count", "create_container"] >= 1
     assert own["kubelet_started_containers_total", "container"] >= 1
     assert own["kubelet_http_requests_total", "false", "GET", "metrics/cadvisor", "readwrite"] >= 1
+    assert own["kubelet_http_inflight_requests", "false", "GET", "metrics", "readwrite"] == 1
     assert own["kubelet_pod_status_sync_duration_seconds_count",] >= 1
     assert own["kubelet_working_pods", "desired", "sync", ""] == 1 and own["kubelet_mirror_pods",] == 0
     async with api.get("/metrics/probes") as answer:

@@ -281,7 +281,14 @@ async def test_a_node_refuses_what_it_cannot_hold_and_follows_its_own_node_objec
     text = f"Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: {cpus}"
     assert refused["status"]["reason"] == "OutOfcpu"
     assert refused["status"]["message"] == f"Pod was rejected: {text}"
-    assert "containerStatuses" not in refused["status"]
+    assert set(refused["status"]) == {
+        "phase",
+        "reason",
+        "message",
+        "qosClass",
+        "startTime",
+        "observedGeneration",
+    }
 
     await cluster.create("pods", bound("unlabelled", nodeSelector={"disk": "fast"}))
     refused = await eventually(

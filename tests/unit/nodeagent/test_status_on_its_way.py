@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from bamikube.api.errors import ApiError
+from bamikube.nodeagent.pod.publisher import patch_between
 from bamikube.nodeagent.pod.worker import PodWorker
 from tests.simulation import virtual
 from tests.support.hollow_pods import HollowNode, running
@@ -29,6 +30,18 @@ def _overwrite(node: HollowNode, worker: PodWorker, **what: Any) -> None:
     node.api.version += 1
     node.api.status["web"] = node.api.status["web"] | what
     worker.update(node.api.pod(worker.pod))
+
+
+def test_a_pod_that_is_refused_was_scheduled_nowhere() -> None:
+    """The kubelet takes the scheduler's condition away, too; conditions of others stay."""
+    there = {
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "example.com/fine", "status": "True"},
+        ]
+    }
+    patch = patch_between(there, {"phase": "Failed", "conditions": []})
+    assert patch == {"phase": "Failed", "conditions": [{"$patch": "delete", "type": "PodScheduled"}]}
 
 
 def test_a_conflict_is_tried_again() -> None:

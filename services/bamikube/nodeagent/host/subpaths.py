@@ -20,6 +20,16 @@ from bamikube.nodeagent.host.port import HostFailure
 log = logging.getLogger(__name__)
 
 
+class NoSuchFolder(HostFailure):
+    """An image has nothing at a subPath; a runtime that mounts images itself finds that when it makes the container."""
+
+    def __init__(self, volume: Path, part: str) -> None:
+        super().__init__(
+            f'failed to mount image volume: ImageVolumeMountFailed: failed to ensure image subpath "{part}" in "{volume}": '
+            f"openat {part}: no such file or directory"
+        )
+
+
 def checked(part: str) -> str:
     """A subPath as it may be used. Raises HostFailure in the kubelet's words."""
     if part.startswith("/"):

@@ -26,6 +26,7 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.runtime.port import Device, Mount
 from bamikube.nodeagent.volumes import claims
 from bamikube.nodeagent.volumes.faults import TimedOut
+from bamikube.nodeagent.volumes.image import ImageTree
 from bamikube.nodeagent.volumes.kinds import plugin_in, plugin_of
 from bamikube.nodeagent.volumes.local import Local, unmount_unused
 from bamikube.nodeagent.volumes.plugin import Given, Made, Order
@@ -191,6 +192,11 @@ def _mounts(folder: Path, spec: JSON, wanted: list[tuple[JSON, Made, str]]) -> l
     for index, (item, volume, part) in enumerate(wanted):
         source, place = volume.path, (item["name"], spec["name"], index)
         if part:
+            if (
+                isinstance(plugin_in(volume.path.parent.name), ImageTree)
+                and not (volume.path / part).exists()
+            ):
+                raise subpaths.NoSuchFolder(volume.path, part)
             source = subpaths.prepare(folder, volume.path, part, place)
         mode = readonly.wanted(item)
         if mode != "Disabled":

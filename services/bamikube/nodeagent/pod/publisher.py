@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 RECONCILE = 2.0  # seconds until fields that somebody else wrote are put right: two that fight do so slowly
 FLUSH = 30.0  # seconds the last words of a pod may take
 PASSING = ("PodResizePending", "PodResizeInProgress")  # conditions that are taken away again
+LEAVING = (*PASSING, "PodScheduled")  # the last one of a pod that the node refuses, as the kubelet does
 OWN = (
     "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget",
     *PASSING,
@@ -46,7 +47,7 @@ def patch_between(old: JSON, new: JSON) -> JSON:
         ]
         there = {c["type"] for c in new["conditions"]}
         patch["conditions"] += [
-            {"$patch": "delete", "type": kind} for kind in PASSING if kind in before and kind not in there
+            {"$patch": "delete", "type": kind} for kind in LEAVING if kind in before and kind not in there
         ]
         if not patch["conditions"]:
             del patch["conditions"]

@@ -18,6 +18,7 @@ from bamikube.nodeagent.container import dns, security
 from bamikube.nodeagent.container.env import ConfigError, Sources, environment, references
 from bamikube.nodeagent.container.spec import container_spec, sandbox_spec
 from bamikube.nodeagent.host.port import CgroupFailure, HostFailure
+from bamikube.nodeagent.host.subpaths import NoSuchFolder
 from bamikube.nodeagent.images.present import Images
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.context import Shared
@@ -202,7 +203,8 @@ class Starter:
             place = self._shared.place(facts.uid(pod), name)
             config = replace(config, resources=placed(config.resources, place))
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
-            reason = "CreateContainerConfigError"
+            made = isinstance(error, NoSuchFolder)  # the runtime's to find, so no fault of the configuration
+            reason = "CreateContainerError" if made else "CreateContainerConfigError"
             memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)
             self._event(pod, "Warning", "Failed", f"Error: {plain(error)}", name)
             return None

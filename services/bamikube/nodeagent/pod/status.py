@@ -72,9 +72,15 @@ def compute(
     if reached == old.get("phase"):  # reason and message belong to the phase, whoever has told them
         result = {key: old[key] for key in ("reason", "message") if old.get(key)} | result
     generation = pod["metadata"].get("generation")
+    refused = memory.rejected is not None or (facts.terminal(pod) and bool(old.get("reason")))
+    begun = state.sandboxes or state.containers or old.get("containerStatuses")
     result["phase"] = reached
     result["qosClass"] = old.get("qosClass") or qos_class(pod["spec"])
     result["startTime"] = old.get("startTime") or rfc3339(now)
+    if refused and not begun and _never_taken(pod, memory):
+        # The kubelet tells no more of it: no address of the node, no container, not even that it was scheduled.
+        known = {} if generation is None else {"observedGeneration": generation}
+        return result | known | {"conditions": []}
     if host.ips:
         result["hostIP"] = host.ips[0]
         result["hostIPs"] = [{"ip": ip} for ip in host.ips]
@@ -82,8 +88,6 @@ def compute(
     if ips:
         result["podIP"] = ips[0]
         result["podIPs"] = [{"ip": ip} for ip in ips]
-    refused = memory.rejected is not None or (facts.terminal(pod) and bool(old.get("reason")))
-    begun = state.sandboxes or state.containers or old.get("containerStatuses")
     if init and (begun or not refused):
         result["initContainerStatuses"] = init
     if (
@@ -104,6 +108,14 @@ def compute(
         )
     result["conditions"] = conditions(pod, init, main, reached, now, sandbox_up=up, more=more)
     return result
+
+
+def _never_taken(pod: JSON, memory: Memory) -> bool:
+    """The node refused the pod when it came, in this life of the node agent or in an earlier one."""
+    if (put_out := memory.rejected) is not None:
+        return not put_out.disrupted
+    told = {c["type"] for c in (pod.get("status") or {}).get("conditions") or ()}
+    return not told & {"Initialized", "Ready", "ContainersReady"}
 
 
 def _starts(pod: JSON, state: RuntimeState, memory: Memory) -> bool:

@@ -98,7 +98,10 @@ class NodeApi:
         """Every failure is an answer."""
         labels = _counted(request)
         figures.HTTP_REQUESTS.labels(*labels).inc()
-        with figures.HTTP_SECONDS.labels(*labels).time():
+        with (
+            figures.HTTP_INFLIGHT.labels(*labels).track_inprogress(),
+            figures.HTTP_SECONDS.labels(*labels).time(),
+        ):
             return await self._answer(request)
 
     async def _answer(self, request: Request) -> Answer:
