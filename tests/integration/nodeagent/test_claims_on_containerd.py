@@ -59,6 +59,9 @@ async def test_what_lies_in_a_persistent_volume_outlives_its_pods(
         (folder / "old" / "file").write_text("here\n")
     claim(node, "disk", {"local": {"path": str(disk)}}, mountOptions=["noexec"])
     claim(node, "plain", {"hostPath": {"path": str(plain)}})
+    node.api.objects[("persistentvolumes", "pv-plain")]["metadata"]["annotations"] = {
+        "pv.beta.kubernetes.io/gid": "777"
+    }
     script = (
         "cat /disk/old/file /plain/old/file; echo new > /disk/made; echo new > /plain/made; "
         "{ stat -c %a-%g /disk/old /disk/old/file /plain/old/file /disk/made; id -G; "
@@ -68,7 +71,7 @@ async def test_what_lies_in_a_persistent_volume_outlives_its_pods(
     await until(lambda: worker.status.get("phase") == "Succeeded")
     lines = said(worker).split("\n")
     assert lines[:4] == ["2775-1234", "664-1234", "644-0", "644-1234"]  # hostPath obeys no fsGroup
-    assert "1234" in lines[4].split() and lines[5] == "noexec"
+    assert {"1234", "777"} <= set(lines[4].split()) and lines[5] == "noexec"
     bound = node.host._pod(worker.uid) / "volumes" / "kubernetes.io~local-volume" / "pv-disk"
     assert bound.is_dir() or not bound.exists()  # the pod has ended and is being tidied up
     node.delete(worker)

@@ -123,6 +123,15 @@ def test_a_local_volume_must_be_a_folder(tmp_path: Path, make: Any, words: str) 
     assert told(failure.value, "data", "pv") == text
 
 
+def test_a_volume_may_name_its_group() -> None:
+    def group(text: str) -> int | None:
+        return claims.group_of({"metadata": {"annotations": {"pv.beta.kubernetes.io/gid": text}}})
+
+    assert group("777") == 777 and group("0") == 0
+    assert [group(odd) for odd in ("", "staff", "-1", "²", "9" * 5000)] == [None] * 5
+    assert claims.group_of(None) is None and claims.group_of(volume()) is None
+
+
 def test_the_top_of_a_volume_tells_whether_it_was_given(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     assert not ownership.given(tmp_path, os.getgid())

@@ -253,7 +253,9 @@ class Starter:
         hosts = dns.hosts_file(pod, ips, node.name, node.domain, self._shared.host.node_hosts())
         mounts = await self._shared.host.mounts(pod, spec, attempt, hosts, env)
         devices = self._shared.host.devices(pod, spec)
-        return container_spec(
+        made = container_spec(
             pod, spec, attempt, environment=env, mounts=mounts, devices=devices, image=image, image_ref=image.id, node=node,
             users=await self._users(pod),
         )  # fmt: skip
+        groups = dict.fromkeys((*made.supplemental_groups, *self._volumes.groups(pod)))
+        return replace(made, supplemental_groups=tuple(groups))

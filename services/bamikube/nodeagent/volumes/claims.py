@@ -16,6 +16,8 @@ from bamikube.nodeagent.pod.facts import JSON
 from bamikube.nodeagent.volumes.faults import AFFINITY, NotProcessed, StepFailed
 
 ONE_POD = ["ReadWriteOncePod"]
+_LONGEST_ID = 19  # digits of a number of 64 bits, so that none is longer
+GROUP = "pv.beta.kubernetes.io/gid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ def check_node(found: JSON, labels: Mapping[str, str], node: str) -> None:
         return
     if not any(affinity.term(term)(labels, node) for term in required.get("nodeSelectorTerms") or ()):
         raise StepFailed(AFFINITY, "no matching NodeSelectorTerms")
+
+
+def group_of(found: JSON | None) -> int | None:
+    """The group that whoever made a persistent volume gave it, by annotation; what is no number counts as none."""
+    text = str((((found or {}).get("metadata") or {}).get("annotations") or {}).get(GROUP) or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_ID else None
 
 
 def volume_mode(found: JSON) -> str:

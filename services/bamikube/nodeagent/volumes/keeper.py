@@ -28,6 +28,7 @@ class PodVolumes:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._ready: set[str] = set()
+        self._groups: dict[str, int] = {}  # by volume: the group that its persistent volume is used with
         self._tokens = Tokens(shared.api, shared.world.clock)
         self._versions = 0
 
@@ -37,6 +38,11 @@ class PodVolumes:
         there = pod["spec"].get("volumes") or ()
         wanted = [v for v in there if v["name"] in names and "image" not in v]
         return await self._all(pod, wanted, ips)
+
+    def groups(self, pod: JSON) -> tuple[int, ...]:
+        """The groups that containers need for persistent volumes, beside those that the pod names."""
+        named = (pod["spec"].get("securityContext") or {}).get("supplementalGroups") or ()
+        return tuple(sorted(set(self._groups.values()).difference(named)))
 
     async def show_image(self, pod: JSON, volume: JSON, image: str) -> None:
         """Make an image volume, once the image is there. Raises HostFailure, OSError or RuntimeFailure."""
@@ -82,6 +88,8 @@ class PodVolumes:
                 self._shared.api.event(pod, "Warning", reason, text)
         except (HostFailure, ConfigError, ApiError, OSError) as error:
             return told(error, name, inner)
+        if (group := claims.group_of(behind)) is not None:
+            self._groups[name] = group
         self._ready.add(name)
         return ""
 
