@@ -32,6 +32,10 @@ REFILL_SECONDS = 300.0
 SIMILAR_SECONDS = 600.0
 SIMILAR = 10  # the how manyeth message of one kind is combined with those that follow
 COMBINED = "(combined from similar events): "
+TRIES, MOST = (
+    12,
+    10.0,
+)  # how often an event is written that nobody takes, and seconds between two tries at most
 REMEMBERED = 4096
 QUEUED = 1000
 
@@ -210,7 +214,7 @@ class EventRecorder:
         while True:
             occurrence = await self._queue.get()
             await self._pace.wait()
-            for attempt in range(5):
+            for attempt in range(TRIES):
                 try:
                     await self._write(occurrence)
                     break
@@ -221,7 +225,7 @@ class EventRecorder:
                         break
                 except (OSError, TimeoutError) as error:
                     log.debug("event %s not written yet: %s", occurrence.reason, error)
-                await self._world.clock.sleep(0.5 * 2**attempt)
+                await self._world.clock.sleep(min(MOST, 0.5 * 2**attempt))
 
     async def _write(self, occurrence: _Occurrence) -> None:
         involved = dict(occurrence.involved)

@@ -137,3 +137,18 @@ async def test_unused_images_go_and_pods_keep_theirs(node: Any, registry: str, u
     assert text.startswith("Failed to garbage collect required amount of images. Attempted to free ")
     left = names(await node.runtime.list_images())
     assert image not in left and {BUSYBOX, "bamikube.test/pause:1"} <= left
+
+
+async def test_images_unused_for_long_go_by_their_age_alone(node: Any, registry: str, until: Any) -> None:
+    image = f"{registry}/private/app:1"
+    await node.runtime.pull_image(image, Credentials("me", "right"))
+    kept = {"spec": {"containers": [{"image": BUSYBOX}]}}
+    collector = ImageCollector(World(), node.runtime, Policy(high=100, max_age=0.3), lambda: [kept])
+    assert await collector.collect() == [], "known for less than that"
+    removed: list[str] = []
+    async with asyncio.timeout(20):
+        while image not in removed:
+            removed.extend(tag for one in await collector.collect() for tag in one.tags)
+            await asyncio.sleep(0.05)
+    left = {tag for one in await node.runtime.list_images() for tag in one.tags}
+    assert image not in left and {BUSYBOX, "bamikube.test/pause:1"} <= left

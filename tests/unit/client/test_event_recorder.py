@@ -132,6 +132,8 @@ def test_an_event_that_has_gone_is_made_again() -> None:
 
 def test_a_lost_server_is_waited_for_and_a_refusal_is_not() -> None:
     assert len(record(Events(ConnectionError("down"), TimeoutError()), ("hello", 1))) == 1
+    minute = [ConnectionError("down")] * 10
+    assert len(record(Events(*minute), ("hello", 1), ("bye", 1), seconds=90)) == 2
     assert record(Events(forbidden("events", "x", "terminating")), ("hello", 1)) == []
 
 
