@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bamikube.nodeagent import figures
+
 JSON = dict[str, Any]
 REPORT = """
 { id -u; id -g; id -G
@@ -74,6 +76,8 @@ async def test_a_profile_of_the_node_is_enforced(node: Any, until: Any) -> None:
 
 
 async def test_root_where_it_may_not_be_waits_and_says_why(node: Any, until: Any) -> None:
+    counted = figures.STARTED_CONTAINERS_ERRORS.labels("container", "CreateContainerConfigError")
+    before = counted._value.get()
     by_image = reporting(node, "by-image", {"runAsNonRoot": True})
     by_number = reporting(node, "by-number", {"runAsNonRoot": True, "runAsUser": 0})
 
@@ -93,3 +97,44 @@ async def test_root_where_it_may_not_be_waits_and_says_why(node: Any, until: Any
     text = "container's runAsUser breaks non-root policy "
     assert waiting(by_number)["message"] == text + where.format("by-number", by_number.uid)
     assert await node.runtime.list_containers(by_image.uid) == []
+    assert counted._value.get() >= before + 2
+
+
+async def test_what_a_container_says_counts_before_what_its_pod_says(node: Any, until: Any) -> None:
+    """And settings of the kernel by either way to write them, a group without a user, a root that is only read."""
+    confined = {"seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 5, "runAsNonRoot": True}
+    free = {"seccompProfile": {"type": "Unconfined"}, "runAsUser": 1001}
+    settings = [
+        {"name": "kernel.shm_rmid_forced", "value": "1"},
+        {"name": "net/ipv4/ip_unprivileged_port_start", "value": "80"},
+    ]
+    few = {"capabilities": {"drop": ["CAP_CHOWN"], "add": ["cap_net_admin"]}}
+    told = "{ %s; } > /dev/termination-log 2>&1"
+    read = "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start"
+    rows: dict[str, tuple[str, JSON, JSON, str]] = {
+        "pod": ("id -u; grep -o 'Seccomp:.*' /proc/self/status", {}, confined, "5\nSeccomp:\t2\n"),
+        "own": ("id -u; grep -o 'Seccomp:.*' /proc/self/status", free, confined, "1001\nSeccomp:\t0\n"),
+        "group": ("id -u; id -G", {"runAsGroup": 2002}, {}, "0\n2002\n"),
+        "root": (
+            "touch /x || touch /dev/shm/x && echo shm",
+            {"readOnlyRootFilesystem": True},
+            {},
+            "touch: /x: Read-only file system\nshm\n",
+        ),
+        "kernel": (read, {}, {"sysctls": settings}, "1\n80\n"),
+        "few": ("grep CapEff /proc/self/status", few, {}, "CapEff:\t00000000a80435fa\n"),
+    }
+    workers = {
+        name: reporting(node, name, own, told % script, securityContext=pod)
+        for name, (script, own, pod, _) in rows.items()
+    }
+    await until(lambda: all(ended(worker) for worker in workers.values()))
+    assert {name: ended(worker) for name, worker in workers.items()} == {
+        name: row[3] for name, row in rows.items()
+    }
+    wrong = reporting(
+        node, "wrong", {}, securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "many"}]}
+    )
+    await until(lambda: bool(node.api.said("FailedCreatePodSandBox")))
+    assert "write /proc/sys/kernel/msgmax: invalid argument" in node.api.said("FailedCreatePodSandBox")[0]
+    assert wrong.status["phase"] == "Pending"

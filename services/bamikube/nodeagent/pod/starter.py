@@ -205,6 +205,7 @@ class Starter:
         except (ConfigError, HostFailure, ApiError, OSError, ValueError, RuntimeFailure) as error:
             made = isinstance(error, NoSuchFolder)  # the runtime's to find, so no fault of the configuration
             reason = "CreateContainerError" if made else "CreateContainerConfigError"
+            figures.STARTED_CONTAINERS_ERRORS.labels(facts.kind_of(pod, name), reason).inc()
             memory.troubles[name] = Trouble(reason, plain(error), now + RETRY)
             self._event(pod, "Warning", "Failed", f"Error: {plain(error)}", name)
             return None
