@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl as tls
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from bamikube.kit.http import RawConnection
@@ -63,6 +64,66 @@ class StreamConnection:
 
     def close(self) -> None:
         self._writer.close()
+
+
+class SocketConnection:
+    """A raw connection over a plain socket of which every byte is read that has come, also after it takes none any more.
+
+    A server that answers before it has read everything, and closes, resets the connection. Over asyncio's streams a write that
+    meets the reset ends the reading, too, and the answer is lost though it had arrived.
+    """
+
+    half_closable = True
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._busy = 0  # reads and writes under way: the socket stays open as long as the loop looks at it
+        self._closed = False
+
+    async def read(self) -> bytes:
+        with self._working():
+            return await asyncio.get_running_loop().sock_recv(self._socket, CHUNK)
+
+    async def write(self, data: bytes) -> None:
+        with self._working():
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    async def write_eof(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._closed = True
+        if not self._busy:
+            self._socket.close()
+        else:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        if self._closed:
+            raise ConnectionAbortedError("the connection has been closed")
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            if self._closed and not self._busy:
+                self._socket.close()
+
+
+async def dial_socket(host: str, port: int, *, timeout: float = 10.0) -> SocketConnection:
+    """Connect to an address (no name). Raises OSError or TimeoutError."""
+    connected = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        connected.setblocking(False)
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().sock_connect(connected, (host, port))
+    except BaseException:
+        connected.close()
+        raise
+    return SocketConnection(connected)
 
 
 async def dial(
@@ -132,8 +193,9 @@ async def relay(left: RawConnection, right: RawConnection) -> None:
                     return False
             if target.half_closable:
                 await target.write_eof()
-            else:
+            elif target is right:
                 target.close()
+            # A client is closed at the very end: while it is still sending, that would lose what it has not read yet.
         except OSError:
             pass
         return True

@@ -77,6 +77,16 @@ def test_a_command_that_ends_before_its_input(kubectl: Kubectl) -> None:
     assert kubectl("exec", "-i", "shell", "--", "head", "-n", "1", stdin=lines) == "y\n"
 
 
+def test_an_exit_status_is_told_though_much_input_stays_unread(kubectl: Kubectl, big: Path) -> None:
+    def exits(status: int) -> int:
+        with big.open("rb") as given:
+            command = kubectl.command("exec", "-i", "shell", "--", "sh", "-c", f"head -c 10; exit {status}")
+            return subprocess.run(command, stdin=given, capture_output=True, timeout=30).returncode
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(exits, range(12))) == list(range(12))
+
+
 def test_a_terminal_and_its_size(kubectl: Kubectl) -> None:
     wait = 'i=0; until [ "$(stty size)" = "33 101" ] || [ $i = 50 ]; do sleep 0.1; i=$((i+1)); done'
     inner = f"stty rows 33 cols 101; {' '.join(kubectl.command('exec', '-it', 'shell', '--'))}"

@@ -130,6 +130,14 @@ def test_an_end_without_a_status_is_a_success(talk: Talk) -> None:
     assert json.loads(told[0][1][1:]) == {"metadata": {}, "status": "Success"}
 
 
+def test_a_status_that_is_whole_counts_though_the_end_of_its_stream_is_lost(talk: Talk) -> None:
+    """A reset after the last words may take the frames along that end the streams."""
+    verdict = b'{"metadata":{},"status":"Success"}'
+    talk.node_sends(spdy.data(talk.streams["error"], verdict))
+    assert talk.node_sends(b"")[0] == [(2, b"\x03" + verdict), (8, b"\x03\xe8")]
+    assert talk.ended and not talk.translator.lost
+
+
 @pytest.mark.parametrize("last", [b"", bytes.fromhex("80020006 00000004 00000001")])
 def test_a_node_that_is_lost_is_a_failure(talk: Talk, last: bytes) -> None:
     talk.node_sends(spdy.data(talk.streams["error"], b'{"half'))

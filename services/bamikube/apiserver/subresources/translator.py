@@ -198,8 +198,17 @@ class Translator:
         """The status and the end. ``failure`` is told when the node has not said all it had to say about it."""
         self._ended = True
         status = self._status or _SUCCESS
-        if STATUS in self._speaking:
+        # A runtime whose command leaves input unread resets the connection after its last words, and the frame that ends the
+        # stream may be lost with it; a status that is whole says all.
+        if STATUS in self._speaking and not _whole(self._status):
             self.lost = True
             status = orjson.dumps(errors.internal(failure).status())
         message = websocket.frame(websocket.BINARY, bytes((STATUS,)) + status)
         return Said([message, websocket.close_frame()], end=True)
+
+
+def _whole(status: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(status), dict)
+    except orjson.JSONDecodeError:
+        return False

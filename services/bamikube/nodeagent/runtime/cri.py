@@ -10,6 +10,7 @@ Three things are worth knowing:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent.figures import runtime_operation
 from bamikube.nodeagent.labels import POD_UID
+from bamikube.nodeagent.runtime import exec_input
 from bamikube.nodeagent.runtime.port import (
     Condition,
     Container,
@@ -103,9 +106,12 @@ class CriRuntime:
         self._events = events_pb2_grpc.EventsStub(self._channel)
         self._snapshots = Snapshots(self._channel, containerd_namespace)
         self._snapshotter_name = ""
+        self._state_folder: str | None = None  # containerd's, once it was asked
+        self._tasks = Tasks("runtime")
         self._sandboxes_stay = False  # the runtime does not know that sandboxes change
 
     async def close(self) -> None:
+        await self._tasks.close()
         await self._channel.close()
         if self._image_channel is not self._channel:
             await self._image_channel.close()
@@ -157,7 +163,9 @@ class CriRuntime:
                 if envelope.topic == "/tasks/exit":
                     ended = events_pb2.TaskExit.FromString(envelope.event.value)
                     if ended.id and ended.id != ended.container_id:
-                        continue  # an exec'ed process, not the container
+                        work = self._command_ended(ended.container_id, ended.id)
+                        self._tasks.spawn(work, f"input of {ended.id[:12]}")
+                        continue  # a command, not the container
                     yield RuntimeEvent("exited", ended.container_id)
                 elif envelope.topic == "/tasks/start":
                     yield RuntimeEvent(
@@ -171,6 +179,15 @@ class CriRuntime:
             raise RuntimeFailure(error.code().name, error.details() or error.code().name) from error
         finally:
             stream.cancel()
+
+    async def _command_ended(self, container: str, command: str) -> None:
+        """Let containerd tell how a command ended that has not read all of its input."""
+        if self._state_folder is None:
+            with contextlib.suppress(RuntimeFailure):  # the next command asks again
+                answer = await self._call(self._runtime.Status, pb.StatusRequest(verbose=True), 10.0)
+                self._state_folder = exec_input.state_folder(answer.info["config"])
+        if pipe := exec_input.pipe_of(self._state_folder or "", container, command):
+            await exec_input.read_away(pipe)
 
     # -- sandboxes ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 from bamikube.kit.http import Answer, RawConnection, Request, Response, Tunnel
-from bamikube.kit.tunnel import dial, relay, request_head
+from bamikube.kit.tunnel import dial_socket, relay, request_head
 from bamikube.nodeagent.pod import facts
 from bamikube.nodeagent.pod.worker import PodWorker
 from bamikube.nodeagent.runtime.port import Runtime
@@ -98,7 +98,7 @@ async def _carry(request: Request, url: str) -> Answer:
     """Send the request on to the runtime's streaming server and copy bytes from then on."""
     target = urlsplit(url)
     host, port = target.hostname or "127.0.0.1", target.port or 80
-    back = await dial(host, port)
+    back = await dial_socket(host, port)
     path = target.path + (f"?{target.query}" if target.query else "")
     headers = [("Host", f"{host}:{port}")]
     headers += [(name, value) for name, value in request.headers.items() if name not in _HOP_HEADERS]
