@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bamikube.nodeagent.host.cgroups import Cgroups
 from bamikube.nodeagent.host.linux import LinuxHost
 from bamikube.nodeagent.host.port import HostFailure
-from bamikube.nodeagent.runtime import cri
+from bamikube.nodeagent.runtime import messages
 from bamikube.nodeagent.runtime.port import ContainerSpec, Handler, IdMap, Mount, Namespaces, SandboxSpec
 from bamikube.nodeagent.users import delegated, text
 from bamikube.nodeagent.users.book import Users
@@ -372,16 +372,16 @@ CONTAINER = ContainerSpec(
 
 
 def test_the_runtime_is_told_whose_ids_they_are() -> None:
-    usual = cri._sandbox_config(SANDBOX).linux.security_context.namespace_options
+    usual = messages.sandbox_config(SANDBOX).linux.security_context.namespace_options
     assert usual.userns_options == pb.UserNamespace(mode=pb.NODE)
-    assert not cri._container_config(CONTAINER).mounts[0].uidMappings
+    assert not messages.container_config(CONTAINER).mounts[0].uidMappings
 
     own = Namespaces(users=IdMap(131072, 65536))
     one = pb.IDMapping(host_id=131072, container_id=0, length=65536)
     wanted = pb.UserNamespace(mode=pb.POD, uids=[one], gids=[one])
-    sandbox = cri._sandbox_config(replace(SANDBOX, namespaces=own))
+    sandbox = messages.sandbox_config(replace(SANDBOX, namespaces=own))
     assert sandbox.linux.security_context.namespace_options.userns_options == wanted
-    container = cri._container_config(replace(CONTAINER, namespaces=own))
+    container = messages.container_config(replace(CONTAINER, namespaces=own))
     assert container.linux.security_context.namespace_options.userns_options == wanted
     mapped, image = container.mounts
     assert list(mapped.uidMappings) == list(mapped.gidMappings) == [one]

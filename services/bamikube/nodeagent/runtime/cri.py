@@ -21,47 +21,29 @@ import grpc.aio
 from bamikube.kit.tasks import Tasks
 from bamikube.nodeagent.figures import runtime_operation
 from bamikube.nodeagent.labels import POD_UID
-from bamikube.nodeagent.runtime import exec_input
+from bamikube.nodeagent.runtime import exec_input, messages
 from bamikube.nodeagent.runtime.port import (
     Condition,
     Container,
     ContainerSpec,
-    ContainerState,
     Credentials,
     ExecResult,
     Handler,
     Health,
-    IdMap,
     Image,
     LayerUsage,
-    Namespaces,
-    Profile,
     Resources,
     RuntimeEvent,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
     TreeMount,
-    User,
 )
 from bamikube.nodeagent.runtime.snapshots import Snapshots, chain_of, snapshotter_of
 from bamikube.rpc.containerd import events_pb2, events_pb2_grpc
 from bamikube.rpc.cri import cri_pb2 as pb
 from bamikube.rpc.cri import cri_pb2_grpc
 
-_STATES: dict[int, ContainerState] = {0: "created", 1: "running", 2: "exited", 3: "unknown"}
-_NAMESPACES = {"pod": pb.POD, "container": pb.CONTAINER, "node": pb.NODE, "target": pb.TARGET}
-_PROPAGATION = {
-    "None": pb.PROPAGATION_PRIVATE,
-    "HostToContainer": pb.PROPAGATION_HOST_TO_CONTAINER,
-    "Bidirectional": pb.PROPAGATION_BIDIRECTIONAL,
-}
-_PROTOCOLS = {"TCP": pb.TCP, "UDP": pb.UDP, "SCTP": pb.SCTP}
-_PROFILES = {
-    "RuntimeDefault": pb.SecurityProfile.RuntimeDefault,
-    "Unconfined": pb.SecurityProfile.Unconfined,
-    "Localhost": pb.SecurityProfile.Localhost,
-}
 _DRIVERS: dict[int, str] = {pb.SYSTEMD: "systemd", pb.CGROUPFS: "cgroupfs"}
 _TOPICS = {"/tasks/start": "started", "/tasks/exit": "exited", "/tasks/oom": "oom"}
 SHORT = 120.0  # seconds for calls that do no long work
@@ -194,7 +176,7 @@ class CriRuntime:
     async def list_sandboxes(self, uid: str = "") -> list[Sandbox]:
         chosen = pb.PodSandboxFilter(label_selector={POD_UID: uid} if uid else {})
         answer = await self._call(self._runtime.ListPodSandbox, pb.ListPodSandboxRequest(filter=chosen))
-        return [_sandbox(item) for item in answer.items]
+        return [messages.sandbox(item) for item in answer.items]
 
     async def sandbox_status(self, sandbox_id: str) -> Sandbox:
         answer = await self._call(
@@ -202,10 +184,12 @@ class CriRuntime:
         )
         network = answer.status.network
         ips = tuple(ip for ip in (network.ip, *(more.ip for more in network.additional_ips)) if ip)
-        return _sandbox(answer.status, ips)
+        return messages.sandbox(answer.status, ips)
 
     async def run_sandbox(self, spec: SandboxSpec) -> str:
-        request = pb.RunPodSandboxRequest(config=_sandbox_config(spec), runtime_handler=spec.runtime_handler)
+        request = pb.RunPodSandboxRequest(
+            config=messages.sandbox_config(spec), runtime_handler=spec.runtime_handler
+        )
         answer = await self._call(self._runtime.RunPodSandbox, request, 240.0)
         return str(answer.pod_sandbox_id)
 
@@ -228,7 +212,7 @@ class CriRuntime:
                 sandbox_id=c.pod_sandbox_id,
                 name=c.metadata.name,
                 attempt=c.metadata.attempt,
-                state=_STATES[c.state],
+                state=messages.STATES[c.state],
                 created_at=c.created_at / 1e9,
                 image=c.image.image,
                 image_ref=c.image_ref,
@@ -248,7 +232,7 @@ class CriRuntime:
             sandbox_id="",
             name=c.metadata.name,
             attempt=c.metadata.attempt,
-            state=_STATES[c.state],
+            state=messages.STATES[c.state],
             created_at=c.created_at / 1e9,
             image=c.image.image,
             image_ref=c.image_ref,
@@ -260,12 +244,14 @@ class CriRuntime:
             reason=c.reason,
             message=c.message,
             log_path=c.log_path,
-            user=_user(c.user.linux) if c.user.HasField("linux") else None,
+            user=messages.user(c.user.linux) if c.user.HasField("linux") else None,
         )
 
     async def create_container(self, sandbox_id: str, spec: ContainerSpec, sandbox: SandboxSpec) -> str:
         request = pb.CreateContainerRequest(
-            pod_sandbox_id=sandbox_id, config=_container_config(spec), sandbox_config=_sandbox_config(sandbox)
+            pod_sandbox_id=sandbox_id,
+            config=messages.container_config(spec),
+            sandbox_config=messages.sandbox_config(sandbox),
         )
         answer = await self._call(self._runtime.CreateContainer, request)
         return str(answer.container_id)
@@ -278,14 +264,18 @@ class CriRuntime:
         await self._call(self._runtime.StopContainer, request, grace + self._short)
 
     async def update_container(self, container_id: str, resources: Resources) -> None:
-        request = pb.UpdateContainerResourcesRequest(container_id=container_id, linux=_resources(resources))
+        request = pb.UpdateContainerResourcesRequest(
+            container_id=container_id, linux=messages.resources(resources)
+        )
         await self._call(self._runtime.UpdateContainerResources, request)
 
     async def update_sandbox(self, sandbox_id: str, resources: Resources, overhead: Resources) -> None:
         if self._sandboxes_stay:
             return
         request = pb.UpdatePodSandboxResourcesRequest(
-            pod_sandbox_id=sandbox_id, overhead=_resources(overhead), resources=_resources(resources)
+            pod_sandbox_id=sandbox_id,
+            overhead=messages.resources(overhead),
+            resources=messages.resources(resources),
         )
         try:
             await self._call(self._runtime.UpdatePodSandboxResources, request)
@@ -351,7 +341,7 @@ class CriRuntime:
         answer = await self._call(
             self._images.ImageStatus, pb.ImageStatusRequest(image=pb.ImageSpec(image=name))
         )
-        return _image(answer.image) if answer.HasField("image") and answer.image.id else None
+        return messages.image(answer.image) if answer.HasField("image") and answer.image.id else None
 
     async def _snapshotter(self) -> str:
         if not self._snapshotter_name:
@@ -371,7 +361,7 @@ class CriRuntime:
 
     async def list_images(self) -> list[Image]:
         answer = await self._call(self._images.ListImages, pb.ListImagesRequest())
-        return [_image(item) for item in answer.images]
+        return [messages.image(item) for item in answer.images]
 
     async def pull_image(self, name: str, credentials: Credentials | None = None) -> str:
         auth = None
@@ -394,167 +384,3 @@ class CriRuntime:
         for item in answer.image_filesystems:
             return item.fs_id.mountpoint, item.used_bytes.value
         return "", 0
-
-
-def _sandbox(item: Any, ips: tuple[str, ...] = ()) -> Sandbox:
-    return Sandbox(
-        id=item.id,
-        name=item.metadata.name,
-        namespace=item.metadata.namespace,
-        uid=item.metadata.uid,
-        attempt=item.metadata.attempt,
-        ready=item.state == pb.SANDBOX_READY,
-        created_at=item.created_at / 1e9,
-        labels=dict(item.labels),
-        ips=ips,
-    )
-
-
-def _image(item: Any) -> Image:
-    return Image(
-        id=item.id,
-        tags=tuple(item.repo_tags),
-        digests=tuple(item.repo_digests),
-        size=item.size,
-        uid=item.uid.value if item.HasField("uid") else None,
-        username=item.username,
-        pinned=item.pinned,
-    )
-
-
-def _user(item: Any) -> User:
-    return User(item.uid, item.gid, tuple(item.supplemental_groups))
-
-
-def _number(value: int | None) -> Any:
-    return None if value is None else pb.Int64Value(value=value)
-
-
-def _profile(profile: Profile) -> Any:
-    return pb.SecurityProfile(profile_type=_PROFILES[profile.type], localhost_ref=profile.localhost)
-
-
-def _id_maps(users: IdMap | None) -> list[Any]:
-    return [pb.IDMapping(host_id=users.first, container_id=0, length=users.length)] if users else []
-
-
-def _namespaces(namespaces: Namespaces) -> Any:
-    mode, maps = "pod" if namespaces.users else "node", _id_maps(namespaces.users)
-    return pb.NamespaceOption(
-        network=_NAMESPACES[namespaces.network],
-        pid=_NAMESPACES[namespaces.pid],
-        ipc=_NAMESPACES[namespaces.ipc],
-        target_id=namespaces.target,
-        userns_options=pb.UserNamespace(mode=_NAMESPACES[mode], uids=maps, gids=maps),
-    )
-
-
-def _resources(resources: Resources) -> Any:
-    return pb.LinuxContainerResources(
-        cpu_shares=resources.cpu_shares,
-        cpu_quota=resources.cpu_quota,
-        cpu_period=resources.cpu_period,
-        memory_limit_in_bytes=resources.memory_limit,
-        oom_score_adj=resources.oom_score_adj,
-        cpuset_cpus=resources.cpus,
-        cpuset_mems=resources.memories,
-        hugepage_limits=[pb.HugepageLimit(page_size=size, limit=most) for size, most in resources.huge_pages],
-        unified=dict(resources.unified),
-        memory_swap_limit_in_bytes=resources.swap_limit,
-    )
-
-
-def _sandbox_config(spec: SandboxSpec) -> Any:
-    return pb.PodSandboxConfig(
-        metadata=pb.PodSandboxMetadata(
-            name=spec.name, uid=spec.uid, namespace=spec.namespace, attempt=spec.attempt
-        ),
-        hostname=spec.hostname,
-        log_directory=spec.log_directory,
-        dns_config=pb.DNSConfig(
-            servers=spec.dns_servers, searches=spec.dns_searches, options=spec.dns_options
-        ),
-        port_mappings=[
-            pb.PortMapping(
-                protocol=_PROTOCOLS[port.protocol],
-                container_port=port.container_port,
-                host_port=port.host_port,
-                host_ip=port.host_ip,
-            )
-            for port in spec.ports
-        ],
-        labels=dict(spec.labels),
-        annotations=dict(spec.annotations),
-        linux=pb.LinuxPodSandboxConfig(
-            cgroup_parent=spec.cgroup_parent,
-            sysctls=dict(spec.sysctls),
-            security_context=pb.LinuxSandboxSecurityContext(
-                namespace_options=_namespaces(spec.namespaces),
-                privileged=spec.privileged,
-                run_as_user=_number(spec.run_as_user),
-                run_as_group=_number(spec.run_as_group),
-                supplemental_groups=spec.supplemental_groups,
-                supplemental_groups_policy=pb.Strict if spec.strict_groups else pb.Merge,
-                seccomp=_profile(spec.seccomp),
-            ),
-            resources=_resources(spec.resources) if spec.resources != Resources() else None,
-            overhead=_resources(spec.overhead) if spec.overhead != Resources() else None,
-        ),
-    )
-
-
-def _container_config(spec: ContainerSpec) -> Any:
-    security = pb.LinuxContainerSecurityContext(
-        capabilities=pb.Capability(
-            add_capabilities=spec.add_capabilities, drop_capabilities=spec.drop_capabilities
-        ),
-        privileged=spec.privileged,
-        namespace_options=_namespaces(spec.namespaces),
-        run_as_user=_number(spec.run_as_user),
-        run_as_username=spec.run_as_username,
-        run_as_group=_number(spec.run_as_group),
-        supplemental_groups=spec.supplemental_groups,
-        supplemental_groups_policy=pb.Strict if spec.strict_groups else pb.Merge,
-        readonly_rootfs=spec.read_only_root,
-        no_new_privs=spec.no_new_privs,
-        masked_paths=spec.masked_paths,
-        readonly_paths=spec.readonly_paths,
-        seccomp=_profile(spec.seccomp),
-        apparmor=_profile(spec.apparmor) if spec.apparmor else None,
-    )
-    maps = _id_maps(spec.namespaces.users)
-    return pb.ContainerConfig(
-        metadata=pb.ContainerMetadata(name=spec.name, attempt=spec.attempt),
-        image=pb.ImageSpec(image=spec.image),
-        command=spec.command,
-        args=spec.args,
-        working_dir=spec.working_dir,
-        envs=[pb.KeyValue(key=key, value=value) for key, value in spec.env],
-        mounts=[
-            pb.Mount(
-                container_path=mount.container_path,
-                host_path=mount.host_path,
-                readonly=mount.read_only,
-                propagation=_PROPAGATION[mount.propagation],
-                uidMappings=maps if mount.mapped else (),
-                gidMappings=maps if mount.mapped else (),
-            )
-            for mount in spec.mounts
-        ],
-        devices=[
-            pb.Device(
-                container_path=device.container_path,
-                host_path=device.host_path,
-                permissions=device.permissions,
-            )
-            for device in spec.devices
-        ],
-        CDI_devices=[pb.CDIDevice(name=name) for name in spec.cdi_devices],
-        labels=dict(spec.labels),
-        annotations=dict(spec.annotations),
-        log_path=spec.log_path,
-        stdin=spec.stdin,
-        stdin_once=spec.stdin_once,
-        tty=spec.tty,
-        linux=pb.LinuxContainerConfig(resources=_resources(spec.resources), security_context=security),
-    )
