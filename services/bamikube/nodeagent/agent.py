@@ -143,7 +143,8 @@ class PodAgent:
         return self._joined and self.manifests_read
 
     def static_pods(self) -> dict[str, tuple[JSON, JSON]]:
-        """The pods that are to have a mirror, and their status (empty: not known yet), by namespace and name."""
+        """The pods that are to have a mirror, those that are ending among them, and their status (empty: not known yet),
+        by namespace and name."""
         workers = [self.workers[uid] for uid in self._static]
         return {
             f"{w.pod['metadata']['namespace']}/{w.pod['metadata']['name']}": (
@@ -151,7 +152,6 @@ class PodAgent:
                 w.status if w.decided else {},
             )
             for w in workers
-            if not w.absent
         }
 
     def mirrors(self) -> int:

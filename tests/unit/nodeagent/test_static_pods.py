@@ -201,6 +201,12 @@ def test_static_pods_need_no_api_server_and_a_new_manifest_waits_for_the_old_pod
         assert agent.static_pods()["default/web-node-1"][1]["phase"] == "Running"
         agent.keep([second])
         assert second["metadata"]["uid"] not in agent.workers
+        ending, status = agent.static_pods()["default/web-node-1"]
+        old = mirror_of(first, {"metadata": {"name": "node-1", "uid": "n"}})
+        assert status["phase"] == "Running" and action(ending, old) == "Publish", (
+            "its mirror stays for its grace"
+        )
+        assert action(ending, None) == "", "and is not made anew meanwhile"
         await node.until(lambda: runs(second))
         assert first["metadata"]["uid"] not in agent.workers
         mirror = mirror_of(second, {"metadata": {"name": "node-1", "uid": "n"}})

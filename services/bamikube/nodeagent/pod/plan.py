@@ -186,20 +186,26 @@ def _prepare(d: Decision, newest: Sandbox | None) -> None:
 
 
 def _initialize(d: Decision, sandbox: Sandbox) -> bool:
-    """Drive init containers; True when the pod's containers may start."""
-    mains = {c["name"] for c in facts.containers(d.pod)}
-    begun = any(c.name in mains and c.sandbox_id == sandbox.id for c in d.state.containers)
-    for spec in facts.init_containers(d.pod):
-        name = spec["name"]
+    """Drive init containers; True when the pod's containers may start.
+
+    The last one that has begun tells how far the pod has come: what stands before it was done once, also where nothing
+    remembers it any more. Sidecars among those are started again, but nobody waits for them a second time.
+    """
+    specs, mains = facts.init_containers(d.pod), {c["name"] for c in facts.containers(d.pod)}
+    here = {c.name for c in d.state.containers if c.sandbox_id == sandbox.id}
+    begun = bool(mains & here)
+    reached = max((index for index, spec in enumerate(specs) if spec["name"] in here), default=0)
+    for index, spec in enumerate(specs):
+        name, passed = spec["name"], begun or index < reached
         latest = d.state.latest(name)
-        here = latest if latest is not None and latest.sandbox_id == sandbox.id else None
+        own = latest if latest is not None and latest.sandbox_id == sandbox.id else None
         if facts.is_sidecar(spec):
             _drive(d, sandbox, spec, True)
-            if not begun and not _sidecar_up(d, spec, here):
+            if not passed and not _sidecar_up(d, spec, own):
                 d.verdict = f"Waiting for sidecar {name} to start"
                 return False
             continue
-        if begun or (here is not None and here.state == "exited" and here.exit_code == 0):
+        if passed or (own is not None and own.state == "exited" and own.exit_code == 0):
             continue
         policy = "OnFailure" if facts.restart_policy(d.pod) == "Always" else facts.restart_policy(d.pod)
         _drive(d, sandbox, spec, facts.restarts(policy, status.exit_code(d.pod, d.state, name)))

@@ -30,9 +30,12 @@ RETRY = 1.0  # seconds until what failed is tried again
 
 
 def action(pod: JSON | None, mirror: JSON | None) -> Literal["Create", "Delete", "Publish", ""]:
-    """What is to be done for a static pod (None: it has gone) and the mirror there is of that name. Pure."""
+    """What is to be done for a static pod (None: it has gone) and the mirror there is of that name. Pure.
+
+    The mirror of a pod that is ending stays until it has ended; it is not made anew.
+    """
     if mirror is None:
-        return "Create" if pod is not None else ""
+        return "Create" if pod is not None and not facts.deleted(pod) else ""
     shown = (mirror["metadata"].get("annotations") or {}).get(facts.MIRROR)
     if pod is None or facts.deleted(mirror) or shown != facts.uid(pod):
         return "Delete"
