@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 BAMIKUBE := $(VENV)/bin/bamikube
 STAMP := $(VENV)/.bamikube-installed
 LAB_DIR ?= .lab
-SEEDS ?= 150
+SEEDS ?= 120
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status kubeconfig install packages images test check unit integration e2e soak sim bench fmt proto clean
