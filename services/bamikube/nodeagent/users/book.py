@@ -6,7 +6,6 @@ A file that cannot be read costs its own pod only: it gets no new containers, an
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from bamikube.nodeagent.host.port import HostFailure
@@ -15,6 +14,7 @@ from bamikube.nodeagent.runtime.port import IdMap
 from bamikube.nodeagent.users import text
 from bamikube.nodeagent.users.ranges import NoRange, Ranges
 from bamikube.nodeagent.volumes.faults import plain
+from bamikube.pki import files
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +75,5 @@ class Users:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole, so that it is there even if the machine loses power now."""
-    half = path.with_name(f".{path.name}")
-    with half.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    path.parent.stat()  # the folder of a pod that has gone meanwhile is not made anew
+    files.write_atomically(path, content, files.PUBLIC)
